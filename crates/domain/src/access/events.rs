@@ -1,0 +1,125 @@
+//! Who touched records, one event a stream.
+
+use uuid::Uuid;
+
+use crate::ids::PatientId;
+use crate::personal::personal_structs;
+use crate::{PurposeOfUse, StreamKind, closed_enum, events, facts};
+
+closed_enum! {
+    /// How a record came to be seen.
+    pub enum Interaction {
+        /// It was asked for by its id.
+        Read = "read",
+        /// It was among the results of a search.
+        Search = "search",
+    }
+}
+
+closed_enum! {
+    /// Why a known caller was refused.
+    pub enum DenialReason {
+        /// The key lacks the scope.
+        MissingScope = "missing_scope",
+        /// The role may not do that.
+        WrongRole = "wrong_role",
+        /// The record belongs to somebody else.
+        ForeignRecord = "foreign_record",
+        /// The key's time is over.
+        ExpiredKey = "expired_key",
+        /// The key was revoked.
+        RevokedKey = "revoked_key",
+    }
+}
+
+personal_structs! {
+    /// What an accounting of disclosures has to say (45 CFR 164.528).
+    pub struct Disclosure {
+        /// Who received the records.
+        pub recipient: String,
+        /// The recipient's address, if known.
+        #[serde(default)]
+        pub address: Option<String>,
+        /// What was disclosed.
+        pub description: String,
+    }
+}
+
+facts! {
+    /// A record was read.
+    pub struct AccessRecordViewed {
+        /// What kind of record.
+        pub target_kind: StreamKind,
+        /// Its stream, or the nil UUID for a list.
+        pub target_id: Uuid,
+        /// Whose record it is, where it is one patient's.
+        pub patient_id: Option<PatientId>,
+        /// How many records were shown.
+        pub record_count: u32,
+        /// How it came to be seen.
+        pub interaction: Interaction,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// Records were exported.
+    pub struct AccessRecordExported {
+        /// What kind of records.
+        pub target_kind: StreamKind,
+        /// Whose records, where they are one patient's.
+        pub patient_id: Option<PatientId>,
+        /// How many.
+        pub record_count: u32,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// Records were disclosed to somebody outside.
+    pub struct AccessDisclosureMade {
+        /// Whose records.
+        pub patient_id: PatientId,
+        /// What for.
+        pub purpose: PurposeOfUse,
+    }
+    subject patient_id;
+    personal Clinical: Disclosure;
+}
+
+facts! {
+    /// The audit trail was queried.
+    pub struct AccessTrailQueried {
+        /// About whom, where it was about one patient.
+        pub patient_id: Option<PatientId>,
+        /// How many entries were shown.
+        pub entry_count: u32,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// A known caller was refused.
+    pub struct AccessDenied {
+        /// Why.
+        pub reason: DenialReason,
+        /// The HTTP status of the answer.
+        pub status: u16,
+    }
+}
+
+events! {
+    /// Who touched records.
+    pub enum AccessEvent in Access {
+        /// A record was read.
+        RecordViewed(AccessRecordViewed) = AccessRecordViewed,
+        /// Records were exported.
+        RecordExported(AccessRecordExported) = AccessRecordExported,
+        /// Records were disclosed to somebody outside.
+        DisclosureMade(AccessDisclosureMade) = AccessDisclosureMade,
+        /// The audit trail was queried.
+        TrailQueried(AccessTrailQueried) = AccessTrailQueried,
+        /// A known caller was refused.
+        Denied(AccessDenied) = AccessDenied,
+    }
+}

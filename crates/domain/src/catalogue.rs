@@ -1,0 +1,166 @@
+//! Every kind of stream and every type of event, by name.
+//!
+//! The list grows; a name never changes its meaning, because events live for ever.
+
+use crate::closed_enum;
+
+closed_enum! {
+    /// Which aggregate a stream belongs to.
+    pub enum StreamKind {
+        /// A clinic.
+        Organization = "organization",
+        /// A patient.
+        Patient = "patient",
+        /// A specialist.
+        Specialist = "specialist",
+        /// An appointment.
+        Appointment = "appointment",
+        /// A form.
+        Form = "form",
+        /// A partner's subscription to events.
+        WebhookSubscription = "webhook_subscription",
+        /// One event for one subscription.
+        WebhookDelivery = "webhook_delivery",
+        /// One access to records, or one refusal.
+        Access = "access",
+    }
+}
+
+macro_rules! catalogue {
+    ($($kind:ident { $($(#[$doc:meta])* $variant:ident = $text:literal, v $version:literal, $audience:ident;)+ })+) => {
+        closed_enum! {
+            /// The type of an event, `noun.past`.
+            pub enum EventType { $($($(#[$doc])* $variant = $text),+),+ }
+        }
+
+        impl EventType {
+            /// The kind of stream in which such events stand.
+            pub const fn stream_kind(self) -> StreamKind {
+                match self { $($(Self::$variant => StreamKind::$kind),+),+ }
+            }
+
+            /// The schema version that new events of this type are written in.
+            pub const fn schema_version(self) -> u16 {
+                match self { $($(Self::$variant => $version),+),+ }
+            }
+
+            /// Whether partners may receive it.
+            pub const fn is_public(self) -> bool {
+                match self { $($(Self::$variant => catalogue!(@ $audience)),+),+ }
+            }
+        }
+    };
+    (@ public) => { true };
+    (@ internal) => { false };
+}
+
+catalogue! {
+    Organization {
+        /// A clinic joined.
+        OrganizationRegistered = "organization.registered", v 1, internal;
+        /// Its settings changed.
+        OrganizationSettingsChanged = "organization.settings_changed", v 1, internal;
+        /// An integration got its settings and credentials.
+        OrganizationIntegrationConfigured = "organization.integration_configured", v 1, internal;
+        /// An integration was removed.
+        OrganizationIntegrationRemoved = "organization.integration_removed", v 1, internal;
+        /// Somebody joined the staff.
+        OrganizationMemberAdded = "organization.member_added", v 1, internal;
+        /// Somebody left the staff.
+        OrganizationMemberRemoved = "organization.member_removed", v 1, internal;
+        /// An API key was issued.
+        OrganizationApiKeyIssued = "organization.api_key_issued", v 1, internal;
+        /// An API key was revoked.
+        OrganizationApiKeyRevoked = "organization.api_key_revoked", v 1, internal;
+    }
+    Patient {
+        /// A patient became known to the clinic.
+        PatientRegistered = "patient.registered", v 1, public;
+        /// The patient finished joining and can be treated.
+        PatientOnboarded = "patient.onboarded", v 1, public;
+        /// Names, numbers or ways to be reached changed.
+        PatientDetailsChanged = "patient.details_changed", v 1, internal;
+        /// The patient agreed to something.
+        PatientConsentGiven = "patient.consent_given", v 1, public;
+        /// The patient took an agreement back.
+        PatientConsentWithdrawn = "patient.consent_withdrawn", v 1, public;
+        /// Erasure was asked for; the intent stands before any key is destroyed.
+        PatientErasureRequested = "patient.erasure_requested", v 1, internal;
+        /// The patient's data keys were destroyed.
+        PatientKeysDestroyed = "patient.keys_destroyed", v 1, internal;
+        /// Every projection confirmed the erasure.
+        PatientErased = "patient.erased", v 1, public;
+    }
+    Specialist {
+        /// A specialist joined.
+        SpecialistAdded = "specialist.added", v 1, public;
+        /// A specialist stopped working here.
+        SpecialistDeactivated = "specialist.deactivated", v 1, public;
+    }
+    Appointment {
+        /// An appointment was made.
+        AppointmentBooked = "appointment.booked", v 1, public;
+        /// It was confirmed, or a reminder went out.
+        AppointmentConfirmed = "appointment.confirmed", v 1, public;
+        /// The patient checked in.
+        AppointmentOnboarded = "appointment.onboarded", v 1, public;
+        /// It moved to another time.
+        AppointmentRescheduled = "appointment.rescheduled", v 1, public;
+        /// The consultation began.
+        AppointmentStarted = "appointment.started", v 1, public;
+        /// The consultation took place.
+        AppointmentCompleted = "appointment.completed", v 1, public;
+        /// It was called off.
+        AppointmentCancelled = "appointment.cancelled", v 1, public;
+        /// The patient did not come.
+        AppointmentNoShow = "appointment.no_show", v 1, public;
+    }
+    Form {
+        /// A patient was asked to fill in a form.
+        FormAssigned = "form.assigned", v 1, public;
+        /// Answers were kept, not yet signed.
+        FormSaved = "form.saved", v 1, internal;
+        /// The form was signed.
+        FormSigned = "form.signed", v 1, public;
+        /// The form no longer counts.
+        FormVoided = "form.voided", v 1, public;
+    }
+    WebhookSubscription {
+        /// A partner subscribed.
+        WebhookSubscriptionCreated = "webhook_subscription.created", v 1, internal;
+        /// URL, filter, headers or description changed.
+        WebhookSubscriptionChanged = "webhook_subscription.changed", v 1, internal;
+        /// A new signing secret replaces the old one after an overlap.
+        WebhookSubscriptionSecretRotated = "webhook_subscription.secret_rotated", v 1, internal;
+        /// Sending stopped.
+        WebhookSubscriptionDisabled = "webhook_subscription.disabled", v 1, internal;
+        /// Sending goes on.
+        WebhookSubscriptionEnabled = "webhook_subscription.enabled", v 1, internal;
+        /// The partner unsubscribed.
+        WebhookSubscriptionDeleted = "webhook_subscription.deleted", v 1, internal;
+    }
+    WebhookDelivery {
+        /// An event is to be delivered to a subscription.
+        WebhookDeliveryEmitted = "webhook_delivery.emitted", v 1, internal;
+        /// One HTTP try ended, or its end is unknown.
+        WebhookDeliveryAttempted = "webhook_delivery.attempted", v 1, internal;
+        /// The receiver accepted it.
+        WebhookDeliveryDelivered = "webhook_delivery.delivered", v 1, internal;
+        /// It will not be tried again.
+        WebhookDeliveryExhausted = "webhook_delivery.exhausted", v 1, internal;
+        /// Somebody asked to send it again.
+        WebhookDeliveryRedeliveryRequested = "webhook_delivery.redelivery_requested", v 1, internal;
+    }
+    Access {
+        /// A record was read.
+        AccessRecordViewed = "access.record_viewed", v 1, internal;
+        /// Records were exported.
+        AccessRecordExported = "access.record_exported", v 1, internal;
+        /// Records were disclosed to somebody outside.
+        AccessDisclosureMade = "access.disclosure_made", v 1, internal;
+        /// The audit trail was queried.
+        AccessTrailQueried = "access.trail_queried", v 1, internal;
+        /// A known caller was refused.
+        AccessDenied = "access.access_denied", v 1, internal;
+    }
+}

@@ -1,0 +1,367 @@
+//! One event of every type, for tests. Each personal value contains [`CANARY`].
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::access::{
+    AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported, AccessRecordViewed,
+    AccessTrailQueried, DenialReason, Disclosure, Interaction,
+};
+use crate::appointment::{
+    AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
+    AppointmentMode, AppointmentNoShow, AppointmentNote, AppointmentOnboarded, AppointmentRescheduled,
+    AppointmentStarted, CancellationReason, CancelledBy, ConfirmationChannel, RescheduleReason,
+    TimePrecision,
+};
+use crate::closed::Sha256Digest;
+use crate::form::{
+    FormAnswers, FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason,
+};
+use crate::organization::{
+    IntegrationCredentials, IntegrationKind, OrganizationApiKeyIssued, OrganizationApiKeyRevoked,
+    OrganizationEvent, OrganizationIntegrationConfigured, OrganizationIntegrationRemoved,
+    OrganizationMemberAdded, OrganizationMemberRemoved, OrganizationProfile, OrganizationRegistered,
+    OrganizationSettingsChanged, Scope, StaffProfile,
+};
+use crate::patient::{
+    ConsentKind, ErasureGround, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
+    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
+    PatientOnboarded, PatientRegistered,
+};
+use crate::specialist::{
+    DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
+};
+use crate::webhook_delivery::{
+    AttemptOutcome, FinalReason, WebhookDeliveryAttempted, WebhookDeliveryDelivered, WebhookDeliveryEmitted,
+    WebhookDeliveryEvent, WebhookDeliveryExhausted, WebhookDeliveryRedeliveryRequested,
+};
+use crate::webhook_subscription::{
+    DisableReason, EventFilter, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
+    WebhookSubscriptionChanged, WebhookSubscriptionCreated, WebhookSubscriptionDeleted,
+    WebhookSubscriptionDisabled, WebhookSubscriptionEnabled, WebhookSubscriptionEvent,
+    WebhookSubscriptionSecretRotated,
+};
+use crate::{Event, EventType, Personal, PurposeOfUse, Role, StreamKind, Timestamp};
+
+/// Stands in every personal value and nowhere else.
+pub(crate) const CANARY: &str = "Musterfrau";
+
+/// What may differ from one event to the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Variation {
+    pub(crate) id: u128,
+    pub(crate) moment: Timestamp,
+    pub(crate) number: u16,
+    pub(crate) flag: bool,
+}
+
+impl Variation {
+    pub(crate) fn fixed() -> Self {
+        Self {
+            id: 0x0190_0000_0000_7000_8000_0000_0000_0000,
+            moment: at("2026-03-02T09:30:00Z"),
+            number: 7,
+            flag: true,
+        }
+    }
+
+    fn uuid(self, step: u128) -> Uuid {
+        Uuid::from_u128(self.id.wrapping_add(step))
+    }
+
+    fn id<T: From<Uuid>>(self, step: u128) -> T {
+        T::from(self.uuid(step))
+    }
+
+    fn optional<T>(self, value: T) -> Option<T> {
+        self.flag.then_some(value)
+    }
+}
+
+/// A moment from its RFC 3339 text.
+pub(crate) fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+pub(crate) fn organization_profile() -> OrganizationProfile {
+    OrganizationProfile { name: format!("{CANARY} Clinic"), time_zone: format!("Europe/{CANARY}") }
+}
+
+pub(crate) fn staff_profile() -> StaffProfile {
+    StaffProfile { name: format!("Dr {CANARY}"), email: format!("{CANARY}@clinic.example") }
+}
+
+pub(crate) fn patient_details() -> PatientDetails {
+    PatientDetails {
+        name: Some(format!("Erika {CANARY}")),
+        email: Some(format!("{CANARY}@example.org")),
+        phone: Some(format!("+49 30 {CANARY}")),
+        birth_date: Some(format!("1964-08-12 {CANARY}")),
+        external_reference: Some(format!("P-{CANARY}")),
+    }
+}
+
+pub(crate) fn appointment_note() -> AppointmentNote {
+    AppointmentNote { note: format!("{CANARY} asks for an interpreter") }
+}
+
+pub(crate) fn form_answers() -> FormAnswers {
+    let answers =
+        [("pain".to_owned(), json!(format!("{CANARY}: 4"))), ("sleep".to_owned(), json!([CANARY, 2]))];
+    FormAnswers { answers: BTreeMap::from(answers) }
+}
+
+pub(crate) fn credentials() -> IntegrationCredentials {
+    let settings = [("api_key".to_owned(), format!("secret-{CANARY}"))];
+    IntegrationCredentials { settings: BTreeMap::from(settings) }
+}
+
+pub(crate) fn subscription_secrets() -> SubscriptionSecrets {
+    SubscriptionSecrets {
+        url: format!("https://partner.example/hook?token={CANARY}"),
+        description: Some(format!("for {CANARY}")),
+        secret: format!("whsec_{CANARY}"),
+        headers: BTreeMap::from([("authorization".to_owned(), format!("Bearer {CANARY}"))]),
+    }
+}
+
+pub(crate) fn subscription_change() -> SubscriptionChange {
+    SubscriptionChange {
+        url: Some(format!("https://partner.example/new?token={CANARY}")),
+        description: None,
+        headers: Some(BTreeMap::new()),
+    }
+}
+
+pub(crate) fn rotated_secret() -> RotatedSecret {
+    RotatedSecret { secret: format!("whsec_new_{CANARY}") }
+}
+
+pub(crate) fn disclosure() -> Disclosure {
+    Disclosure {
+        recipient: format!("{CANARY} Health Insurance"),
+        address: Some(format!("1 {CANARY} Street")),
+        description: format!("discharge letter of {CANARY}"),
+    }
+}
+
+/// One event of every type.
+pub(crate) fn events(v: Variation) -> Vec<Event> {
+    let mut events = Vec::new();
+    events.extend(organization_events(v).into_iter().map(Event::from));
+    events.extend(patient_events(v).into_iter().map(Event::from));
+    events.extend(specialist_events(v).into_iter().map(Event::from));
+    events.extend(appointment_events(v).into_iter().map(Event::from));
+    events.extend(form_events(v).into_iter().map(Event::from));
+    events.extend(subscription_events(v).into_iter().map(Event::from));
+    events.extend(delivery_events(v).into_iter().map(Event::from));
+    events.extend(access_events(v).into_iter().map(Event::from));
+    events
+}
+
+fn organization_events(v: Variation) -> Vec<OrganizationEvent> {
+    vec![
+        OrganizationEvent::Registered(OrganizationRegistered {
+            personal: Some(Personal::Open(organization_profile())),
+        }),
+        OrganizationEvent::SettingsChanged(OrganizationSettingsChanged {
+            recording_enabled: v.flag,
+            small_cell_threshold: v.number,
+            waiting_room_minutes: v.number,
+            personal: v.optional(Personal::Open(organization_profile())),
+        }),
+        OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
+            integration: IntegrationKind::Daily,
+            personal: Some(Personal::Open(credentials())),
+        }),
+        OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved {
+            integration: IntegrationKind::Storage,
+        }),
+        OrganizationEvent::MemberAdded(OrganizationMemberAdded {
+            member_id: v.id(1),
+            role: Role::Compliance,
+            personal: Some(Personal::Open(staff_profile())),
+        }),
+        OrganizationEvent::MemberRemoved(OrganizationMemberRemoved { member_id: v.id(1) }),
+        OrganizationEvent::ApiKeyIssued(OrganizationApiKeyIssued {
+            api_key_id: v.id(2),
+            role: Role::Specialist,
+            scopes: vec![Scope::Commands, Scope::Reads],
+            specialist_id: v.optional(v.id(3)),
+            member_id: v.optional(v.id(1)),
+            patient_id: None,
+            secret_sha256: Sha256Digest::new([0xab; 32]),
+            expires_at: v.optional(v.moment),
+        }),
+        OrganizationEvent::ApiKeyRevoked(OrganizationApiKeyRevoked { api_key_id: v.id(2) }),
+    ]
+}
+
+fn patient_events(v: Variation) -> Vec<PatientEvent> {
+    vec![
+        PatientEvent::Registered(PatientRegistered {
+            birth_year: v.optional(1964),
+            personal: v.optional(Personal::Open(patient_details())),
+        }),
+        PatientEvent::Onboarded(PatientOnboarded {}),
+        PatientEvent::DetailsChanged(PatientDetailsChanged {
+            personal: Some(Personal::Open(patient_details())),
+        }),
+        PatientEvent::ConsentGiven(PatientConsentGiven {
+            consent: ConsentKind::Recording,
+            version: v.number,
+        }),
+        PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording }),
+        PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest }),
+        PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: v.number }),
+        PatientEvent::Erased(PatientErased {}),
+    ]
+}
+
+fn specialist_events(_: Variation) -> Vec<SpecialistEvent> {
+    vec![
+        SpecialistEvent::Added(SpecialistAdded {
+            profession: Profession::Physiotherapist,
+            personal: Some(Personal::Open(staff_profile())),
+        }),
+        SpecialistEvent::Deactivated(SpecialistDeactivated { reason: DeactivationReason::Leave }),
+    ]
+}
+
+fn appointment_events(v: Variation) -> Vec<AppointmentEvent> {
+    let patient_id = v.id(4);
+    vec![
+        AppointmentEvent::Booked(AppointmentBooked {
+            patient_id,
+            specialist_id: v.optional(v.id(3)),
+            starts_at: v.moment,
+            ends_at: v.optional(v.moment.saturating_add_micros(1)),
+            starts_at_precision: TimePrecision::Minute,
+            mode: AppointmentMode::Video,
+            personal: v.optional(Personal::Open(appointment_note())),
+        }),
+        AppointmentEvent::Confirmed(AppointmentConfirmed {
+            patient_id,
+            channel: ConfirmationChannel::Reminder,
+        }),
+        AppointmentEvent::Onboarded(AppointmentOnboarded { patient_id }),
+        AppointmentEvent::Rescheduled(AppointmentRescheduled {
+            patient_id,
+            starts_at: v.moment,
+            ends_at: v.optional(v.moment.saturating_add_micros(1)),
+            reason: RescheduleReason::PatientRequest,
+        }),
+        AppointmentEvent::Started(AppointmentStarted { patient_id }),
+        AppointmentEvent::Completed(AppointmentCompleted {
+            patient_id,
+            duration_minutes: v.optional(v.number),
+        }),
+        AppointmentEvent::Cancelled(AppointmentCancelled {
+            patient_id,
+            cancelled_by: CancelledBy::Patient,
+            reason: CancellationReason::Illness,
+            personal: v.optional(Personal::Open(appointment_note())),
+        }),
+        AppointmentEvent::NoShow(AppointmentNoShow { patient_id }),
+    ]
+}
+
+fn form_events(v: Variation) -> Vec<FormEvent> {
+    let patient_id = v.id(4);
+    vec![
+        FormEvent::Assigned(FormAssigned {
+            patient_id,
+            template_id: v.id(5),
+            template_version: v.number,
+            appointment_id: v.optional(v.id(6)),
+            due_at: v.optional(v.moment),
+        }),
+        FormEvent::Saved(FormSaved {
+            patient_id,
+            answer_count: v.number,
+            personal: Some(Personal::Open(form_answers())),
+        }),
+        FormEvent::Signed(FormSigned {
+            patient_id,
+            content_sha256: Sha256Digest::new([0x0c; 32]),
+            signed_by: Signatory::Guardian,
+        }),
+        FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+    ]
+}
+
+fn subscription_events(v: Variation) -> Vec<WebhookSubscriptionEvent> {
+    vec![
+        WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
+            filter: EventFilter::parse(&["appointment.*", "form.signed"]).unwrap(),
+            format: WebhookFormat::Cloudevents,
+            per_tick_limit: v.optional(v.number),
+            personal: Some(Personal::Open(subscription_secrets())),
+        }),
+        WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged {
+            filter: v.optional(EventFilter::all()),
+            per_tick_limit: v.optional(v.number),
+            personal: v.optional(Personal::Open(subscription_change())),
+        }),
+        WebhookSubscriptionEvent::SecretRotated(WebhookSubscriptionSecretRotated {
+            overlap_seconds: 86_400,
+            personal: Some(Personal::Open(rotated_secret())),
+        }),
+        WebhookSubscriptionEvent::Disabled(WebhookSubscriptionDisabled { reason: DisableReason::Gone }),
+        WebhookSubscriptionEvent::Enabled(WebhookSubscriptionEnabled {}),
+        WebhookSubscriptionEvent::Deleted(WebhookSubscriptionDeleted {}),
+    ]
+}
+
+fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
+    let subscription_id = v.id(7);
+    vec![
+        WebhookDeliveryEvent::Emitted(WebhookDeliveryEmitted {
+            subscription_id,
+            source_event_id: v.id(8),
+            source_type: EventType::AppointmentBooked,
+            source_sequence: i64::from(v.number),
+        }),
+        WebhookDeliveryEvent::Attempted(WebhookDeliveryAttempted {
+            subscription_id,
+            number: v.number,
+            outcome: AttemptOutcome::HttpStatus,
+            status: v.optional(503),
+            started_at: v.moment,
+            duration_ms: 245,
+            next_attempt_at: v.optional(v.moment),
+        }),
+        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: v.number }),
+        WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted {
+            subscription_id,
+            reason: FinalReason::Exhausted,
+        }),
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id }),
+    ]
+}
+
+fn access_events(v: Variation) -> Vec<AccessEvent> {
+    vec![
+        AccessEvent::RecordViewed(AccessRecordViewed {
+            target_kind: StreamKind::Patient,
+            target_id: v.uuid(4),
+            patient_id: v.optional(v.id(4)),
+            record_count: 1,
+            interaction: Interaction::Read,
+        }),
+        AccessEvent::RecordExported(AccessRecordExported {
+            target_kind: StreamKind::Appointment,
+            patient_id: v.optional(v.id(4)),
+            record_count: 12,
+        }),
+        AccessEvent::DisclosureMade(AccessDisclosureMade {
+            patient_id: v.id(4),
+            purpose: PurposeOfUse::Payment,
+            personal: Some(Personal::Open(disclosure())),
+        }),
+        AccessEvent::TrailQueried(AccessTrailQueried { patient_id: v.optional(v.id(4)), entry_count: 40 }),
+        AccessEvent::Denied(AccessDenied { reason: DenialReason::MissingScope, status: 403 }),
+    ]
+}

@@ -1,0 +1,237 @@
+//! Every command and every rejection of a patient's record.
+
+use cqrs_es::test::{AggregateTestExecutor, TestFramework};
+
+use super::*;
+use crate::examples::patient_details;
+
+const GIVE: PatientCommand = PatientCommand::GiveConsent { consent: ConsentKind::Recording, version: 2 };
+const WITHDRAW: PatientCommand = PatientCommand::WithdrawConsent { consent: ConsentKind::Recording };
+const REQUEST: PatientCommand = PatientCommand::RequestErasure { ground: ErasureGround::PatientRequest };
+const RECORD: PatientCommand = PatientCommand::RecordKeysDestroyed { key_count: 2 };
+
+fn given(events: impl Into<Vec<PatientEvent>>) -> AggregateTestExecutor<Patient> {
+    TestFramework::with(()).given(events.into())
+}
+
+fn register() -> PatientCommand {
+    PatientCommand::Register { birth_year: Some(1964), details: Some(patient_details()) }
+}
+
+fn change_details() -> PatientCommand {
+    PatientCommand::ChangeDetails { details: patient_details() }
+}
+
+fn registered() -> PatientEvent {
+    let personal = Some(Personal::Open(patient_details()));
+    PatientEvent::Registered(PatientRegistered { birth_year: Some(1964), personal })
+}
+
+fn onboarded() -> PatientEvent {
+    PatientEvent::Onboarded(PatientOnboarded {})
+}
+
+fn consent_given(version: u16) -> PatientEvent {
+    PatientEvent::ConsentGiven(PatientConsentGiven { consent: ConsentKind::Recording, version })
+}
+
+fn consent_withdrawn() -> PatientEvent {
+    PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording })
+}
+
+fn erasure_requested() -> PatientEvent {
+    PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest })
+}
+
+fn keys_destroyed() -> PatientEvent {
+    PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 })
+}
+
+fn erased() -> PatientEvent {
+    PatientEvent::Erased(PatientErased {})
+}
+
+/// An erasure after each of its steps.
+fn erasing() -> [(Vec<PatientEvent>, ErasureStep); 3] {
+    [
+        (vec![registered(), erasure_requested()], ErasureStep::Requested),
+        (vec![registered(), erasure_requested(), keys_destroyed()], ErasureStep::KeysDestroyed),
+        (vec![registered(), erasure_requested(), keys_destroyed(), erased()], ErasureStep::Erased),
+    ]
+}
+
+#[test]
+fn given_nothing_when_registered_then_registered() {
+    given([]).when(register()).then_expect_events(vec![registered()]);
+}
+
+#[test]
+fn given_nothing_when_registered_without_details_then_registered_without_personal_part() {
+    let registered = PatientEvent::Registered(PatientRegistered { birth_year: None, personal: None });
+
+    given([])
+        .when(PatientCommand::Register { birth_year: None, details: None })
+        .then_expect_events(vec![registered]);
+}
+
+#[test]
+fn given_nothing_when_anything_else_then_not_registered() {
+    let commands = [
+        PatientCommand::Onboard,
+        change_details(),
+        GIVE,
+        WITHDRAW,
+        REQUEST,
+        RECORD,
+        PatientCommand::CompleteErasure,
+    ];
+    for command in commands {
+        given([]).when(command).then_expect_error(PatientRejection::NotRegistered);
+    }
+}
+
+#[test]
+fn given_registered_when_registered_again_then_already_registered() {
+    given([registered()]).when(register()).then_expect_error(PatientRejection::AlreadyRegistered);
+}
+
+#[test]
+fn given_erased_when_registered_again_then_already_registered() {
+    let [.., (events, _)] = erasing();
+
+    given(events).when(register()).then_expect_error(PatientRejection::AlreadyRegistered);
+}
+
+#[test]
+fn given_registered_when_onboarded_then_onboarded() {
+    given([registered()]).when(PatientCommand::Onboard).then_expect_events(vec![onboarded()]);
+}
+
+#[test]
+fn given_onboarded_when_onboarded_then_already_onboarded() {
+    given([registered(), onboarded()])
+        .when(PatientCommand::Onboard)
+        .then_expect_error(PatientRejection::AlreadyOnboarded);
+}
+
+#[test]
+fn given_registered_when_details_change_then_details_changed() {
+    let personal = Some(Personal::Open(patient_details()));
+    let changed = PatientEvent::DetailsChanged(PatientDetailsChanged { personal });
+
+    given([registered()]).when(change_details()).then_expect_events(vec![changed]);
+}
+
+#[test]
+fn given_registered_when_consent_given_then_consent_given() {
+    given([registered()]).when(GIVE).then_expect_events(vec![consent_given(2)]);
+}
+
+#[test]
+fn given_consent_to_an_older_version_when_consent_given_then_consent_given() {
+    given([registered(), consent_given(1)]).when(GIVE).then_expect_events(vec![consent_given(2)]);
+}
+
+#[test]
+fn given_consent_when_same_consent_given_then_consent_already_given() {
+    let (consent, version) = (ConsentKind::Recording, 2);
+
+    given([registered(), consent_given(2)])
+        .when(GIVE)
+        .then_expect_error(PatientRejection::ConsentAlreadyGiven { consent, version });
+}
+
+#[test]
+fn given_consent_when_withdrawn_then_consent_withdrawn() {
+    given([registered(), consent_given(2)]).when(WITHDRAW).then_expect_events(vec![consent_withdrawn()]);
+}
+
+#[test]
+fn given_withdrawn_consent_when_given_again_then_consent_given() {
+    given([registered(), consent_given(2), consent_withdrawn()])
+        .when(GIVE)
+        .then_expect_events(vec![consent_given(2)]);
+}
+
+#[test]
+fn given_no_consent_in_force_when_withdrawn_then_consent_not_given() {
+    for events in [vec![registered()], vec![registered(), consent_given(2), consent_withdrawn()]] {
+        given(events)
+            .when(WITHDRAW)
+            .then_expect_error(PatientRejection::ConsentNotGiven { consent: ConsentKind::Recording });
+    }
+}
+
+#[test]
+fn given_registered_when_erasure_requested_then_erasure_requested() {
+    given([registered()]).when(REQUEST).then_expect_events(vec![erasure_requested()]);
+}
+
+#[test]
+fn given_erasure_requested_when_keys_destroyed_then_keys_destroyed() {
+    given([registered(), erasure_requested()]).when(RECORD).then_expect_events(vec![keys_destroyed()]);
+}
+
+#[test]
+fn given_keys_destroyed_when_erasure_completed_then_erased() {
+    given([registered(), erasure_requested(), keys_destroyed()])
+        .when(PatientCommand::CompleteErasure)
+        .then_expect_events(vec![erased()]);
+}
+
+#[test]
+fn given_erasure_under_way_when_anything_but_its_steps_then_erasure_under_way() {
+    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW] {
+        for (events, step) in erasing() {
+            given(events).when(command.clone()).then_expect_error(PatientRejection::ErasureUnderWay { step });
+        }
+    }
+}
+
+#[test]
+fn given_erasure_under_way_when_requested_again_then_erasure_already_requested() {
+    for (events, step) in erasing() {
+        given(events).when(REQUEST).then_expect_error(PatientRejection::ErasureAlreadyRequested { step });
+    }
+}
+
+#[test]
+fn given_no_erasure_when_a_later_step_is_told_then_erasure_not_requested() {
+    for command in [RECORD, PatientCommand::CompleteErasure] {
+        given([registered()]).when(command).then_expect_error(PatientRejection::ErasureNotRequested);
+    }
+}
+
+#[test]
+fn given_keys_destroyed_when_told_again_then_keys_already_destroyed() {
+    let [_, (destroyed, _), (erased, _)] = erasing();
+    for events in [destroyed, erased] {
+        given(events).when(RECORD).then_expect_error(PatientRejection::KeysAlreadyDestroyed);
+    }
+}
+
+#[test]
+fn given_keys_still_there_when_erasure_completed_then_keys_not_destroyed() {
+    given([registered(), erasure_requested()])
+        .when(PatientCommand::CompleteErasure)
+        .then_expect_error(PatientRejection::KeysNotDestroyed);
+}
+
+#[test]
+fn given_erased_when_erasure_completed_then_already_erased() {
+    let [.., (events, _)] = erasing();
+
+    given(events).when(PatientCommand::CompleteErasure).then_expect_error(PatientRejection::AlreadyErased);
+}
+
+#[test]
+fn state_tells_the_consent_in_force_and_the_erasure() {
+    let mut patient = Patient::default();
+    for event in [registered(), consent_given(2), erasure_requested()] {
+        patient.apply(event);
+    }
+
+    assert_eq!(patient.consent(ConsentKind::Recording), Some(2));
+    assert_eq!(patient.consent(ConsentKind::Research), None);
+    assert_eq!(patient.erasure(), Some(ErasureStep::Requested));
+}

@@ -1,0 +1,133 @@
+//! What can happen to one event on its way to one subscription.
+
+use crate::catalogue::EventType;
+use crate::ids::{EventId, SubscriptionId};
+use crate::{Timestamp, closed_enum, events, facts};
+
+closed_enum! {
+    /// How one HTTP try ended.
+    pub enum AttemptOutcome {
+        /// The receiver accepted it with a 2xx status.
+        Success = "success",
+        /// Another status.
+        HttpStatus = "http_status",
+        /// A redirect, which is never followed.
+        Redirect = "redirect",
+        /// The deadline over the whole exchange passed.
+        Timeout = "timeout",
+        /// Nobody listens on the port.
+        ConnectRefused = "connect_refused",
+        /// No connection for another reason.
+        ConnectFailed = "connect_failed",
+        /// The connection broke off.
+        Reset = "reset",
+        /// The host name has no address.
+        DnsFailed = "dns_failed",
+        /// The URL or its address is not allowed.
+        BlockedUrl = "blocked_url",
+        /// The certificate is not valid for the host.
+        TlsCertificate = "tls_certificate",
+        /// No TLS connection for another reason.
+        TlsFailed = "tls_failed",
+        /// The answer is no HTTP, or too large.
+        InvalidResponse = "invalid_response",
+        /// The worker was lost midway; the receiver may have got it.
+        Unknown = "unknown",
+    }
+}
+
+closed_enum! {
+    /// Why a delivery is not tried again.
+    pub enum FinalReason {
+        /// No attempts are left.
+        Exhausted = "exhausted",
+        /// The receiver asked to stop.
+        Aborted = "aborted",
+        /// The URL or its address is not allowed.
+        BlockedUrl = "blocked_url",
+        /// The subscription was disabled or deleted.
+        Disabled = "disabled",
+        /// The subscription was not active when the event came.
+        SkippedInactive = "skipped_inactive",
+        /// The receiver cannot take this kind of body.
+        Unsupported = "unsupported",
+    }
+}
+
+facts! {
+    /// An event is to be delivered to a subscription.
+    pub struct WebhookDeliveryEmitted {
+        /// To which subscription.
+        pub subscription_id: SubscriptionId,
+        /// Which event.
+        pub source_event_id: EventId,
+        /// Its type.
+        pub source_type: EventType,
+        /// Its organization sequence.
+        pub source_sequence: i64,
+    }
+}
+
+facts! {
+    /// One HTTP try ended, or its end is unknown.
+    pub struct WebhookDeliveryAttempted {
+        /// To which subscription.
+        pub subscription_id: SubscriptionId,
+        /// Numbers the attempts of the delivery from 1.
+        pub number: u16,
+        /// How it ended.
+        pub outcome: AttemptOutcome,
+        /// The HTTP status, when there was one.
+        pub status: Option<u16>,
+        /// When it began.
+        pub started_at: Timestamp,
+        /// How long it took.
+        pub duration_ms: u32,
+        /// When the next one is due, if there is to be one.
+        pub next_attempt_at: Option<Timestamp>,
+    }
+}
+
+facts! {
+    /// The receiver accepted it.
+    pub struct WebhookDeliveryDelivered {
+        /// To which subscription.
+        pub subscription_id: SubscriptionId,
+        /// In which attempt.
+        pub number: u16,
+    }
+}
+
+facts! {
+    /// It will not be tried again.
+    pub struct WebhookDeliveryExhausted {
+        /// To which subscription.
+        pub subscription_id: SubscriptionId,
+        /// Why.
+        pub reason: FinalReason,
+    }
+}
+
+facts! {
+    /// Somebody asked to send it again.
+    pub struct WebhookDeliveryRedeliveryRequested {
+        /// To which subscription.
+        pub subscription_id: SubscriptionId,
+    }
+}
+
+events! {
+    /// What can happen to one event on its way to one subscription.
+    pub enum WebhookDeliveryEvent in WebhookDelivery {
+        /// An event is to be delivered to a subscription.
+        Emitted(WebhookDeliveryEmitted) = WebhookDeliveryEmitted,
+        /// One HTTP try ended, or its end is unknown.
+        Attempted(WebhookDeliveryAttempted) = WebhookDeliveryAttempted,
+        /// The receiver accepted it.
+        Delivered(WebhookDeliveryDelivered) = WebhookDeliveryDelivered,
+        /// It will not be tried again.
+        Exhausted(WebhookDeliveryExhausted) = WebhookDeliveryExhausted,
+        /// Somebody asked to send it again.
+        RedeliveryRequested(WebhookDeliveryRedeliveryRequested) = WebhookDeliveryRedeliveryRequested,
+    }
+}
