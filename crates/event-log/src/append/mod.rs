@@ -1,0 +1,9 @@
+//! Appending: one batcher per lane takes whatever queued up while its last commit was in flight, and writes it
+//! in one call of `log.append_batch`. Nothing waits for a timer; batches fill by themselves under load.
+
+mod arrays;
+mod batcher;
+mod request;
+
+pub(crate) use batcher::{Batcher, BatcherHandle};
+pub use request::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Verdict};

@@ -1,0 +1,267 @@
+//! The handle on the log that everybody shares.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use carelog_domain::OrganizationId;
+use carelog_vault::Vault;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::append::{AppendError, AppendRequest, Batcher, BatcherHandle, Verdict};
+use crate::clock::Clock;
+use crate::read::{self, ReadError};
+use crate::recorded::{Lane, LogPosition, Position, RecordedEvent, StreamKey};
+use crate::tail::LaneTail;
+
+/// The event log: appends, reads, and wakes whoever follows it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct EventLog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    vault: Vault,
+    clock: Arc<dyn Clock>,
+    log_name: Arc<str>,
+    epoch: Uuid,
+    lanes: Vec<LaneHandle>,
+    placements: RwLock<HashMap<OrganizationId, Lane>>,
+}
+
+#[derive(Debug)]
+struct LaneHandle {
+    batcher: BatcherHandle,
+    tail: Arc<LaneTail>,
+}
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The database did not answer, or refused.
+    #[error("the event log cannot be opened")]
+    Database(#[from] sqlx::Error),
+    /// The migrations have not created the log yet.
+    #[error("the database holds no event log: run `carelog migrate`")]
+    NotCreated,
+}
+
+impl EventLog {
+    /// Opens the log: reads its settings and starts one batcher per lane on `tasks`.
+    ///
+    /// The batchers end by themselves when the last handle is dropped.
+    ///
+    /// # Errors
+    /// When the database fails or holds no log.
+    pub async fn open(
+        pool: PgPool,
+        vault: Vault,
+        clock: Arc<dyn Clock>,
+        tasks: &TaskTracker,
+    ) -> Result<Self, OpenError> {
+        let settings = sqlx::query!("select log_name, epoch from log.settings")
+            .fetch_optional(&pool)
+            .await?
+            .ok_or(OpenError::NotCreated)?;
+        let heads =
+            sqlx::query!("select lane, position from log.lane_heads order by lane").fetch_all(&pool).await?;
+        let log_name: Arc<str> = settings.log_name.into();
+        let mut lanes = Vec::with_capacity(heads.len());
+        for head in heads {
+            let tail = Arc::new(LaneTail::new(head.position));
+            let (batcher, work) = Batcher::new(
+                head.lane,
+                Arc::clone(&log_name),
+                pool.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&tail),
+            )
+            .start();
+            tasks.spawn(work);
+            lanes.push(LaneHandle { batcher, tail });
+        }
+        let inner = Inner {
+            pool,
+            vault,
+            clock,
+            log_name,
+            epoch: settings.epoch,
+            lanes,
+            placements: RwLock::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Creates the log in a freshly migrated database; does nothing when it is there.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn create(
+        pool: &PgPool,
+        log_name: &str,
+        lane_count: i16,
+        epoch: Uuid,
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "select log.create_log($1, $2, $3) where not exists (select from log.settings)",
+            log_name,
+            lane_count,
+            epoch
+        )
+        .execute(pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The log's name: the first part of the origin that stands in every leaf.
+    pub fn name(&self) -> &str {
+        &self.inner.log_name
+    }
+
+    /// This life of the log; public cursors carry it.
+    pub fn epoch(&self) -> Uuid {
+        self.inner.epoch
+    }
+
+    /// The lanes, from 1.
+    pub fn lanes(&self) -> impl Iterator<Item = Lane> + use<> {
+        (1..).take(self.inner.lanes.len())
+    }
+
+    /// The keys that seal and open personal parts.
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// Where moments come from.
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.inner.clock
+    }
+
+    /// The connections of the runtime role.
+    pub fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    /// The lane of an organization; a new organization is given one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn lane_of(&self, organization_id: OrganizationId) -> Result<Lane, sqlx::Error> {
+        let known = self
+            .inner
+            .placements
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&organization_id)
+            .copied();
+        if let Some(lane) = known {
+            return Ok(lane);
+        }
+        let lane =
+            sqlx::query_scalar!(r#"select log.place_organization($1) as "lane!""#, organization_id.uuid())
+                .fetch_one(&self.inner.pool)
+                .await?;
+        self.inner.placements.write().unwrap_or_else(PoisonError::into_inner).insert(organization_id, lane);
+        Ok(lane)
+    }
+
+    /// Appends the events of one command, as soon as the lane's last commit is through.
+    ///
+    /// # Errors
+    /// When the database stays unavailable, or Carelog is stopping. A refusal is a [`Verdict`], not an error.
+    pub async fn append(&self, request: AppendRequest) -> Result<Verdict, AppendError> {
+        let lane = self
+            .lane_of(request.stream.organization_id)
+            .await
+            .map_err(|error| AppendError::Unavailable(Arc::new(error)))?;
+        let handle = self.lane(lane).ok_or(AppendError::Stored { table: "organizations", column: "lane" })?;
+        handle.batcher.append(request).await
+    }
+
+    /// The events of a stream after a version.
+    ///
+    /// # Errors
+    /// When the database fails or a stored value does not parse.
+    pub async fn stream(
+        &self,
+        stream: &StreamKey,
+        after_version: i64,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let lane = self.lane_of(stream.organization_id).await?;
+        let mut connection = self.inner.pool.acquire().await?;
+        read::stream(&mut connection, lane, stream, after_version).await
+    }
+
+    /// The events of an organization after a sequence number, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails or a stored value does not parse.
+    pub async fn organization(
+        &self,
+        organization_id: OrganizationId,
+        after_sequence: i64,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, ReadError> {
+        let lane = self.lane_of(organization_id).await?;
+        let mut connection = self.inner.pool.acquire().await?;
+        read::organization(&mut connection, lane, organization_id, after_sequence, limit).await
+    }
+
+    /// The events of a lane after a position: from memory when the lane's tail reaches back that far, else from
+    /// the database. At most `max_events`, and not many more than `max_bytes`.
+    ///
+    /// # Errors
+    /// When the database fails or a stored value does not parse.
+    pub async fn page(
+        &self,
+        lane: Lane,
+        after: Position,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<Arc<RecordedEvent>>, ReadError> {
+        if let Some(page) = self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
+        {
+            return Ok(page);
+        }
+        let mut connection = self.inner.pool.acquire().await?;
+        let limit = i64::try_from(max_events).unwrap_or(i64::MAX);
+        let events = read::lane(&mut connection, lane, after, limit).await?;
+        Ok(events.into_iter().map(Arc::new).collect())
+    }
+
+    /// The newest position of a lane that this process has heard of; a change can be awaited.
+    ///
+    /// # Panics
+    /// When the log has no such lane.
+    pub fn head(&self, lane: Lane) -> watch::Receiver<Position> {
+        self.lane(lane).expect("lanes are handed out by `lanes` and `lane_of`").tail.head()
+    }
+
+    /// Asks the database for the newest positions and wakes whoever follows a lane that moved.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh_heads(&self) -> Result<(), sqlx::Error> {
+        let heads =
+            sqlx::query!("select lane, position from log.lane_heads").fetch_all(&self.inner.pool).await?;
+        for head in heads {
+            self.heard_of(LogPosition { lane: head.lane, position: head.position });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn heard_of(&self, place: LogPosition) {
+        if let Some(handle) = self.lane(place.lane) {
+            handle.tail.heard_of(place.position);
+        }
+    }
+
+    fn lane(&self, lane: Lane) -> Option<&LaneHandle> {
+        usize::try_from(lane - 1).ok().and_then(|index| self.inner.lanes.get(index))
+    }
+}

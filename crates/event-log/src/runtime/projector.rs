@@ -1,0 +1,138 @@
+//! What a projection brings along, and what the runtime does with it.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use sqlx::PgConnection;
+
+use crate::effects::NewEffect;
+use crate::recorded::{Position, RecordedEvent};
+
+/// Folds events into tables of its own.
+pub trait Projector: Send + Sync + 'static {
+    /// What it wants done for an event; a plain value. `()` for projectors that want nothing.
+    type Intent: Send + 'static;
+
+    /// The name in checkpoints, metrics and on the command line.
+    const NAME: &'static str;
+
+    /// The tables.
+    const SCHEMA: ProjectionSchema;
+
+    /// What happens to an event that cannot be applied.
+    const ON_POISON: OnPoison;
+
+    /// Applies a page of one lane, in order. The connection is inside the transaction that will also move the
+    /// checkpoint, and unqualified names mean the tables of the version being written.
+    ///
+    /// Writes are set-based: one statement per table and page, not one per event.
+    fn apply(
+        &self,
+        tables: &mut PgConnection,
+        page: &[Arc<RecordedEvent>],
+    ) -> impl Future<Output = Result<Vec<Self::Intent>, ApplyError>> + Send;
+}
+
+/// What happens to an event that cannot be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnPoison {
+    /// It and the later events of its stream are set aside in order; other streams go on.
+    Quarantine,
+    /// The lane stops and an alarm is raised: nothing may ever be skipped.
+    Stop,
+}
+
+/// The tables of a projection.
+#[derive(Clone, Copy, Debug)]
+pub struct ProjectionSchema {
+    /// The schema that serves; a rebuild writes to one beside it and swaps the names.
+    pub name: &'static str,
+    /// The migration that creates the tables, with unqualified names. The text after the line `-- tables` is run
+    /// by a rebuild in its own schema; the text after `-- indexes` only once the tables are filled.
+    pub sql: &'static str,
+    /// Every table, each with a column `organization_id`.
+    pub tables: &'static [&'static str],
+}
+
+impl ProjectionSchema {
+    /// The statements that create empty tables.
+    pub(super) fn tables_sql(&self) -> &'static str {
+        let after = self.sql.split_once("\n-- tables\n").map_or("", |(_, after)| after);
+        after.split_once("\n-- indexes\n").map_or(after, |(before, _)| before)
+    }
+
+    /// The statements that create secondary indexes.
+    pub(super) fn indexes_sql(&self) -> &'static str {
+        self.sql.split_once("\n-- indexes\n").map_or("", |(_, after)| after)
+    }
+}
+
+/// Why a page was not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The database failed; another try may succeed.
+    #[error("the projection's database failed")]
+    Transient(#[source] sqlx::Error),
+    /// An event cannot be applied, now or later.
+    #[error("an event cannot be applied")]
+    Poison(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl ApplyError {
+    /// An event that cannot be applied.
+    pub fn poison(source: impl Error + Send + Sync + 'static) -> Self {
+        Self::Poison(Box::new(source))
+    }
+}
+
+/// A refused value is the event's fault; anything else is the database's.
+impl From<sqlx::Error> for ApplyError {
+    fn from(error: sqlx::Error) -> Self {
+        let refuses_values = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "42" | "P0")));
+        if refuses_values || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+            Self::Poison(Box::new(error))
+        } else {
+            Self::Transient(error)
+        }
+    }
+}
+
+impl From<carelog_domain::CodecError> for ApplyError {
+    fn from(error: carelog_domain::CodecError) -> Self {
+        Self::poison(error)
+    }
+}
+
+/// Turns what a projector wants into effects. It only names them: the runtime writes them into the ledger, in the
+/// transaction that moves the checkpoint.
+pub trait Reactor<I>: Send + Sync + 'static {
+    /// The name in the ledger.
+    fn name(&self) -> &'static str;
+
+    /// How many fresh effects the worker of this process can take right now; that many are handed to it without
+    /// going through the ledger again.
+    fn room(&self) -> usize;
+
+    /// The effect for an intent.
+    fn effect(&self, intent: I) -> NewEffect;
+
+    /// Takes the fresh effects that were written and are leased to this process.
+    fn committed(&self, effects: Vec<Reaction>);
+}
+
+/// A fresh effect in the hands of this process.
+#[derive(Clone, Debug)]
+pub struct Reaction {
+    /// The effect, leased.
+    pub effect: crate::effects::Effect,
+    /// The event that it follows from.
+    pub event: Arc<RecordedEvent>,
+}
+
+/// The last position of a page.
+pub(super) fn end_of(page: &[Arc<RecordedEvent>]) -> Option<Position> {
+    page.last().map(|event| event.position)
+}

@@ -1,0 +1,289 @@
+//! Events set aside, in order, behind one that could not be applied.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use carelog_domain::OrganizationId;
+use sqlx::{Connection, PgConnection};
+use uuid::Uuid;
+
+use super::projector::{ApplyError, Projector};
+use crate::log::EventLog;
+use crate::read::ReadError;
+use crate::recorded::{Lane, Position, RecordedEvent};
+
+/// The key that later events wait behind: the stream.
+pub(super) type Key = (OrganizationId, Uuid);
+
+/// One event that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The lane.
+    pub lane: Lane,
+    /// The position.
+    pub position: Position,
+    /// The organization.
+    pub organization_id: Uuid,
+    /// The stream that it belongs to.
+    pub stream_id: Uuid,
+    /// The event's type.
+    pub event_type: String,
+    /// Why the first of the stream failed; nothing for those behind it.
+    pub failure: Option<String>,
+}
+
+pub(super) fn key_of(event: &RecordedEvent) -> Key {
+    (event.stream.organization_id, event.stream.id)
+}
+
+/// The streams that have waiting events.
+pub(super) async fn keys(
+    connection: &mut PgConnection,
+    projector: &str,
+    version: i32,
+    lane: Lane,
+) -> Result<HashSet<Key>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select distinct organization_id, stream_id
+        from runtime.quarantine
+        where projector = $1 and version = $2 and lane = $3 and discarded_at is null
+        ",
+        projector,
+        version,
+        lane
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.stream_id)).collect())
+}
+
+/// Sets an event aside.
+pub(super) async fn set_aside(
+    connection: &mut PgConnection,
+    projector: &str,
+    version: i32,
+    event: &RecordedEvent,
+    failure: Option<&str>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        insert into runtime.quarantine
+            (projector, version, lane, position, organization_id, stream_id, event_type, failure)
+        values ($1, $2, $3, $4, $5, $6, $7, $8)
+        on conflict do nothing
+        ",
+        projector,
+        version,
+        event.lane,
+        event.position,
+        event.stream.organization_id.uuid(),
+        event.stream.id,
+        event.event_type.as_str(),
+        failure
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Applies events one at a time, each under a savepoint; those that cannot be applied, and those behind them, are
+/// set aside. Gives back the intents and the events that were set aside first in their stream.
+pub(super) async fn apply_singly<P: Projector>(
+    projector: &P,
+    version: i32,
+    tables: &mut PgConnection,
+    page: &[Arc<RecordedEvent>],
+    waiting: &mut HashSet<Key>,
+) -> Result<Vec<P::Intent>, ApplyError> {
+    let mut intents = Vec::new();
+    for event in page {
+        if waiting.contains(&key_of(event)) {
+            set_aside(tables, P::NAME, version, event, None).await?;
+            continue;
+        }
+        let mut savepoint = tables.begin().await?;
+        match projector.apply(&mut savepoint, std::slice::from_ref(event)).await {
+            Ok(wanted) => {
+                savepoint.commit().await?;
+                intents.extend(wanted);
+            }
+            Err(ApplyError::Poison(source)) => {
+                savepoint.rollback().await?;
+                tracing::error!(
+                    projector.name = P::NAME,
+                    event.lane = event.lane,
+                    event.position = event.position,
+                    error = %source,
+                    "an event cannot be applied; its stream waits in quarantine"
+                );
+                set_aside(tables, P::NAME, version, event, Some(&source.to_string())).await?;
+                waiting.insert(key_of(event));
+            }
+            Err(transient @ ApplyError::Transient(_)) => return Err(transient),
+        }
+    }
+    Ok(intents)
+}
+
+/// What waits for a projector's live version, oldest first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn quarantined(
+    connection: &mut PgConnection,
+    projector: &str,
+) -> Result<Vec<Quarantined>, sqlx::Error> {
+    sqlx::query_as!(
+        Quarantined,
+        "
+        select q.lane, q.position, q.organization_id, q.stream_id, q.event_type, q.failure
+        from runtime.quarantine q
+        join runtime.projections p on p.projector = q.projector and p.live_version = q.version
+        where q.projector = $1 and q.discarded_at is null
+        order by q.lane, q.position
+        ",
+        projector
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// Tries the waiting events of a stream again, in order. Gives back how many are left; stops at the first that
+/// still fails. The intents of retried events are dropped: what they wanted belongs to a time gone by, and the
+/// list of quarantined events tells an operator what to request again.
+///
+/// # Errors
+/// When the database fails.
+pub async fn retry<P: Projector>(
+    projector: &P,
+    log: &EventLog,
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    stream_id: Uuid,
+) -> Result<usize, ApplyError> {
+    let lane = log.lane_of(organization_id).await?;
+    let stream = Stream { lane, organization_id, stream_id };
+    loop {
+        let mut tx = super::unit::begin(connection, P::SCHEMA.name).await?;
+        hold_live(&mut tx, P::NAME, lane).await?;
+        let waiting = positions(&mut tx, P::NAME, stream).await?;
+        let Some(position) = waiting.first().copied() else { return Ok(0) };
+        let event = log.page(lane, position - 1, 1, usize::MAX).await.map_err(cannot_be_read)?;
+        match projector.apply(&mut tx, &event).await {
+            Ok(_) => {}
+            Err(ApplyError::Poison(_)) => return Ok(waiting.len()),
+            Err(transient @ ApplyError::Transient(_)) => return Err(transient),
+        }
+        forget(&mut tx, P::NAME, lane, position).await?;
+        tx.commit().await?;
+    }
+}
+
+fn cannot_be_read(error: ReadError) -> ApplyError {
+    match error {
+        ReadError::Database(error) => ApplyError::Transient(error),
+        stored @ ReadError::Stored { .. } => ApplyError::poison(stored),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Stream {
+    lane: Lane,
+    organization_id: OrganizationId,
+    stream_id: Uuid,
+}
+
+/// Holds the live version's checkpoint until the transaction ends. The unit that owns it sets nothing aside
+/// meanwhile, and afterwards sees what was done.
+async fn hold_live(tx: &mut PgConnection, projector: &str, lane: Lane) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        select c.position
+        from runtime.checkpoints c
+        join runtime.projections p on p.projector = c.projector and p.live_version = c.version
+        where c.projector = $1 and c.lane = $2
+        for update of c
+        ",
+        projector,
+        lane
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(())
+}
+
+/// Where the waiting events of a stream stand, in order.
+async fn positions(
+    tx: &mut PgConnection,
+    projector: &str,
+    stream: Stream,
+) -> Result<Vec<Position>, sqlx::Error> {
+    sqlx::query_scalar!(
+        "
+        select q.position
+        from runtime.quarantine q
+        join runtime.projections p on p.projector = q.projector and p.live_version = q.version
+        where q.projector = $1 and q.lane = $2 and q.organization_id = $3 and q.stream_id = $4
+          and q.discarded_at is null
+        order by q.position
+        ",
+        projector,
+        stream.lane,
+        stream.organization_id.uuid(),
+        stream.stream_id
+    )
+    .fetch_all(tx)
+    .await
+}
+
+async fn forget(
+    tx: &mut PgConnection,
+    projector: &str,
+    lane: Lane,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        delete from runtime.quarantine q
+        using runtime.projections p
+        where q.projector = $1 and q.projector = p.projector and q.version = p.live_version
+          and q.lane = $2 and q.position = $3
+        ",
+        projector,
+        lane,
+        position
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Gives up on a waiting event, for a recorded reason. False when it does not wait.
+///
+/// # Errors
+/// When the database fails.
+pub async fn discard(
+    connection: &mut PgConnection,
+    projector: &str,
+    lane: Lane,
+    position: Position,
+    reason: &str,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query!(
+        "
+        update runtime.quarantine q
+        set discarded_at = now(), discard_reason = $4
+        from runtime.projections p
+        where q.projector = $1 and q.projector = p.projector and q.version = p.live_version
+          and q.lane = $2 and q.position = $3 and q.discarded_at is null
+        ",
+        projector,
+        lane,
+        position,
+        reason
+    )
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

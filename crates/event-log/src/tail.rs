@@ -1,0 +1,101 @@
+//! The newest events of a lane, kept in memory, so that consumers near the head read nothing from the database.
+//!
+//! The buffer is contiguous: it either holds every event after a position or says that it does not. Events that
+//! another process appended are not in it; a consumer that meets such a gap reads the database instead.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::recorded::{Position, RecordedEvent};
+
+/// Bounds of the buffer of one lane.
+const MAX_EVENTS: usize = 16_384;
+const MAX_BYTES: usize = 16 << 20;
+
+/// One lane's newest events and the newest position that anybody here has heard of.
+#[derive(Debug)]
+pub(crate) struct LaneTail {
+    buffer: Mutex<Buffer>,
+    head: watch::Sender<Position>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    events: VecDeque<Arc<RecordedEvent>>,
+    bytes: usize,
+}
+
+impl LaneTail {
+    pub(crate) fn new(head: Position) -> Self {
+        Self { buffer: Mutex::default(), head: watch::Sender::new(head) }
+    }
+
+    /// Takes committed events of this process and wakes whoever waits for them.
+    pub(crate) fn push(&self, events: &[Arc<RecordedEvent>]) {
+        let Some(newest) = events.last() else { return };
+        self.buffer().push(events);
+        self.heard_of(newest.position);
+    }
+
+    /// Wakes whoever waits, when the position is news.
+    pub(crate) fn heard_of(&self, position: Position) {
+        self.head.send_if_modified(|head| {
+            let news = position > *head;
+            *head = position.max(*head);
+            news
+        });
+    }
+
+    /// The newest position that anybody here has heard of; a change can be awaited.
+    pub(crate) fn head(&self) -> watch::Receiver<Position> {
+        self.head.subscribe()
+    }
+
+    /// The events after a position, or nothing when the buffer does not reach back that far.
+    pub(crate) fn after(
+        &self,
+        position: Position,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Option<Vec<Arc<RecordedEvent>>> {
+        let buffer = self.buffer();
+        let first = buffer.events.front()?.position;
+        let skip = usize::try_from(position + 1 - first).ok()?;
+        let mut bytes = 0;
+        let page: Vec<_> = buffer
+            .events
+            .iter()
+            .skip(skip)
+            .take(max_events)
+            .take_while(|event| {
+                let fits = bytes == 0 || bytes + event.size() <= max_bytes;
+                bytes += event.size();
+                fits
+            })
+            .cloned()
+            .collect();
+        (!page.is_empty()).then_some(page)
+    }
+
+    fn buffer(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Buffer {
+    fn push(&mut self, events: &[Arc<RecordedEvent>]) {
+        let (Some(first), last) = (events.first(), self.events.back()) else { return };
+        if last.is_some_and(|last| last.position + 1 != first.position) {
+            self.events.clear();
+            self.bytes = 0;
+        }
+        self.bytes += events.iter().map(|event| event.size()).sum::<usize>();
+        self.events.extend(events.iter().cloned());
+        while self.events.len() > MAX_EVENTS || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.events.pop_front() else { break };
+            self.bytes -= oldest.size();
+        }
+    }
+}

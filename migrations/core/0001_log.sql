@@ -1,0 +1,398 @@
+-- The event log: the one place where anything is written down first.
+--
+-- Owned by the crate event-log; no other code names these tables.
+
+create schema log;
+comment on schema log is 'The immutable event log and what guards its order';
+
+create table log.settings (
+    only_row boolean not null default true,
+    log_name text not null,
+    lane_count smallint not null,
+    epoch uuid not null,
+    created_at timestamptz not null default now(),
+    constraint settings_pkey primary key (only_row),
+    constraint settings_one_row check (only_row),
+    constraint settings_lane_count check (lane_count between 1 and 64)
+);
+comment on table log.settings is 'Set once when the log is created';
+comment on column log.settings.log_name is 'First part of the origin that stands in every leaf: log_name/organization_id';
+comment on column log.settings.epoch is 'Names this life of the log; public cursors carry it, so that a cursor from before a restore is refused';
+
+create table log.lane_heads (
+    lane smallint not null,
+    position bigint not null default 0,
+    constraint lane_heads_pkey primary key (lane),
+    constraint lane_heads_position check (position >= 0)
+) with (fillfactor = 10);
+comment on table log.lane_heads is 'The newest position of each lane';
+
+create table log.organizations (
+    organization_id uuid not null,
+    lane smallint not null,
+    sequence bigint not null default 0,
+    constraint organizations_pkey primary key (organization_id),
+    constraint organizations_lane foreign key (lane) references log.lane_heads (lane)
+) with (fillfactor = 50);
+comment on table log.organizations is 'Which lane an organization belongs to, and the newest of its sequence numbers';
+
+create table log.stream_heads (
+    organization_id uuid not null,
+    stream_id uuid not null,
+    stream_kind text not null,
+    version bigint not null,
+    first_position bigint not null,
+    last_position bigint not null,
+    constraint stream_heads_pkey primary key (organization_id, stream_id, stream_kind),
+    constraint stream_heads_version check (version >= 1)
+) with (fillfactor = 80);
+comment on table log.stream_heads is 'The newest version of each stream, so that an append costs the same at any size of the log';
+comment on column log.stream_heads.first_position is 'Where the stream begins in its lane: earlier partitions need not be looked at';
+
+create table log.idempotency_keys (
+    organization_id uuid not null,
+    idempotency_key text not null,
+    fingerprint bytea not null,
+    stream_kind text not null,
+    stream_id uuid not null,
+    version bigint not null,
+    first_position bigint not null,
+    event_count integer not null,
+    recorded_at timestamptz not null,
+    constraint idempotency_keys_pkey primary key (organization_id, idempotency_key),
+    constraint idempotency_keys_length check (length(idempotency_key) between 1 and 255)
+);
+comment on table log.idempotency_keys is 'First answers by idempotency key, written in the transaction of the append';
+comment on column log.idempotency_keys.fingerprint is 'SHA-256 of the request, to tell a repetition from another wish under the same key';
+comment on column log.idempotency_keys.version is 'The stream version after the command';
+
+create table log.events (
+    lane smallint not null,
+    position bigint not null,
+    organization_sequence bigint not null,
+    version bigint not null,
+    occurred_at timestamptz not null,
+    recorded_at timestamptz not null,
+    organization_id uuid not null,
+    stream_id uuid not null,
+    event_id uuid not null,
+    correlation_id uuid not null,
+    causation_id uuid,
+    request_id uuid,
+    subject_id uuid,
+    actor_id uuid,
+    actor_on_behalf_of uuid,
+    personal_key_id uuid,
+    network_key_id uuid,
+    schema_version smallint not null,
+    stream_kind text not null,
+    event_type text not null,
+    actor_kind text not null,
+    actor_role text not null,
+    purpose text,
+    origin text not null,
+    leaf_hash bytea not null,
+    facts bytea not null,
+    personal bytea,
+    personal_key_commit bytea,
+    network bytea,
+    constraint events_pkey primary key (lane, position)
+) partition by list (lane);
+comment on table log.events is 'Every event of every organization, once and for ever';
+comment on column log.events.position is 'Gapless place in the lane, from 1';
+comment on column log.events.organization_sequence is 'Gapless place among the events of the organization, from 1';
+comment on column log.events.version is 'Gapless place in the stream, from 1';
+comment on column log.events.occurred_at is 'When it happened, microseconds';
+comment on column log.events.recorded_at is 'When it was written, microseconds';
+comment on column log.events.subject_id is 'The patient whom the event is about';
+comment on column log.events.origin is 'live, imported, or imported_notify';
+comment on column log.events.leaf_hash is 'SHA-256 of 0x00 and the leaf data: the event''s leaf in the organization''s RFC 6962 tree';
+comment on column log.events.facts is 'Canonical JSON (RFC 8785) of closed values, byte for byte as hashed';
+comment on column log.events.personal is 'Sealed personal part';
+comment on column log.events.personal_key_commit is 'Commitment to the data key that sealed the personal part';
+comment on column log.events.network is 'Sealed network address and user agent, on the first event of a command';
+
+create view log.readable_events with (security_invoker = true) as
+select lane, position, organization_id, organization_sequence, stream_kind, stream_id, version, event_id,
+       event_type, schema_version, occurred_at, recorded_at, actor_kind, actor_id, actor_role,
+       actor_on_behalf_of, purpose, correlation_id, causation_id, request_id, subject_id, origin,
+       convert_from(facts, 'UTF8')::jsonb as facts, personal is not null as has_personal, leaf_hash
+from log.events;
+comment on view log.readable_events is 'The log for human eyes: facts as jsonb';
+
+-- Nobody changes or removes an event, whatever was granted by mistake.
+create function log.refuse_change() returns trigger
+language plpgsql as $$
+begin
+    raise exception 'the event log is immutable: % on %.% refused', tg_op, tg_table_schema, tg_table_name
+        using errcode = 'restrict_violation';
+end $$;
+
+create trigger events_immutable before update or delete or truncate on log.events
+    for each statement execute function log.refuse_change();
+alter table log.events enable always trigger events_immutable;
+
+-- A leaf holds this many positions of one lane; the next one is made before the last is full.
+create function log.leaf_size() returns bigint language sql immutable as 'select 20000000::bigint';
+
+create function log.ensure_leaf(p_lane smallint, p_position bigint) returns void
+language plpgsql security definer set search_path = pg_catalog, log as $$
+declare
+    v_from bigint := ((p_position - 1) / log.leaf_size()) * log.leaf_size() + 1;
+    v_lane text := format('events_lane_%s', p_lane);
+    v_name text := format('events_lane_%s_from_%s', p_lane, v_from);
+begin
+    perform pg_advisory_xact_lock(hashtext('carelog.leaf'), p_lane);
+    if to_regclass('log.' || v_name) is not null then
+        return;
+    end if;
+    -- A statement's trigger fires only on the table that the statement names, so lane and leaf have their own.
+    if to_regclass('log.' || v_lane) is null then
+        execute format('create table log.%I partition of log.events for values in (%s)
+                        partition by range (position)', v_lane, p_lane);
+        execute format('create trigger lane_immutable before update or delete or truncate on log.%I
+                        for each statement execute function log.refuse_change()', v_lane);
+        execute format('alter table log.%I enable always trigger lane_immutable', v_lane);
+    end if;
+    execute format('create table log.%I partition of log.%I for values from (%s) to (%s)
+                    with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 2000000,
+                          autovacuum_freeze_min_age = 0, toast_tuple_target = 8160)',
+                   v_name, v_lane, v_from, v_from + log.leaf_size());
+    -- Tripwires: a key that spans leaves cannot be declared on the whole table.
+    execute format('create unique index %I on log.%I (organization_id, organization_sequence)',
+                   v_name || '_sequence', v_name);
+    execute format('create unique index %I on log.%I (organization_id, stream_id, version, stream_kind)',
+                   v_name || '_stream', v_name);
+    execute format('create trigger leaf_immutable before update or delete or truncate on log.%I
+                    for each statement execute function log.refuse_change()', v_name);
+    execute format('alter table log.%I enable always trigger leaf_immutable', v_name);
+end $$;
+comment on function log.ensure_leaf is 'Makes the partition that holds a position, with its tripwires and guards';
+
+create function log.create_log(p_log_name text, p_lane_count smallint, p_epoch uuid) returns void
+language plpgsql as $$
+begin
+    insert into log.settings (log_name, lane_count, epoch) values (p_log_name, p_lane_count, p_epoch);
+    for i in 1..p_lane_count loop
+        insert into log.lane_heads (lane) values (i);
+        perform log.ensure_leaf(i::smallint, 1);
+    end loop;
+end $$;
+comment on function log.create_log is 'Called once, by the first migration run';
+
+create function log.place_organization(p_organization_id uuid) returns smallint
+language plpgsql security definer set search_path = pg_catalog, log as $$
+declare
+    v_lane smallint;
+begin
+    select lane into v_lane from log.organizations where organization_id = p_organization_id;
+    if found then
+        return v_lane;
+    end if;
+    insert into log.organizations (organization_id, lane)
+    select p_organization_id, lane_heads.lane
+    from log.lane_heads
+    order by (select count(*) from log.organizations o where o.lane = lane_heads.lane), lane_heads.lane
+    limit 1
+    on conflict (organization_id) do nothing;
+    select lane into strict v_lane from log.organizations where organization_id = p_organization_id;
+    return v_lane;
+end $$;
+comment on function log.place_organization is 'The lane of an organization; a new one goes where the fewest are';
+
+-- One batch of commands for one lane, in one call and one transaction.
+--
+-- The lock is taken in a statement of its own, so that everything after it sees what committed before it. It
+-- is a queue that saves wasted work: a rival that skipped it would stumble over events_pkey and roll back.
+-- The caller sends at most one command for each stream and each idempotency key.
+create function log.append_batch(
+    p_lane smallint,
+    p_recorded_at timestamptz,
+    c_organization_id uuid[],
+    c_stream_kind text[],
+    c_stream_id uuid[],
+    c_expected_version bigint[],
+    c_event_count integer[],
+    c_actor_kind text[],
+    c_actor_id uuid[],
+    c_actor_role text[],
+    c_actor_on_behalf_of uuid[],
+    c_purpose text[],
+    c_correlation_id uuid[],
+    c_causation_id uuid[],
+    c_request_id uuid[],
+    c_origin text[],
+    c_network bytea[],
+    c_network_key_id uuid[],
+    c_idempotency_key text[],
+    c_fingerprint bytea[],
+    e_command integer[],
+    e_version bigint[],
+    e_event_id uuid[],
+    e_event_type text[],
+    e_schema_version smallint[],
+    e_occurred_at timestamptz[],
+    e_subject_id uuid[],
+    e_facts bytea[],
+    e_personal bytea[],
+    e_personal_key_id uuid[],
+    e_personal_key_commit bytea[],
+    e_leaf_hash bytea[]
+) returns table (
+    command integer,
+    verdict text,
+    version bigint,
+    first_position bigint,
+    first_sequence bigint,
+    known_fingerprint bytea,
+    known_stream_kind text,
+    known_stream_id uuid,
+    known_event_count integer
+)
+language plpgsql volatile security definer set search_path = pg_catalog, log as $$
+#variable_conflict use_column
+begin
+    perform pg_advisory_xact_lock(hashtext('carelog.lane'), p_lane);
+
+    return query
+    with asked as materialized (
+        select c.command::integer as command, c.organization_id, c.stream_kind, c.stream_id, c.expected_version,
+               c.event_count, c.actor_kind, c.actor_id, c.actor_role, c.actor_on_behalf_of, c.purpose,
+               c.correlation_id, c.causation_id, c.request_id, c.origin, c.network, c.network_key_id,
+               c.idempotency_key, c.fingerprint, o.sequence, coalesce(h.version, 0) as version,
+               k.fingerprint as known_fingerprint, k.stream_kind as known_stream_kind,
+               k.stream_id as known_stream_id, k.version as known_version,
+               k.first_position as known_first_position, k.event_count as known_event_count,
+               case
+                   when k.fingerprint is not null then 'known'
+                   when o.sequence is null then 'unplaced'
+                   when coalesce(h.version, 0) <> c.expected_version then 'conflict'
+                   else 'accepted'
+               end as verdict
+        from unnest(c_organization_id, c_stream_kind, c_stream_id, c_expected_version, c_event_count,
+                    c_actor_kind, c_actor_id, c_actor_role, c_actor_on_behalf_of, c_purpose, c_correlation_id,
+                    c_causation_id, c_request_id, c_origin, c_network, c_network_key_id, c_idempotency_key,
+                    c_fingerprint)
+             with ordinality as c (organization_id, stream_kind, stream_id, expected_version, event_count,
+                                   actor_kind, actor_id, actor_role, actor_on_behalf_of, purpose,
+                                   correlation_id, causation_id, request_id, origin, network, network_key_id,
+                                   idempotency_key, fingerprint, command)
+        left join log.organizations o
+            on o.organization_id = c.organization_id and o.lane = p_lane
+        left join log.stream_heads h
+            on h.organization_id = c.organization_id and h.stream_id = c.stream_id
+               and h.stream_kind = c.stream_kind
+        left join log.idempotency_keys k
+            on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
+    ),
+    placed as materialized (
+        select a.*,
+               (select position from log.lane_heads where lane = p_lane) + 1
+                   + sum(a.event_count) over (order by a.command) - a.event_count as first_position,
+               a.sequence + 1
+                   + sum(a.event_count) over (partition by a.organization_id order by a.command)
+                   - a.event_count as first_sequence
+        from asked a
+        where a.verdict = 'accepted'
+    ),
+    new_events as (
+        insert into log.events (
+            lane, position, organization_sequence, version, occurred_at, recorded_at, organization_id, stream_id,
+            event_id, correlation_id, causation_id, request_id, subject_id, actor_id, actor_on_behalf_of,
+            personal_key_id, network_key_id, schema_version, stream_kind, event_type, actor_kind, actor_role,
+            purpose, origin, leaf_hash, facts, personal, personal_key_commit, network)
+        select p_lane, p.first_position + (e.version - p.expected_version - 1),
+               p.first_sequence + (e.version - p.expected_version - 1), e.version, e.occurred_at, p_recorded_at,
+               p.organization_id, p.stream_id, e.event_id, p.correlation_id, p.causation_id, p.request_id,
+               e.subject_id, p.actor_id, p.actor_on_behalf_of, e.personal_key_id,
+               case when e.version = p.expected_version + 1 then p.network_key_id end,
+               e.schema_version, p.stream_kind, e.event_type, p.actor_kind, p.actor_role, p.purpose, p.origin,
+               e.leaf_hash, e.facts, e.personal, e.personal_key_commit,
+               case when e.version = p.expected_version + 1 then p.network end
+        from unnest(e_command, e_version, e_event_id, e_event_type, e_schema_version, e_occurred_at,
+                    e_subject_id, e_facts, e_personal, e_personal_key_id, e_personal_key_commit, e_leaf_hash)
+             as e (command, version, event_id, event_type, schema_version, occurred_at, subject_id, facts,
+                   personal, personal_key_id, personal_key_commit, leaf_hash)
+        join placed p on p.command = e.command
+    ),
+    new_heads as (
+        insert into log.stream_heads as h
+            (organization_id, stream_id, stream_kind, version, first_position, last_position)
+        select p.organization_id, p.stream_id, p.stream_kind, p.expected_version + p.event_count,
+               p.first_position, p.first_position + p.event_count - 1
+        from placed p
+        on conflict (organization_id, stream_id, stream_kind) do update
+        set version = excluded.version, last_position = excluded.last_position
+    ),
+    new_sequences as (
+        update log.organizations o
+        set sequence = o.sequence + added.events
+        from (select p.organization_id, sum(p.event_count) as events from placed p group by 1) added
+        where o.organization_id = added.organization_id
+    ),
+    new_lane_head as (
+        update log.lane_heads
+        set position = position + (select sum(p.event_count) from placed p)
+        where lane = p_lane and exists (select from placed)
+    ),
+    new_keys as (
+        insert into log.idempotency_keys (organization_id, idempotency_key, fingerprint, stream_kind, stream_id,
+                                          version, first_position, event_count, recorded_at)
+        select p.organization_id, p.idempotency_key, p.fingerprint, p.stream_kind, p.stream_id,
+               p.expected_version + p.event_count, p.first_position, p.event_count, p_recorded_at
+        from placed p
+        where p.idempotency_key is not null
+    )
+    select a.command, a.verdict,
+           case a.verdict when 'known' then a.known_version
+                          when 'accepted' then a.expected_version + a.event_count
+                          else a.version end,
+           coalesce(p.first_position, a.known_first_position)::bigint, p.first_sequence::bigint,
+           a.known_fingerprint, a.known_stream_kind, a.known_stream_id, a.known_event_count
+    from asked a
+    left join placed p on p.command = a.command
+    order by a.command;
+end $$;
+comment on function log.append_batch is 'Checks and appends one batch of commands; answers with a verdict for each';
+
+-- Rights. The owner of the log's functions passes row-level security; nobody can sign in as it.
+alter table log.events owner to carelog_log;
+alter table log.settings owner to carelog_log;
+alter table log.lane_heads owner to carelog_log;
+alter table log.organizations owner to carelog_log;
+alter table log.stream_heads owner to carelog_log;
+alter table log.idempotency_keys owner to carelog_log;
+alter view log.readable_events owner to carelog_log;
+alter function log.append_batch owner to carelog_log;
+alter function log.ensure_leaf owner to carelog_log;
+alter function log.place_organization owner to carelog_log;
+alter function log.leaf_size owner to carelog_log;
+alter function log.refuse_change owner to carelog_log;
+alter schema log owner to carelog_log;
+revoke all on all functions in schema log from public;
+
+alter table log.events enable row level security;
+alter table log.events force row level security;
+alter table log.organizations enable row level security;
+alter table log.organizations force row level security;
+alter table log.stream_heads enable row level security;
+alter table log.stream_heads force row level security;
+alter table log.idempotency_keys enable row level security;
+alter table log.idempotency_keys force row level security;
+
+create function public.carelog_organization() returns uuid
+language sql stable parallel safe as $$
+    select nullif(current_setting('carelog.organization_id', true), '')::uuid
+$$;
+comment on function public.carelog_organization is 'The organization that this transaction may see; set local by the application';
+
+create policy own_organization on log.events using (organization_id = (select public.carelog_organization()));
+create policy own_organization on log.organizations using (organization_id = (select public.carelog_organization()));
+create policy own_organization on log.stream_heads using (organization_id = (select public.carelog_organization()));
+create policy own_organization on log.idempotency_keys using (organization_id = (select public.carelog_organization()));
+
+grant usage on schema log to carelog_app, carelog_system;
+grant select on log.events, log.readable_events, log.organizations, log.stream_heads, log.settings, log.lane_heads
+    to carelog_app, carelog_system;
+grant select, delete on log.idempotency_keys to carelog_system;
+grant execute on function log.append_batch, log.ensure_leaf, log.place_organization, log.leaf_size to carelog_system;
