@@ -1,0 +1,112 @@
+-- Subscriptions of partners, deliveries to make, and what became of each attempt.
+--
+-- Owned by the projection webhooks.
+
+create schema webhooks;
+comment on schema webhooks is 'Webhook subscriptions, deliveries and attempts, folded from the log';
+grant usage on schema webhooks to carelog_app, carelog_system;
+set local search_path to webhooks, public;
+
+-- tables
+create table webhook_subscriptions (
+    organization_id uuid not null,
+    subscription_id uuid not null,
+    filter text[] not null,
+    format text not null,
+    per_tick_limit integer,
+    status text not null,
+    disable_reason text,
+    version bigint not null,
+    created_at timestamptz not null,
+    changed_at timestamptz not null,
+    constraint webhook_subscriptions_pkey primary key (organization_id, subscription_id),
+    constraint webhook_subscriptions_status check (status in ('active', 'disabled', 'deleted')),
+    constraint webhook_subscriptions_format check (format in ('standard', 'cloudevents')),
+    constraint webhook_subscriptions_reason check ((status = 'disabled') = (disable_reason is not null))
+);
+comment on table webhook_subscriptions is 'Who wants which events';
+comment on column webhook_subscriptions.filter is 'Patterns: *, a kind with .*, or an event type';
+comment on column webhook_subscriptions.per_tick_limit is 'Deliveries that may start in a tick; null for the default';
+
+create table webhook_subscription_parts (
+    organization_id uuid not null,
+    subscription_id uuid not null,
+    version bigint not null,
+    event_id uuid not null,
+    event_type text not null,
+    schema_version smallint not null,
+    recorded_at timestamptz not null,
+    overlap_seconds integer,
+    key_id uuid not null,
+    sealed bytea not null,
+    constraint webhook_subscription_parts_pkey primary key (organization_id, subscription_id, version)
+);
+comment on table webhook_subscription_parts is
+    'Sealed URL, headers and secrets as each event gave them; whoever may open them folds them by version';
+comment on column webhook_subscription_parts.overlap_seconds is 'How long the secret before this one stays valid';
+
+create table webhook_events (
+    organization_id uuid not null,
+    delivery_id uuid not null,
+    subscription_id uuid not null,
+    source_event_id uuid not null,
+    source_sequence bigint not null,
+    source_recorded_at timestamptz not null,
+    position bigint not null,
+    version bigint not null default 0,
+    next_attempt_at timestamptz,
+    finished_at timestamptz,
+    lane smallint not null,
+    attempt_count smallint not null default 0,
+    last_status smallint,
+    source_type text not null,
+    state text not null,
+    reason text,
+    last_outcome text,
+    constraint webhook_events_pkey primary key (organization_id, delivery_id),
+    constraint webhook_events_state check (state in ('pending', 'delivered', 'failed')),
+    constraint webhook_events_reason check ((state = 'failed') = (reason is not null)),
+    constraint webhook_events_finished check ((state = 'pending') = (finished_at is null))
+) with (fillfactor = 70);
+comment on table webhook_events is 'One row for each event and matching subscription';
+comment on column webhook_events.delivery_id is 'Follows from subscription and event; also the webhook-id that receivers see';
+comment on column webhook_events.position is 'Where the source event stands in its lane';
+comment on column webhook_events.version is 'Version of the delivery''s stream; 0 before its first outcome';
+comment on column webhook_events.next_attempt_at is 'When it is tried again; null before the first outcome and at the end';
+comment on column webhook_events.reason is 'Why it was never delivered';
+
+create table webhook_attempts (
+    organization_id uuid not null,
+    delivery_id uuid not null,
+    number smallint not null,
+    status smallint,
+    duration_ms integer not null,
+    started_at timestamptz not null,
+    recorded_at timestamptz not null,
+    outcome text not null,
+    constraint webhook_attempts_pkey primary key (organization_id, delivery_id, number)
+);
+comment on table webhook_attempts is 'One row for each HTTP try';
+comment on column webhook_attempts.status is 'HTTP status, where there was one';
+
+alter table webhook_subscriptions enable row level security;
+alter table webhook_subscriptions force row level security;
+create policy own_organization on webhook_subscriptions using (organization_id = (select public.carelog_organization()));
+alter table webhook_subscription_parts enable row level security;
+alter table webhook_subscription_parts force row level security;
+create policy own_organization on webhook_subscription_parts
+    using (organization_id = (select public.carelog_organization()));
+alter table webhook_events enable row level security;
+alter table webhook_events force row level security;
+create policy own_organization on webhook_events using (organization_id = (select public.carelog_organization()));
+alter table webhook_attempts enable row level security;
+alter table webhook_attempts force row level security;
+create policy own_organization on webhook_attempts using (organization_id = (select public.carelog_organization()));
+
+grant select, insert, update, delete
+    on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_system;
+grant select on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_app;
+
+-- indexes
+create index webhook_events_by_subscription on webhook_events (organization_id, subscription_id, source_sequence);
+create index webhook_events_undelivered on webhook_events (organization_id, source_sequence) where state <> 'delivered';

@@ -1,0 +1,33 @@
+//! The audit trail: who did what to whose record, when, why and with which outcome.
+//!
+//! # Table
+//! `trail` in the schema `audit` of the database `audit`: one entry for every event of the log, keyed by the
+//! organization and its gapless sequence, so that a missing entry shows. An entry says who acted and on whose
+//! behalf, in which role and for which purpose; the *action* (one of the five of the FHIR AuditEvent) and the
+//! *target* that it was done to; whether it succeeded; and what ties it to other events. Facts and personal parts
+//! stay in the log: the trail can be shown to more people than the records can.
+//!
+//! # What is derived
+//! Action follows from the event's type alone. For a view or an export of records the target is what was looked
+//! at, not the access; for a disclosure it is the patient. Failures are refusals, attempts that did not succeed,
+//! and deliveries that were given up. Only the types for which this needs their facts are decoded.
+//!
+//! # Guarantees
+//! Nothing is ever skipped: an event that cannot be entered stops its lane and raises an alarm. Entries are
+//! inserted and never changed; entering one twice is refused by the primary key.
+//!
+//! # Not here
+//! The Merkle tree over the log, its proofs and exports; the trail is what is read, not what is proved.
+//!
+//! Start reading at `model.rs`.
+
+pub mod model;
+mod projector;
+pub mod queries;
+
+pub use model::{Action, Entry, Outcome};
+pub use projector::Audit;
+pub use queries::{Order, QueryError, TrailFilter, TrailPage};
+
+/// Brings the database `audit` to the newest schema.
+pub static AUDIT_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/audit");

@@ -1,0 +1,247 @@
+//! What the trail says about an event. Pure.
+
+#[cfg(test)]
+mod tests;
+
+use carelog_domain::access::AccessEvent;
+use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
+use carelog_domain::{
+    Circumstances, CodecError, EventId, EventType, OrganizationId, PatientId, StreamKind, Timestamp,
+    closed_enum,
+};
+use carelog_event_log::{Lane, Position, RecordedEvent};
+use uuid::Uuid;
+
+closed_enum! {
+    /// What was done, as in FHIR's AuditEvent (`C`, `R`, `U`, `D`, `E`).
+    pub enum Action {
+        /// Something new was made.
+        Create = "create",
+        /// Something was looked at or handed out.
+        Read = "read",
+        /// Something changed.
+        Update = "update",
+        /// Something was taken away.
+        Delete = "delete",
+        /// Something was carried out.
+        Execute = "execute",
+    }
+}
+
+closed_enum! {
+    /// Whether it was done.
+    pub enum Outcome {
+        /// It was.
+        Success = "success",
+        /// It was refused, failed, or its end is unknown.
+        Failure = "failure",
+    }
+}
+
+/// One entry of the trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The clinic.
+    pub organization_id: OrganizationId,
+    /// Gapless place among the clinic's events, from 1.
+    pub sequence: i64,
+    /// The lane.
+    pub lane: Lane,
+    /// Place in the lane.
+    pub position: Position,
+    /// The event.
+    pub event_id: EventId,
+    /// Its type.
+    pub event_type: EventType,
+    /// When it happened.
+    pub occurred_at: Timestamp,
+    /// When it was written to the log.
+    pub recorded_at: Timestamp,
+    /// Who, why, and as part of what.
+    pub circumstances: Circumstances,
+    /// What was done.
+    pub action: Action,
+    /// Whether it was done.
+    pub outcome: Outcome,
+    /// What kind of record it was done to.
+    pub target_kind: StreamKind,
+    /// The record; nothing where it was a list.
+    pub target_id: Option<Uuid>,
+    /// The patient whom it is about.
+    pub subject_id: Option<PatientId>,
+}
+
+impl Entry {
+    /// The entry for an event.
+    ///
+    /// # Errors
+    /// When the event is one whose facts are needed, and they are not those of its type.
+    pub fn of(event: &RecordedEvent) -> Result<Self, CodecError> {
+        let (target_kind, target_id) = target(event)?;
+        Ok(Self {
+            organization_id: event.stream.organization_id,
+            sequence: event.organization_sequence,
+            lane: event.lane,
+            position: event.position,
+            event_id: event.event_id,
+            event_type: event.event_type,
+            occurred_at: event.occurred_at,
+            recorded_at: event.recorded_at,
+            circumstances: event.circumstances,
+            action: action(event.event_type),
+            outcome: outcome(event)?,
+            target_kind,
+            target_id,
+            subject_id: event.subject,
+        })
+    }
+}
+
+/// What an event of this type did.
+pub const fn action(event_type: EventType) -> Action {
+    match event_type {
+        EventType::OrganizationRegistered
+        | EventType::OrganizationMemberAdded
+        | EventType::OrganizationApiKeyIssued
+        | EventType::PatientRegistered
+        | EventType::SpecialistAdded
+        | EventType::AppointmentBooked
+        | EventType::FormAssigned
+        | EventType::WebhookSubscriptionCreated
+        | EventType::WebhookDeliveryEmitted => Action::Create,
+        EventType::AccessRecordViewed
+        | EventType::AccessRecordExported
+        | EventType::AccessDisclosureMade
+        | EventType::AccessTrailQueried => Action::Read,
+        EventType::OrganizationSettingsChanged
+        | EventType::OrganizationIntegrationConfigured
+        | EventType::PatientOnboarded
+        | EventType::PatientDetailsChanged
+        | EventType::PatientConsentGiven
+        | EventType::PatientConsentWithdrawn
+        | EventType::PatientErasureRequested
+        | EventType::SpecialistDeactivated
+        | EventType::AppointmentConfirmed
+        | EventType::AppointmentOnboarded
+        | EventType::AppointmentRescheduled
+        | EventType::AppointmentStarted
+        | EventType::AppointmentCompleted
+        | EventType::AppointmentCancelled
+        | EventType::AppointmentNoShow
+        | EventType::FormSaved
+        | EventType::FormSigned
+        | EventType::FormVoided
+        | EventType::WebhookSubscriptionChanged
+        | EventType::WebhookSubscriptionSecretRotated
+        | EventType::WebhookSubscriptionDisabled
+        | EventType::WebhookSubscriptionEnabled
+        | EventType::WebhookDeliveryDelivered
+        | EventType::WebhookDeliveryExhausted => Action::Update,
+        EventType::OrganizationIntegrationRemoved
+        | EventType::OrganizationMemberRemoved
+        | EventType::OrganizationApiKeyRevoked
+        | EventType::PatientKeysDestroyed
+        | EventType::PatientErased
+        | EventType::WebhookSubscriptionDeleted => Action::Delete,
+        EventType::WebhookDeliveryAttempted
+        | EventType::WebhookDeliveryRedeliveryRequested
+        | EventType::AccessDenied => Action::Execute,
+    }
+}
+
+fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
+    match event.event_type {
+        EventType::AccessDenied | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
+        EventType::WebhookDeliveryAttempted => attempt_outcome(event),
+        EventType::OrganizationRegistered
+        | EventType::OrganizationSettingsChanged
+        | EventType::OrganizationIntegrationConfigured
+        | EventType::OrganizationIntegrationRemoved
+        | EventType::OrganizationMemberAdded
+        | EventType::OrganizationMemberRemoved
+        | EventType::OrganizationApiKeyIssued
+        | EventType::OrganizationApiKeyRevoked
+        | EventType::PatientRegistered
+        | EventType::PatientOnboarded
+        | EventType::PatientDetailsChanged
+        | EventType::PatientConsentGiven
+        | EventType::PatientConsentWithdrawn
+        | EventType::PatientErasureRequested
+        | EventType::PatientKeysDestroyed
+        | EventType::PatientErased
+        | EventType::SpecialistAdded
+        | EventType::SpecialistDeactivated
+        | EventType::AppointmentBooked
+        | EventType::AppointmentConfirmed
+        | EventType::AppointmentOnboarded
+        | EventType::AppointmentRescheduled
+        | EventType::AppointmentStarted
+        | EventType::AppointmentCompleted
+        | EventType::AppointmentCancelled
+        | EventType::AppointmentNoShow
+        | EventType::FormAssigned
+        | EventType::FormSaved
+        | EventType::FormSigned
+        | EventType::FormVoided
+        | EventType::WebhookSubscriptionCreated
+        | EventType::WebhookSubscriptionChanged
+        | EventType::WebhookSubscriptionSecretRotated
+        | EventType::WebhookSubscriptionDisabled
+        | EventType::WebhookSubscriptionEnabled
+        | EventType::WebhookSubscriptionDeleted
+        | EventType::WebhookDeliveryEmitted
+        | EventType::WebhookDeliveryDelivered
+        | EventType::WebhookDeliveryRedeliveryRequested
+        | EventType::AccessRecordViewed
+        | EventType::AccessRecordExported
+        | EventType::AccessDisclosureMade
+        | EventType::AccessTrailQueried => Ok(Outcome::Success),
+    }
+}
+
+fn attempt_outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
+    let WebhookDeliveryEvent::Attempted(attempted) = event.decode_as()? else { return Ok(Outcome::Failure) };
+    Ok(match attempted.outcome {
+        AttemptOutcome::Success => Outcome::Success,
+        AttemptOutcome::HttpStatus
+        | AttemptOutcome::Redirect
+        | AttemptOutcome::Timeout
+        | AttemptOutcome::ConnectRefused
+        | AttemptOutcome::ConnectFailed
+        | AttemptOutcome::Reset
+        | AttemptOutcome::DnsFailed
+        | AttemptOutcome::BlockedUrl
+        | AttemptOutcome::TlsCertificate
+        | AttemptOutcome::TlsFailed
+        | AttemptOutcome::InvalidResponse
+        | AttemptOutcome::Unknown => Outcome::Failure,
+    })
+}
+
+/// The record that it was done to: the stream itself, except where somebody looked at another.
+fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecError> {
+    match event.stream.kind {
+        StreamKind::Organization
+        | StreamKind::Patient
+        | StreamKind::Specialist
+        | StreamKind::Appointment
+        | StreamKind::Form
+        | StreamKind::WebhookSubscription
+        | StreamKind::WebhookDelivery => Ok((event.stream.kind, Some(event.stream.id))),
+        StreamKind::Access => target_of_access(event),
+    }
+}
+
+fn target_of_access(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecError> {
+    Ok(match event.decode_as()? {
+        AccessEvent::RecordViewed(viewed) => {
+            (viewed.target_kind, Some(viewed.target_id).filter(|id| !id.is_nil()))
+        }
+        AccessEvent::RecordExported(exported) => {
+            let patient = exported.patient_id.filter(|_| exported.target_kind == StreamKind::Patient);
+            (exported.target_kind, patient.map(Uuid::from))
+        }
+        AccessEvent::DisclosureMade(made) => (StreamKind::Patient, Some(made.patient_id.uuid())),
+        AccessEvent::TrailQueried(_) | AccessEvent::Denied(_) => (StreamKind::Access, Some(event.stream.id)),
+    })
+}

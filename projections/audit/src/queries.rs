@@ -1,0 +1,235 @@
+//! Reads of the trail.
+//!
+//! Every function names the organization and is meant for a connection that is bound to it, so that row-level
+//! security holds as well. Lists run along the organization's sequence, which is also their cursor.
+
+mod row;
+
+use carelog_domain::{CorrelationId, OrganizationId, PatientId, Timestamp};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub use row::QueryError;
+use row::{EntryRow, entries};
+
+use crate::model::{Action, Entry, Outcome};
+
+/// Entries of one page of a list, at most.
+pub const MAX_LIMIT: u16 = 1_000;
+
+/// Sorts after every character of an event type.
+const AFTER_ANY_NAME: char = char::MAX;
+
+/// Which entries are wanted; everything that is given has to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrailFilter {
+    /// About this patient.
+    pub subject_id: Option<PatientId>,
+    /// Done by this key, run or component.
+    pub actor_id: Option<Uuid>,
+    /// Done to this record.
+    pub target_id: Option<Uuid>,
+    /// Event types that begin so: `appointment.`, or a whole type.
+    pub event_type_prefix: Option<String>,
+    /// Part of the same wish.
+    pub correlation_id: Option<CorrelationId>,
+    /// Happened at this moment or later.
+    pub occurred_from: Option<Timestamp>,
+    /// Happened before this moment.
+    pub occurred_before: Option<Timestamp>,
+    /// What was done.
+    pub action: Option<Action>,
+    /// Whether it was done.
+    pub outcome: Option<Outcome>,
+}
+
+/// In which direction a list runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// From the newest entry to the oldest.
+    NewestFirst,
+    /// From the oldest entry to the newest.
+    OldestFirst,
+}
+
+/// A part of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrailPage {
+    /// The direction.
+    pub order: Order,
+    /// The sequence of the last entry of the part before.
+    pub after: Option<i64>,
+    /// So many entries, [`MAX_LIMIT`] at most.
+    pub limit: u16,
+}
+
+/// The filter as the statements take it.
+struct Bounds {
+    type_from: Option<String>,
+    type_before: Option<String>,
+    occurred_from: Option<OffsetDateTime>,
+    occurred_before: Option<OffsetDateTime>,
+}
+
+impl TrailFilter {
+    fn bounds(&self) -> Bounds {
+        Bounds {
+            type_from: self.event_type_prefix.clone(),
+            type_before: self.event_type_prefix.as_ref().map(|prefix| format!("{prefix}{AFTER_ANY_NAME}")),
+            occurred_from: self.occurred_from.map(OffsetDateTime::from),
+            occurred_before: self.occurred_before.map(OffsetDateTime::from),
+        }
+    }
+}
+
+/// Rows of the trail; the condition takes organization, filter and two more values.
+macro_rules! filtered {
+    ($macro:ident!($($record:ty,)? $select:literal, $tail:literal), $organization_id:expr, $filter:expr, $($more:expr),+) => {{
+        let bounds = $filter.bounds();
+        sqlx::$macro!(
+            $($record,)?
+            $select
+                + " from trail
+                   where organization_id = $1
+                     and ($2::uuid is null or subject_id = $2)
+                     and ($3::uuid is null or actor_id = $3)
+                     and ($4::uuid is null or target_id = $4)
+                     and ($5::text is null or event_type >= $5)
+                     and ($6::text is null or event_type < $6)
+                     and ($7::uuid is null or correlation_id = $7)
+                     and ($8::timestamptz is null or occurred_at >= $8)
+                     and ($9::timestamptz is null or occurred_at < $9)
+                     and ($10::text is null or action = $10)
+                     and ($11::text is null or outcome = $11) "
+                + $tail,
+            $organization_id.uuid(),
+            $filter.subject_id.map(Uuid::from) as _,
+            $filter.actor_id as _,
+            $filter.target_id as _,
+            bounds.type_from as _,
+            bounds.type_before as _,
+            $filter.correlation_id.map(Uuid::from) as _,
+            bounds.occurred_from as _,
+            bounds.occurred_before as _,
+            $filter.action.map(Action::as_str) as _,
+            $filter.outcome.map(Outcome::as_str) as _,
+            $($more),+
+        )
+    }};
+}
+
+macro_rules! select_entries {
+    ($tail:literal, $organization_id:expr, $filter:expr, $($more:expr),+) => {
+        filtered!(
+            query_as!(
+                EntryRow,
+                "select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
+                        causation_id, request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane,
+                        event_type, action, outcome, actor_kind, actor_role, target_kind, purpose, origin",
+                $tail
+            ),
+            $organization_id,
+            $filter,
+            $($more),+
+        )
+    };
+}
+
+/// Entries of an organization.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub async fn list_entries(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    filter: &TrailFilter,
+    page: TrailPage,
+) -> Result<Vec<Entry>, QueryError> {
+    prefer_custom_plans(connection).await?;
+    let limit = i64::from(page.limit.min(MAX_LIMIT));
+    let rows = match page.order {
+        Order::NewestFirst => {
+            let before = page.after.unwrap_or(i64::MAX);
+            select_entries!(
+                "and sequence < $12 order by sequence desc limit $13",
+                organization_id,
+                filter,
+                before,
+                limit
+            )
+            .fetch_all(connection)
+            .await?
+        }
+        Order::OldestFirst => {
+            let after = page.after.unwrap_or(0);
+            select_entries!(
+                "and sequence > $12 order by sequence limit $13",
+                organization_id,
+                filter,
+                after,
+                limit
+            )
+            .fetch_all(connection)
+            .await?
+        }
+    };
+    entries(rows)
+}
+
+/// How many entries there are, counted up to `cap`: that many stands for "so many or more".
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_entries(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    filter: &TrailFilter,
+    cap: u32,
+) -> Result<u64, QueryError> {
+    prefer_custom_plans(connection).await?;
+    let count = filtered!(
+        query_scalar!(r#"select count(*) as "count!" from (select 1"#, "limit $12) as counted"),
+        organization_id,
+        filter,
+        i64::from(cap)
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(count.unsigned_abs())
+}
+
+/// One entry.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub async fn get_entry(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    sequence: i64,
+) -> Result<Option<Entry>, QueryError> {
+    let row = sqlx::query_as!(
+        EntryRow,
+        "
+        select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
+               causation_id, request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane, event_type,
+               action, outcome, actor_kind, actor_role, target_kind, purpose, origin
+        from trail
+        where organization_id = $1 and sequence = $2
+        ",
+        organization_id.uuid(),
+        sequence
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(Entry::try_from).transpose()
+}
+
+/// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of
+/// them in particular must not be kept. Holds until the transaction ends.
+async fn prefer_custom_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query_scalar!("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+        .fetch_one(connection)
+        .await?;
+    Ok(())
+}

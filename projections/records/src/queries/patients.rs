@@ -1,0 +1,169 @@
+//! Patients by id, lists of them, and what they agreed to.
+
+use std::collections::HashSet;
+
+use carelog_domain::{OrganizationId, PatientId, StreamKind};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::cells::{Cells, QueryError, sealed, stamp};
+use super::page::{Page, columns, prefer_custom_plans};
+use crate::model::{ConsentKey, ConsentRecord, PatientRecord, PatientStatus, RowKey, Rows};
+
+/// Selects rows; the tail says which.
+macro_rules! select_patients {
+    ($connection:expr, $tail:literal $(, $argument:expr)* $(,)?) => {{
+        let rows = sqlx::query!(
+            "select organization_id, patient_id, status, birth_year, onboarded_at, erased_at, version, lane, \
+             position, created_position, created_at, occurred_at, updated_at, personal, personal_key_id, \
+             personal_version, personal_event_id, personal_event_type, personal_schema_version from patients "
+                + $tail
+            $(, $argument)*
+        )
+        .fetch_all($connection)
+        .await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let cells = Cells { table: "patients", row: row.patient_id };
+            records.push(PatientRecord {
+                    organization_id: OrganizationId::new(row.organization_id),
+                    patient_id: PatientId::new(row.patient_id),
+                    status: cells.name("status", &row.status)?,
+                    birth_year: cells.optional_count("birth_year", row.birth_year)?,
+                    onboarded_at: cells.optional_moment("onboarded_at", row.onboarded_at)?,
+                    erased_at: cells.optional_moment("erased_at", row.erased_at)?,
+                stamp: stamp!(cells, row),
+                personal: sealed!(cells, row, Patient, row.patient_id, Some(PatientId::new(row.patient_id))),
+            });
+        }
+        records
+    }};
+}
+
+/// Selects rows; the tail says which.
+macro_rules! select_consents {
+    ($connection:expr, $tail:literal $(, $argument:expr)* $(,)?) => {{
+        let rows = sqlx::query!(
+            "select organization_id, patient_id, consent, consent_version, given_at, withdrawn_at, version, \
+             lane, position, created_position, created_at, occurred_at, updated_at from patient_consents "
+                + $tail
+            $(, $argument)*
+        )
+        .fetch_all($connection)
+        .await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let cells = Cells { table: "patient_consents", row: row.patient_id };
+            records.push(ConsentRecord {
+                    organization_id: OrganizationId::new(row.organization_id),
+                    patient_id: PatientId::new(row.patient_id),
+                    consent: cells.name("consent", &row.consent)?,
+                    consent_version: cells.count("consent_version", row.consent_version)?,
+                    given_at: cells.moment("given_at", row.given_at)?,
+                    withdrawn_at: cells.optional_moment("withdrawn_at", row.withdrawn_at)?,
+                stamp: stamp!(cells, row),
+            });
+        }
+        records
+    }};
+}
+
+/// The rows that a page builds upon.
+pub(crate) async fn load_patients(
+    tables: &mut PgConnection,
+    keys: &HashSet<RowKey>,
+) -> Result<Rows<RowKey, PatientRecord>, QueryError> {
+    if keys.is_empty() {
+        return Ok(Rows::default());
+    }
+    let (organizations, ids) = columns(keys);
+    let rows = select_patients!(
+        tables,
+        "where (organization_id, patient_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+        &organizations,
+        &ids
+    );
+    Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid())))
+}
+
+/// The rows that a page builds upon.
+pub(crate) async fn load_consents(
+    tables: &mut PgConnection,
+    keys: &HashSet<ConsentKey>,
+) -> Result<Rows<ConsentKey, ConsentRecord>, QueryError> {
+    if keys.is_empty() {
+        return Ok(Rows::default());
+    }
+    let organizations: Vec<Uuid> = keys.iter().map(|key| key.0.uuid()).collect();
+    let patients: Vec<Uuid> = keys.iter().map(|key| key.1).collect();
+    let consents: Vec<&str> = keys.iter().map(|key| key.2.as_str()).collect();
+    let rows = select_consents!(
+        tables,
+        "where (organization_id, patient_id, consent) in
+             (select * from unnest($1::uuid[], $2::uuid[], $3::text[]))",
+        &organizations,
+        &patients,
+        &consents as _
+    );
+    Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid(), row.consent)))
+}
+
+/// One patient.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub async fn get_patient(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> Result<Option<PatientRecord>, QueryError> {
+    let rows = select_patients!(
+        connection,
+        "where organization_id = $1 and patient_id = $2",
+        organization_id.uuid(),
+        patient_id.uuid()
+    );
+    Ok(rows.into_iter().next())
+}
+
+/// Patients of an organization, the newest first.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub async fn list_patients(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    status: Option<PatientStatus>,
+    page: Page,
+) -> Result<Vec<PatientRecord>, QueryError> {
+    prefer_custom_plans(connection).await?;
+    Ok(select_patients!(
+        connection,
+        "where organization_id = $1
+           and created_position < $2
+           and ($4::text is null or status = $4)
+         order by created_position desc
+         limit $3",
+        organization_id.uuid(),
+        page.before(),
+        page.limit(),
+        status.map(PatientStatus::as_str) as _
+    ))
+}
+
+/// Everything that a patient ever agreed to, in the order of names.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub async fn list_consents(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> Result<Vec<ConsentRecord>, QueryError> {
+    Ok(select_consents!(
+        connection,
+        "where organization_id = $1 and patient_id = $2 order by consent",
+        organization_id.uuid(),
+        patient_id.uuid()
+    ))
+}

@@ -1,0 +1,379 @@
+//! One delivery in the hands of a worker: what to send, and what to write down afterwards.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use carelog_domain::webhook_delivery::{
+    AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
+    WebhookDeliveryCommand, WebhookDeliveryEvent, WebhookDeliveryRejection,
+};
+use carelog_domain::webhook_subscription::{
+    DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
+};
+use carelog_domain::{Actor, Circumstances, DeliveryId, Origin, StreamKind, SubscriptionId, Timestamp};
+use carelog_event_log::effects::{Effect, Report};
+use carelog_event_log::runtime::Reaction;
+use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
+use cqrs_es::Aggregate;
+use time::OffsetDateTime;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use crate::body::body;
+use crate::directory::{Directory, DirectoryError, OpenSubscription};
+use crate::model::delivery_id;
+use crate::sending::{self, BodyFormat, GiveUpReason, Jitter, OutcomeKind, PreparedRequest, Sender, Verdict};
+
+/// Pause before a delivery that could not even be sent is taken up again.
+const PAUSE_MICROS: i64 = 5_000_000;
+
+/// A delivery that a worker holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Task {
+    effect: Effect,
+    /// The event that the effect follows from: the one to deliver, or a request to deliver it again.
+    cause: Arc<RecordedEvent>,
+    delivery_id: DeliveryId,
+    /// Whether the delivery's stream may have events already.
+    may_have_begun: bool,
+}
+
+impl Task {
+    /// Straight from the projector's transaction.
+    pub(crate) fn fresh(reaction: Reaction) -> Self {
+        let delivery_id = Self::delivery_id(&reaction.effect, &reaction.event);
+        let may_have_begun = reaction.event.stream.kind == StreamKind::WebhookDelivery;
+        Self { effect: reaction.effect, cause: reaction.event, delivery_id, may_have_begun }
+    }
+
+    /// From the ledger.
+    pub(crate) fn claimed(effect: Effect, cause: Arc<RecordedEvent>, begun: &HashSet<Uuid>) -> Self {
+        let delivery_id = Self::delivery_id(&effect, &cause);
+        Self { effect, cause, delivery_id, may_have_begun: begun.contains(&delivery_id.uuid()) }
+    }
+
+    /// Which delivery an effect is about.
+    pub(crate) fn delivery_id(effect: &Effect, cause: &RecordedEvent) -> DeliveryId {
+        if cause.stream.kind == StreamKind::WebhookDelivery {
+            return DeliveryId::new(cause.stream.id);
+        }
+        delivery_id(cause.event_id, SubscriptionId::new(effect.step))
+    }
+
+    fn subscription_id(&self) -> SubscriptionId {
+        SubscriptionId::new(self.effect.step)
+    }
+
+    fn done(&self) -> Report {
+        Report { effect: self.effect, next_at: None }
+    }
+
+    /// To be taken up again at this moment.
+    pub(crate) fn again_at(&self, at: Timestamp) -> Report {
+        Report { effect: self.effect, next_at: Some(at) }
+    }
+}
+
+/// Where a delivery stands when it is taken.
+struct Begun {
+    delivery: WebhookDelivery,
+    version: i64,
+    event: Arc<RecordedEvent>,
+}
+
+/// Why a delivery was not carried out. Somebody takes it up again.
+#[derive(Debug, thiserror::Error)]
+enum AttemptError {
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    #[error("the log cannot be read")]
+    Read(#[from] ReadError),
+    #[error("a stored event does not decode")]
+    Codec(#[from] carelog_domain::CodecError),
+    #[error("the outcome cannot be recorded")]
+    Record(#[source] Box<ExecuteError<WebhookDeliveryRejection>>),
+    #[error("the event to deliver is not in the log")]
+    SourceMissing,
+}
+
+/// Carries out deliveries.
+#[derive(Debug)]
+pub(crate) struct Attempter {
+    log: EventLog,
+    directory: Directory,
+    sender: Sender,
+}
+
+impl Attempter {
+    pub(crate) fn new(log: EventLog, directory: Directory, sender: Sender) -> Self {
+        Self { log, directory, sender }
+    }
+
+    /// Sends and records one delivery; what the ledger is to be told comes back.
+    #[tracing::instrument(level = "debug", skip_all, fields(delivery.id = %task.delivery_id))]
+    pub(crate) async fn carry_out(&self, task: Task) -> Option<Report> {
+        match self.try_carry_out(&task).await {
+            Ok(report) => report,
+            Err(failure) => {
+                let cause = std::error::Error::source(&failure).map(ToString::to_string);
+                warn!(delivery.id = %task.delivery_id, error = %failure, cause, "a delivery was not carried out");
+                match failure {
+                    // It may have been sent: only the end of the lease may tell the next worker so.
+                    AttemptError::Record(_) => None,
+                    AttemptError::Directory(_)
+                    | AttemptError::Read(_)
+                    | AttemptError::Codec(_)
+                    | AttemptError::SourceMissing => {
+                        Some(task.again_at(self.log.clock().now().saturating_add_micros(PAUSE_MICROS)))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn try_carry_out(&self, task: &Task) -> Result<Option<Report>, AttemptError> {
+        let begun = self.begin(task).await?;
+        if begun
+            .delivery
+            .status()
+            .is_some_and(|status| status != carelog_domain::webhook_delivery::DeliveryStatus::Pending)
+        {
+            return Ok(Some(task.done()));
+        }
+        if task.effect.was_abandoned {
+            return self.record_unknown(task, &begun).await;
+        }
+        let subscription = self.directory.get((task.effect.organization_id, task.subscription_id())).await?;
+        let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
+            return self
+                .record(task, &begun, give_up(&begun, task, FinalReason::Disabled), task.done())
+                .await;
+        };
+        let started_at = self.log.clock().now();
+        let outcome = match &subscription.url {
+            Ok(_) => self.send(task, &begun, &subscription, started_at).await,
+            Err(_) => sending::AttemptOutcome::without_head(
+                OutcomeKind::BlockedUrl,
+                Some("blocked_url"),
+                std::time::Duration::ZERO,
+            ),
+        };
+        metrics::counter!("carelog_webhook_attempts_total", "outcome" => outcome.kind.name()).increment(1);
+        self.record_outcome(task, &begun, &outcome, started_at).await
+    }
+
+    /// Folds the delivery's stream, where it may have one.
+    async fn begin(&self, task: &Task) -> Result<Begun, AttemptError> {
+        if !task.may_have_begun {
+            let event = Arc::clone(&task.cause);
+            return Ok(Begun { delivery: WebhookDelivery::default(), version: 0, event });
+        }
+        let stream = StreamKey {
+            organization_id: task.effect.organization_id,
+            kind: StreamKind::WebhookDelivery,
+            id: task.delivery_id.uuid(),
+        };
+        let mut delivery = WebhookDelivery::default();
+        let mut version = 0;
+        let mut source = None;
+        for recorded in self.log.stream(&stream, 0).await? {
+            let event = recorded.decode_as::<WebhookDeliveryEvent>()?;
+            if let WebhookDeliveryEvent::Emitted(emitted) = &event {
+                source = Some(emitted.source_sequence);
+            }
+            version = recorded.version;
+            delivery.apply(event);
+        }
+        let event = match source {
+            Some(sequence) if task.cause.stream.kind == StreamKind::WebhookDelivery => {
+                let found = self.log.organization(task.effect.organization_id, sequence - 1, 1).await?;
+                Arc::new(found.into_iter().next().ok_or(AttemptError::SourceMissing)?)
+            }
+            _ => Arc::clone(&task.cause),
+        };
+        Ok(Begun { delivery, version, event })
+    }
+
+    async fn send(
+        &self,
+        task: &Task,
+        begun: &Begun,
+        subscription: &OpenSubscription,
+        started_at: Timestamp,
+    ) -> sending::AttemptOutcome {
+        let Ok(url) = &subscription.url else { return sending::AttemptOutcome::unknown() };
+        let bytes = body(subscription.format, task.delivery_id, &begun.event);
+        let format = match subscription.format {
+            WebhookFormat::Standard => BodyFormat::Plain,
+            WebhookFormat::Cloudevents => BodyFormat::CloudEvent,
+        };
+        let id = task.delivery_id.uuid();
+        let request =
+            PreparedRequest::signed(url.clone(), id, started_at.unix_seconds(), bytes, &subscription.secrets)
+                .with_format(format)
+                .with_headers(&subscription.headers);
+        self.sender.post(&request).await
+    }
+
+    async fn record_outcome(
+        &self,
+        task: &Task,
+        begun: &Begun,
+        outcome: &sending::AttemptOutcome,
+        started_at: Timestamp,
+    ) -> Result<Option<Report>, AttemptError> {
+        let number = begun.delivery.attempt_count() + 1;
+        let now = self.log.clock().now();
+        let round = begun.delivery.round_count() + 1;
+        let verdict =
+            outcome.verdict(u32::from(round), jitter(task.delivery_id, number), OffsetDateTime::from(now));
+        let (then, report) = match verdict {
+            Verdict::Delivered | Verdict::DisableSubscription { delivered: true, .. } => {
+                (AfterAttempt::Delivered, task.done())
+            }
+            Verdict::RetryLater { not_before } => {
+                let at = Timestamp::try_from(not_before).unwrap_or(now);
+                (AfterAttempt::RetryAt(at), task.again_at(at))
+            }
+            Verdict::GiveUp(reason) => (AfterAttempt::GiveUp(final_reason(reason)), task.done()),
+            Verdict::DisableSubscription { delivered: false, .. } => {
+                (AfterAttempt::GiveUp(FinalReason::Disabled), task.done())
+            }
+        };
+        let attempt = Attempt {
+            number,
+            outcome: attempt_outcome(outcome.kind),
+            status: outcome.status.map(|status| status.as_u16()),
+            started_at,
+            duration_ms: u32::try_from(outcome.duration.as_millis()).unwrap_or(u32::MAX),
+        };
+        let command =
+            WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
+        let report = self.record(task, begun, command, report).await?;
+        if let Verdict::DisableSubscription { reason, .. } = verdict {
+            self.disable(task, reason).await;
+        }
+        Ok(report)
+    }
+
+    /// Whoever held the delivery before may have sent it: that attempt counts, and the next one comes at once.
+    async fn record_unknown(&self, task: &Task, begun: &Begun) -> Result<Option<Report>, AttemptError> {
+        let now = self.log.clock().now();
+        let is_last = begun.delivery.round_count() + 1 >= MAX_ATTEMPTS;
+        let attempt = Attempt {
+            number: begun.delivery.attempt_count() + 1,
+            outcome: AttemptOutcome::Unknown,
+            status: None,
+            started_at: now,
+            duration_ms: 0,
+        };
+        let (then, report) = if is_last {
+            (AfterAttempt::GiveUp(FinalReason::Exhausted), task.done())
+        } else {
+            (AfterAttempt::RetryAt(now), task.again_at(now))
+        };
+        let command =
+            WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
+        metrics::counter!("carelog_webhook_attempts_total", "outcome" => "unknown").increment(1);
+        self.record(task, begun, command, report).await
+    }
+
+    /// Appends what happened, under the version that the delivery had when it was taken.
+    async fn record(
+        &self,
+        task: &Task,
+        begun: &Begun,
+        command: WebhookDeliveryCommand,
+        report: Report,
+    ) -> Result<Option<Report>, AttemptError> {
+        let expected = if begun.version == 0 { Expected::New } else { Expected::Version(begun.version) };
+        let scope = self.scope(task, expected);
+        match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
+            Ok(_) => Ok(Some(report)),
+            Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => {
+                metrics::counter!("carelog_webhook_fenced_total").increment(1);
+                warn!(delivery.id = %task.delivery_id, "an outcome came too late and was refused");
+                Ok(None)
+            }
+            Err(failure) => Err(AttemptError::Record(Box::new(failure))),
+        }
+    }
+
+    fn scope(&self, task: &Task, expected: Expected) -> Scope {
+        Scope {
+            organization_id: task.effect.organization_id,
+            circumstances: Circumstances {
+                actor: Actor::SYSTEM,
+                purpose: None,
+                correlation_id: task.cause.circumstances.correlation_id,
+                causation_id: Some(task.cause.event_id),
+                request_id: None,
+                origin: Origin::Live,
+            },
+            occurred_at: None,
+            idempotency: None,
+            network: None,
+            expected,
+        }
+    }
+
+    async fn disable(&self, task: &Task, reason: sending::DisableReason) {
+        let reason = match reason {
+            sending::DisableReason::Gone => DisableReason::Gone,
+            sending::DisableReason::Requested => DisableReason::ReceiverRequest,
+        };
+        let command = WebhookSubscriptionCommand::Disable { reason };
+        let scope = self.scope(task, Expected::Any);
+        match self.log.execute::<WebhookSubscription>(&scope, task.subscription_id().uuid(), command).await {
+            // Refused: somebody disabled or deleted it already.
+            Ok(_) | Err(ExecuteError::Rejected(_)) => {}
+            Err(failure) => error!(error = %failure, "a subscription cannot be disabled"),
+        }
+    }
+}
+
+fn emission(begun: &Begun, task: &Task) -> Emission {
+    Emission {
+        subscription_id: task.subscription_id(),
+        source_event_id: begun.event.event_id,
+        source_type: begun.event.event_type,
+        source_sequence: begun.event.organization_sequence,
+    }
+}
+
+fn give_up(begun: &Begun, task: &Task, reason: FinalReason) -> WebhookDeliveryCommand {
+    WebhookDeliveryCommand::GiveUp { emission: emission(begun, task), reason }
+}
+
+/// The jitter follows from the delivery and the attempt, so that a retry decided twice falls on the same moment.
+fn jitter(delivery_id: DeliveryId, number: u16) -> Jitter {
+    let (_, low) = delivery_id.uuid().as_u64_pair();
+    Jitter::from_seed(low ^ u64::from(number))
+}
+
+const fn final_reason(reason: GiveUpReason) -> FinalReason {
+    match reason {
+        GiveUpReason::Exhausted => FinalReason::Exhausted,
+        GiveUpReason::BlockedUrl => FinalReason::BlockedUrl,
+        GiveUpReason::Aborted => FinalReason::Aborted,
+        GiveUpReason::FormatRefused => FinalReason::Unsupported,
+    }
+}
+
+const fn attempt_outcome(kind: OutcomeKind) -> AttemptOutcome {
+    match kind {
+        OutcomeKind::Success => AttemptOutcome::Success,
+        OutcomeKind::HttpStatus => AttemptOutcome::HttpStatus,
+        OutcomeKind::Redirect => AttemptOutcome::Redirect,
+        OutcomeKind::Timeout => AttemptOutcome::Timeout,
+        OutcomeKind::ConnectRefused => AttemptOutcome::ConnectRefused,
+        OutcomeKind::ConnectFailed => AttemptOutcome::ConnectFailed,
+        OutcomeKind::Reset => AttemptOutcome::Reset,
+        OutcomeKind::DnsFailed => AttemptOutcome::DnsFailed,
+        OutcomeKind::BlockedUrl => AttemptOutcome::BlockedUrl,
+        OutcomeKind::TlsCertificate => AttemptOutcome::TlsCertificate,
+        OutcomeKind::TlsFailed => AttemptOutcome::TlsFailed,
+        OutcomeKind::InvalidResponse => AttemptOutcome::InvalidResponse,
+        OutcomeKind::Unknown => AttemptOutcome::Unknown,
+    }
+}

@@ -1,0 +1,229 @@
+//! What a worker needs to know of a subscription, opened and ready, for a moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carelog_domain::webhook_subscription::{
+    RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
+};
+use carelog_domain::{EventId, EventType, KeyId, Sealed, StreamKind, SubscriptionId, Timestamp};
+use carelog_event_log::{EventLog, SealedPlace, StreamKey};
+use serde::de::DeserializeOwned;
+use sqlx::{PgConnection, PgPool};
+
+use crate::model::SubscriptionKey;
+use crate::sending::{AddressPolicy, ExtraHeaders, WebhookSecret, WebhookUrl};
+
+/// How long an opened subscription is used before it is read again: the longest time that a pause or a rotated
+/// secret takes to be heeded.
+const TIME_TO_LIVE: Duration = Duration::from_secs(1);
+/// Opened subscriptions kept at a time.
+const CAPACITY: u64 = 10_000;
+
+/// A subscription, opened.
+#[derive(Debug)]
+pub struct OpenSubscription {
+    /// Whether it may be sent to.
+    pub is_active: bool,
+    /// How bodies are laid out.
+    pub format: WebhookFormat,
+    /// Where to, or the code of why its URL is refused.
+    pub url: Result<WebhookUrl, &'static str>,
+    /// The partner's own words about it.
+    pub description: Option<String>,
+    /// The secrets that sign now, the current one first.
+    pub secrets: Vec<WebhookSecret>,
+    /// Further request headers.
+    pub headers: ExtraHeaders,
+}
+
+/// Why a subscription cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The database failed.
+    #[error("the subscription cannot be read")]
+    Database(#[from] sqlx::Error),
+    /// The keys cannot be reached.
+    #[error("the subscription's secrets cannot be opened")]
+    Vault(#[from] carelog_vault::VaultError),
+    /// A stored value does not parse.
+    #[error("webhooks.webhook_subscription_parts of subscription {0} holds a value that does not parse")]
+    Stored(SubscriptionId),
+}
+
+/// Opens subscriptions and remembers them for a moment.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    log: EventLog,
+    pool: PgPool,
+    policy: Arc<AddressPolicy>,
+    open: moka::sync::Cache<SubscriptionKey, Option<Arc<OpenSubscription>>>,
+}
+
+impl Directory {
+    /// A directory that checks URLs against `policy`.
+    pub fn new(log: EventLog, pool: PgPool, policy: AddressPolicy) -> Self {
+        let open = moka::sync::Cache::builder().time_to_live(TIME_TO_LIVE).max_capacity(CAPACITY).build();
+        Self { log, pool, policy: Arc::new(policy), open }
+    }
+
+    /// A subscription, or nothing when there is none.
+    ///
+    /// # Errors
+    /// When the database or the vault fails.
+    pub async fn get(&self, key: SubscriptionKey) -> Result<Option<Arc<OpenSubscription>>, DirectoryError> {
+        if let Some(known) = self.open.get(&key) {
+            return Ok(known);
+        }
+        let mut connection = self.pool.acquire().await?;
+        let opened = self.open(&mut connection, key).await?.map(Arc::new);
+        self.open.insert(key, opened.clone());
+        Ok(opened)
+    }
+
+    /// Reads and opens a subscription.
+    ///
+    /// # Errors
+    /// When the database or the vault fails.
+    pub async fn open(
+        &self,
+        connection: &mut PgConnection,
+        key: SubscriptionKey,
+    ) -> Result<Option<OpenSubscription>, DirectoryError> {
+        let row = sqlx::query!(
+            "
+            select status, format
+            from webhooks.webhook_subscriptions
+            where organization_id = $1 and subscription_id = $2
+            ",
+            key.0.uuid(),
+            key.1.uuid()
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let Some(folded) = self.fold_parts(connection, key).await? else { return Ok(None) };
+        Ok(Some(OpenSubscription {
+            is_active: row.status == "active",
+            format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
+            url: WebhookUrl::parse(&folded.url, &self.policy).map_err(|error| error.code()),
+            description: folded.description,
+            secrets: folded.secrets,
+            headers: ExtraHeaders::parse(
+                folded.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            )
+            .map_err(|_| DirectoryError::Stored(key.1))?,
+        }))
+    }
+
+    /// Folds the sealed parts in order; nothing when their key was destroyed.
+    async fn fold_parts(
+        &self,
+        connection: &mut PgConnection,
+        key: SubscriptionKey,
+    ) -> Result<Option<Folded>, DirectoryError> {
+        let rows = sqlx::query!(
+            "
+            select version, event_id, event_type, schema_version, recorded_at, overlap_seconds, key_id, sealed
+            from webhooks.webhook_subscription_parts
+            where organization_id = $1 and subscription_id = $2
+            order by version
+            ",
+            key.0.uuid(),
+            key.1.uuid()
+        )
+        .fetch_all(connection)
+        .await?;
+        let stored = || DirectoryError::Stored(key.1);
+        let now = self.log.clock().now();
+        let mut folded: Option<Folded> = None;
+        for row in rows {
+            let event_type: EventType = row.event_type.parse().map_err(|_| stored())?;
+            let place = SealedPlace {
+                stream: StreamKey {
+                    organization_id: key.0,
+                    kind: StreamKind::WebhookSubscription,
+                    id: key.1.uuid(),
+                },
+                version: row.version,
+                event_id: EventId::new(row.event_id),
+                event_type,
+                schema_version: u16::try_from(row.schema_version).map_err(|_| stored())?,
+                subject: None,
+            };
+            let sealed = Sealed { key_id: KeyId::new(row.key_id), bytes: Arc::from(row.sealed) };
+            let Some(json) = place.open(self.log.vault(), &sealed).await? else { return Ok(None) };
+            let recorded_at = Timestamp::try_from(row.recorded_at).map_err(|_| stored())?;
+            let fits = match event_type {
+                EventType::WebhookSubscriptionCreated => {
+                    folded = Folded::created(&json);
+                    folded.is_some()
+                }
+                EventType::WebhookSubscriptionChanged => {
+                    folded.as_mut().is_some_and(|folded| folded.change(&json))
+                }
+                EventType::WebhookSubscriptionSecretRotated => {
+                    let until = recorded_at.saturating_add_micros(
+                        i64::from(row.overlap_seconds.unwrap_or_default()) * 1_000_000,
+                    );
+                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, until, now))
+                }
+                _ => false,
+            };
+            if !fits {
+                return Err(stored());
+            }
+        }
+        Ok(folded)
+    }
+}
+
+struct Folded {
+    url: String,
+    description: Option<String>,
+    headers: BTreeMap<String, String>,
+    secrets: Vec<WebhookSecret>,
+}
+
+impl Folded {
+    fn created(json: &[u8]) -> Option<Self> {
+        let created: SubscriptionSecrets = parse(json)?;
+        Some(Self {
+            url: created.url,
+            description: created.description,
+            headers: created.headers,
+            secrets: vec![WebhookSecret::parse(&created.secret).ok()?],
+        })
+    }
+
+    fn change(&mut self, json: &[u8]) -> bool {
+        let Some(change) = parse::<SubscriptionChange>(json) else { return false };
+        if let Some(url) = change.url {
+            self.url = url;
+        }
+        if let Some(headers) = change.headers {
+            self.headers = headers;
+        }
+        self.description = change.description.or_else(|| self.description.take());
+        true
+    }
+
+    /// Puts a new secret first. The ones before it stay only while their overlap lasts: an earlier rotation's
+    /// overlap was applied when that rotation was folded.
+    fn rotate(&mut self, json: &[u8], old_valid_until: Timestamp, now: Timestamp) -> bool {
+        let Some(secret) = parse::<RotatedSecret>(json).and_then(|r| WebhookSecret::parse(&r.secret).ok())
+        else {
+            return false;
+        };
+        if now >= old_valid_until {
+            self.secrets.clear();
+        }
+        self.secrets.insert(0, secret);
+        true
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    serde_json::from_slice(json).ok()
+}

@@ -1,0 +1,32 @@
+//! Webhooks: which partner gets which event, and whether it arrived.
+//!
+//! [`WebhooksProjector`] folds subscriptions and the outcomes of attempts, and makes one row in `webhook_events`
+//! for each announced event and matching subscription. What is to be sent, it only *intends*; the
+//! [`WebhooksReactor`] names the effects, the runtime writes them into the ledger in the same transaction, and the
+//! [`WebhooksWorker`] carries them out and appends what happened to the log, from where the projector folds it.
+//!
+//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`.
+//!
+//! Guarantees: one row per subscription and event, with an id that follows from both; never two concurrent
+//! attempts of a delivery; every attempt is an event of the log; a rebuild sends nothing. HTTP itself stays
+//! at-least-once: a crash between sending and recording leaves an attempt whose outcome is `unknown`, and the
+//! delivery is sent again under the same `webhook-id`.
+//!
+//! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`.
+
+mod attempt;
+mod body;
+mod directory;
+mod model;
+mod projector;
+pub mod queries;
+pub mod sending;
+mod worker;
+
+pub use directory::{Directory, DirectoryError, OpenSubscription};
+pub use model::{
+    Attempt, DeliveryKey, DeliveryProgress, DeliveryState, IntendedDelivery, NewDelivery, Page, Subscription,
+    SubscriptionKey, SubscriptionPart, SubscriptionStatus, delivery_id,
+};
+pub use projector::WebhooksProjector;
+pub use worker::{REACTOR, WebhooksReactor, WebhooksWorker, reactor_and_worker};

@@ -1,0 +1,388 @@
+//! The pure fold: events in, rows and intended deliveries out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, WebhookDeliveryEvent};
+use carelog_domain::webhook_subscription::{
+    DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionEvent,
+};
+use carelog_domain::{
+    CodecError, DeliveryId, EventId, OrganizationId, StreamKind, SubscriptionId, Timestamp,
+};
+use carelog_event_log::{Lane, Position, RecordedEvent, SealedPart, derived_id};
+
+/// A subscription as far as matching needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subscription {
+    /// Which events it gets.
+    pub filter: EventFilter,
+    /// How bodies are laid out.
+    pub format: WebhookFormat,
+    /// Its limit a tick, where it differs from the default.
+    pub per_tick_limit: Option<u16>,
+    /// Whether it is sent to.
+    pub status: SubscriptionStatus,
+    /// Version of its stream.
+    pub version: i64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub changed_at: Timestamp,
+}
+
+/// Whether a subscription is sent to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionStatus {
+    /// It is.
+    Active,
+    /// Not now.
+    Disabled(DisableReason),
+    /// Never again.
+    Deleted,
+}
+
+/// A sealed part of a subscription, as one event gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionPart {
+    /// The event; its place opens the part.
+    pub event: Arc<RecordedEvent>,
+    /// The sealed part.
+    pub part: SealedPart,
+    /// How long the secret before this one stays valid.
+    pub overlap_seconds: Option<u32>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryState {
+    /// To be sent.
+    Pending,
+    /// The receiver has it.
+    Delivered,
+    /// It never arrived, for this reason.
+    Failed(FinalReason),
+}
+
+/// What the outcomes of one page made of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryProgress {
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// Version of its stream.
+    pub version: i64,
+    /// Attempts so far; unchanged where no attempt is among the outcomes.
+    pub attempt_count: Option<u16>,
+    /// When it is tried again.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How the last attempt ended, and with which status.
+    pub last: Option<(AttemptOutcome, Option<u16>)>,
+}
+
+/// A delivery that a page brought up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewDelivery {
+    /// For whom.
+    pub subscription_id: SubscriptionId,
+    /// The event to deliver.
+    pub event: Arc<RecordedEvent>,
+    /// Where it stands at the end of the page.
+    pub progress: DeliveryProgress,
+}
+
+/// One HTTP try.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attempt {
+    /// The delivery.
+    pub key: DeliveryKey,
+    /// Numbers the attempts of the delivery from 1.
+    pub number: u16,
+    /// How it ended.
+    pub outcome: AttemptOutcome,
+    /// HTTP status, where there was one.
+    pub status: Option<u16>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: u32,
+    /// When its end was recorded.
+    pub recorded_at: Timestamp,
+}
+
+/// A delivery to be made, once: what a worker is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IntendedDelivery {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// For whom.
+    pub subscription_id: SubscriptionId,
+    /// The event that asks for it: the one to deliver, or a request to deliver it again.
+    pub event_id: EventId,
+    /// The lane of that event.
+    pub lane: Lane,
+    /// Its place there.
+    pub position: Position,
+}
+
+/// Names a subscription.
+pub type SubscriptionKey = (OrganizationId, SubscriptionId);
+/// Names a delivery.
+pub type DeliveryKey = (OrganizationId, DeliveryId);
+
+/// What a page comes to.
+#[derive(Debug, Default, PartialEq)]
+pub struct Page {
+    /// The subscriptions of the page's organizations, before and after.
+    pub subscriptions: BTreeMap<SubscriptionKey, Subscription>,
+    /// Those that changed.
+    pub changed_subscriptions: Vec<SubscriptionKey>,
+    /// Sealed parts that were added.
+    pub parts: Vec<SubscriptionPart>,
+    /// Deliveries that were brought up.
+    pub new_deliveries: BTreeMap<DeliveryKey, NewDelivery>,
+    /// Deliveries from earlier pages that moved on.
+    pub moved_deliveries: BTreeMap<DeliveryKey, DeliveryProgress>,
+    /// Attempts.
+    pub attempts: Vec<Attempt>,
+    /// What is to be sent.
+    pub intents: Vec<IntendedDelivery>,
+}
+
+/// The delivery of an event to a subscription has the same id wherever it is computed.
+pub fn delivery_id(event_id: EventId, subscription_id: SubscriptionId) -> DeliveryId {
+    DeliveryId::new(derived_id(event_id.uuid(), subscription_id.uuid().as_bytes()))
+}
+
+/// Whether an event needs to know the subscriptions of its organization.
+pub(crate) fn concerns_subscriptions(event: &RecordedEvent) -> bool {
+    event.stream.kind == StreamKind::WebhookSubscription || is_announced(event)
+}
+
+fn is_announced(event: &RecordedEvent) -> bool {
+    event.event_type.is_public() && event.circumstances.origin.is_announced()
+}
+
+impl Page {
+    /// A page that begins with the subscriptions of its organizations.
+    pub fn starting_with(subscriptions: BTreeMap<SubscriptionKey, Subscription>) -> Self {
+        Self { subscriptions, ..Self::default() }
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// When the event's facts are not those of its type.
+    pub fn fold(&mut self, event: &Arc<RecordedEvent>) -> Result<(), CodecError> {
+        match event.stream.kind {
+            StreamKind::WebhookSubscription => self.fold_subscription(event, &event.decode_as()?),
+            StreamKind::WebhookDelivery => self.fold_delivery(event, &event.decode_as()?),
+            StreamKind::Organization
+            | StreamKind::Patient
+            | StreamKind::Specialist
+            | StreamKind::Appointment
+            | StreamKind::Form
+            | StreamKind::Access => {
+                if is_announced(event) {
+                    self.fan_out(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fan_out(&mut self, event: &Arc<RecordedEvent>) {
+        let organization_id = event.stream.organization_id;
+        let first = (organization_id, SubscriptionId::new(uuid::Uuid::nil()));
+        let last = (organization_id, SubscriptionId::new(uuid::Uuid::max()));
+        for (key, subscription) in self.subscriptions.range(first..=last) {
+            if subscription.status == SubscriptionStatus::Deleted
+                || !subscription.filter.matches(event.event_type)
+            {
+                continue;
+            }
+            let is_active = subscription.status == SubscriptionStatus::Active;
+            let state = if is_active {
+                DeliveryState::Pending
+            } else {
+                DeliveryState::Failed(FinalReason::SkippedInactive)
+            };
+            let progress = DeliveryProgress {
+                state,
+                version: 0,
+                attempt_count: Some(0),
+                next_attempt_at: None,
+                finished_at: (!is_active).then_some(event.recorded_at),
+                last: None,
+            };
+            if is_active {
+                self.intents.push(intent(event, key.1));
+            }
+            let delivery = NewDelivery { subscription_id: key.1, event: Arc::clone(event), progress };
+            self.new_deliveries.insert((organization_id, delivery_id(event.event_id, key.1)), delivery);
+        }
+    }
+
+    fn fold_subscription(&mut self, event: &Arc<RecordedEvent>, change: &WebhookSubscriptionEvent) {
+        let key = (event.stream.organization_id, SubscriptionId::new(event.stream.id));
+        let mut overlap_seconds = None;
+        match change {
+            WebhookSubscriptionEvent::Created(created) => {
+                let subscription = Subscription {
+                    filter: created.filter.clone(),
+                    format: created.format,
+                    per_tick_limit: created.per_tick_limit,
+                    status: SubscriptionStatus::Active,
+                    version: event.version,
+                    created_at: event.recorded_at,
+                    changed_at: event.recorded_at,
+                };
+                self.subscriptions.insert(key, subscription);
+            }
+            WebhookSubscriptionEvent::Changed(changed) => self.change(key, |subscription| {
+                subscription.filter = changed.filter.clone().unwrap_or_else(|| subscription.filter.clone());
+                subscription.per_tick_limit = changed.per_tick_limit.or(subscription.per_tick_limit);
+            }),
+            WebhookSubscriptionEvent::SecretRotated(rotated) => {
+                overlap_seconds = Some(rotated.overlap_seconds)
+            }
+            WebhookSubscriptionEvent::Disabled(disabled) => self.change(key, |subscription| {
+                subscription.status = SubscriptionStatus::Disabled(disabled.reason);
+            }),
+            WebhookSubscriptionEvent::Enabled(_) => {
+                self.change(key, |subscription| subscription.status = SubscriptionStatus::Active);
+            }
+            WebhookSubscriptionEvent::Deleted(_) => {
+                self.change(key, |subscription| subscription.status = SubscriptionStatus::Deleted);
+            }
+        }
+        self.change(key, |subscription| {
+            subscription.version = event.version;
+            subscription.changed_at = event.recorded_at;
+        });
+        self.changed_subscriptions.push(key);
+        if let Some(part) = &event.personal {
+            self.parts.push(SubscriptionPart {
+                event: Arc::clone(event),
+                part: part.clone(),
+                overlap_seconds,
+            });
+        }
+    }
+
+    fn change(&mut self, key: SubscriptionKey, change: impl FnOnce(&mut Subscription)) {
+        if let Some(subscription) = self.subscriptions.get_mut(&key) {
+            change(subscription);
+        }
+    }
+
+    fn fold_delivery(&mut self, event: &Arc<RecordedEvent>, outcome: &WebhookDeliveryEvent) {
+        let key = (event.stream.organization_id, DeliveryId::new(event.stream.id));
+        match outcome {
+            WebhookDeliveryEvent::Emitted(_) => self.advance(key, event, |_| {}),
+            WebhookDeliveryEvent::Attempted(attempted) => {
+                self.attempts.push(Attempt {
+                    key,
+                    number: attempted.number,
+                    outcome: attempted.outcome,
+                    status: attempted.status,
+                    started_at: attempted.started_at,
+                    duration_ms: attempted.duration_ms,
+                    recorded_at: event.recorded_at,
+                });
+                self.advance(key, event, |progress| {
+                    progress.attempt_count = Some(attempted.number);
+                    progress.next_attempt_at = attempted.next_attempt_at;
+                    progress.last = Some((attempted.outcome, attempted.status));
+                });
+            }
+            WebhookDeliveryEvent::Delivered(_) => {
+                self.advance(key, event, |progress| {
+                    progress.end(DeliveryState::Delivered, event.recorded_at)
+                });
+            }
+            WebhookDeliveryEvent::Exhausted(exhausted) => self.advance(key, event, |progress| {
+                progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
+            }),
+            WebhookDeliveryEvent::RedeliveryRequested(requested) => {
+                self.intents.push(intent(event, requested.subscription_id));
+                self.advance(key, event, |progress| {
+                    progress.state = DeliveryState::Pending;
+                    progress.finished_at = None;
+                });
+            }
+        }
+    }
+
+    fn advance(
+        &mut self,
+        key: DeliveryKey,
+        event: &RecordedEvent,
+        change: impl FnOnce(&mut DeliveryProgress),
+    ) {
+        let progress = match self.new_deliveries.get_mut(&key) {
+            Some(delivery) => &mut delivery.progress,
+            None => self.moved_deliveries.entry(key).or_insert(DeliveryProgress {
+                state: DeliveryState::Pending,
+                version: event.version,
+                attempt_count: None,
+                next_attempt_at: None,
+                finished_at: None,
+                last: None,
+            }),
+        };
+        progress.version = event.version;
+        change(progress);
+    }
+}
+
+impl DeliveryProgress {
+    fn end(&mut self, state: DeliveryState, at: Timestamp) {
+        self.state = state;
+        self.next_attempt_at = None;
+        self.finished_at = Some(at);
+    }
+}
+
+fn intent(event: &RecordedEvent, subscription_id: SubscriptionId) -> IntendedDelivery {
+    IntendedDelivery {
+        organization_id: event.stream.organization_id,
+        subscription_id,
+        event_id: event.event_id,
+        lane: event.lane,
+        position: event.position,
+    }
+}
+
+impl SubscriptionStatus {
+    /// The name in the table and the API, with the reason beside it.
+    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Active => ("active", None),
+            Self::Disabled(reason) => ("disabled", Some(reason.as_str())),
+            Self::Deleted => ("deleted", None),
+        }
+    }
+
+    /// Reads what [`Self::to_columns`] wrote.
+    pub fn from_columns(status: &str, reason: Option<&str>) -> Option<Self> {
+        match (status, reason) {
+            ("active", None) => Some(Self::Active),
+            ("disabled", Some(reason)) => reason.parse().ok().map(Self::Disabled),
+            ("deleted", None) => Some(Self::Deleted),
+            _ => None,
+        }
+    }
+}
+
+impl DeliveryState {
+    /// The name in the table and the API, with the reason beside it.
+    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Pending => ("pending", None),
+            Self::Delivered => ("delivered", None),
+            Self::Failed(reason) => ("failed", Some(reason.as_str())),
+        }
+    }
+}

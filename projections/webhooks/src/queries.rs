@@ -1,0 +1,232 @@
+//! What the API reads. Every function runs in a transaction whose organization is set, and names it besides.
+
+use carelog_domain::{DeliveryId, OrganizationId, SubscriptionId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// A subscription, without its sealed parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionRow {
+    /// Its id.
+    pub subscription_id: Uuid,
+    /// Patterns of event types.
+    pub filter: Vec<String>,
+    /// `standard` or `cloudevents`.
+    pub format: String,
+    /// Deliveries that may start in a tick; nothing for the default.
+    pub per_tick_limit: Option<i32>,
+    /// `active`, `disabled` or `deleted`.
+    pub status: String,
+    /// Why it is disabled.
+    pub disable_reason: Option<String>,
+    /// Version of its stream.
+    pub version: i64,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When it last changed.
+    pub changed_at: OffsetDateTime,
+}
+
+/// A delivery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeliveryRow {
+    /// Its id, which receivers see as `webhook-id`.
+    pub delivery_id: Uuid,
+    /// For whom.
+    pub subscription_id: Uuid,
+    /// The event to deliver.
+    pub source_event_id: Uuid,
+    /// Its type.
+    pub source_type: String,
+    /// Its organization sequence.
+    pub source_sequence: i64,
+    /// When that event was recorded.
+    pub source_recorded_at: OffsetDateTime,
+    /// `pending`, `delivered` or `failed`.
+    pub state: String,
+    /// Why it was never delivered.
+    pub reason: Option<String>,
+    /// Attempts so far.
+    pub attempt_count: i16,
+    /// When it is tried again.
+    pub next_attempt_at: Option<OffsetDateTime>,
+    /// When it ended.
+    pub finished_at: Option<OffsetDateTime>,
+    /// How the last attempt ended.
+    pub last_outcome: Option<String>,
+    /// With which HTTP status.
+    pub last_status: Option<i16>,
+    /// Version of its stream.
+    pub version: i64,
+}
+
+/// One attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AttemptRow {
+    /// Numbers the attempts of the delivery from 1.
+    pub number: i16,
+    /// How it ended.
+    pub outcome: String,
+    /// HTTP status, where there was one.
+    pub status: Option<i16>,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+    /// How long it took.
+    pub duration_ms: i32,
+    /// When its end was recorded.
+    pub recorded_at: OffsetDateTime,
+}
+
+/// Which deliveries are listed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DeliveryFilter {
+    /// Of one subscription.
+    pub subscription_id: Option<Uuid>,
+    /// In one state.
+    pub state: Option<String>,
+    /// Of one event type.
+    pub source_type: Option<String>,
+    /// Ended for one reason.
+    pub reason: Option<String>,
+    /// Of events before this organization sequence; a page's cursor.
+    pub before_sequence: Option<i64>,
+    /// With an id before this one, among those of the event at the cursor.
+    pub before_delivery_id: Option<Uuid>,
+}
+
+/// Every subscription that was not deleted, in the order of their ids.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscriptions(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
+    sqlx::query_as!(
+        SubscriptionRow,
+        "
+        select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
+        from webhooks.webhook_subscriptions
+        where organization_id = $1 and status <> 'deleted' and ($2::uuid is null or subscription_id > $2)
+        order by subscription_id
+        limit $3
+        ",
+        organization_id.uuid(),
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// One subscription, deleted or not.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscription(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    subscription_id: SubscriptionId,
+) -> Result<Option<SubscriptionRow>, sqlx::Error> {
+    sqlx::query_as!(
+        SubscriptionRow,
+        "
+        select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
+        from webhooks.webhook_subscriptions
+        where organization_id = $1 and subscription_id = $2
+        ",
+        organization_id.uuid(),
+        subscription_id.uuid()
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// Deliveries, newest event first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn deliveries(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    filter: &DeliveryFilter,
+    limit: i64,
+) -> Result<Vec<DeliveryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveryRow,
+        "
+        select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at, state,
+               reason, attempt_count, next_attempt_at, finished_at, last_outcome, last_status, version
+        from webhooks.webhook_events
+        where organization_id = $1
+          and ($2::uuid is null or subscription_id = $2)
+          and ($3::text is null or state = $3)
+          and ($4::text is null or source_type = $4)
+          and ($5::text is null or reason = $5)
+          and ($6::bigint is null or (source_sequence, delivery_id) < ($6, coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)))
+        order by source_sequence desc, delivery_id desc
+        limit $8
+        ",
+        organization_id.uuid(),
+        filter.subscription_id,
+        filter.state,
+        filter.source_type,
+        filter.reason,
+        filter.before_sequence,
+        filter.before_delivery_id,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// One delivery.
+///
+/// # Errors
+/// When the database fails.
+pub async fn delivery(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    delivery_id: DeliveryId,
+) -> Result<Option<DeliveryRow>, sqlx::Error> {
+    sqlx::query_as!(
+        DeliveryRow,
+        "
+        select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at, state,
+               reason, attempt_count, next_attempt_at, finished_at, last_outcome, last_status, version
+        from webhooks.webhook_events
+        where organization_id = $1 and delivery_id = $2
+        ",
+        organization_id.uuid(),
+        delivery_id.uuid()
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The attempts of a delivery, in order.
+///
+/// # Errors
+/// When the database fails.
+pub async fn attempts(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    delivery_id: DeliveryId,
+) -> Result<Vec<AttemptRow>, sqlx::Error> {
+    sqlx::query_as!(
+        AttemptRow,
+        "
+        select number, outcome, status, started_at, duration_ms, recorded_at
+        from webhooks.webhook_attempts
+        where organization_id = $1 and delivery_id = $2
+        order by number
+        ",
+        organization_id.uuid(),
+        delivery_id.uuid()
+    )
+    .fetch_all(connection)
+    .await
+}

@@ -1,0 +1,186 @@
+//! The one client that all attempts share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::{Body, Client, Method, Request, Response, redirect, retry};
+use tokio::time::{Instant, timeout_at};
+
+use super::address::AddressPolicy;
+use super::classify::classify;
+use super::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody};
+use super::request::PreparedRequest;
+use super::resolver::{Lookup, SystemLookup, VettingResolver};
+use super::schedule::parse_retry_after;
+use super::tls;
+
+/// Read from a response body before the connection is dropped.
+const READ_BODY_BYTES: usize = 16 * 1024;
+/// Kept of it. Receivers echo personal data, so this stays small.
+pub(super) const KEPT_BODY_BYTES: usize = 1024;
+/// Enough for the attempts that may be in flight to one host, so that each of them finds a connection again.
+const IDLE_CONNECTIONS_PER_HOST: usize = 128;
+/// Short, because the address behind a connection was checked when it was opened.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+const USER_AGENT: &str = concat!("Carelog/", env!("CARGO_PKG_VERSION"));
+const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
+
+/// What an operator may set.
+pub struct SenderOptions {
+    pub policy: AddressPolicy,
+    /// Certificates (PEM, one or more) trusted beside the public roots.
+    pub extra_root_pem: Option<Vec<u8>>,
+    /// Over name lookup, connection, TLS, head and body together.
+    pub deadline: Duration,
+    /// Over name lookup, connection and TLS, inside the deadline.
+    pub connect_timeout: Duration,
+    /// Where addresses of names come from.
+    pub lookup: Arc<dyn Lookup>,
+}
+
+/// Sends attempts. Cheap to clone; all clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    client: Client,
+    policy: Arc<AddressPolicy>,
+    deadline: Duration,
+}
+
+/// Why no sender could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SenderError {
+    #[error("the extra root certificates are not PEM certificates")]
+    RootPem,
+    #[error("tls for webhooks cannot be set up")]
+    Tls(#[source] rustls::Error),
+    #[error("the http client for webhooks cannot be built")]
+    Client(#[source] reqwest::Error),
+}
+
+impl SenderOptions {
+    /// 10 s for an attempt, 3 s of them to connect, the system's name servers, public roots.
+    pub fn new(policy: AddressPolicy) -> Self {
+        Self {
+            policy,
+            extra_root_pem: None,
+            deadline: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            lookup: Arc::new(SystemLookup::new()),
+        }
+    }
+}
+
+impl Sender {
+    /// Builds the client.
+    pub fn new(options: SenderOptions) -> Result<Self, SenderError> {
+        let policy = Arc::new(options.policy);
+        let resolver = VettingResolver { lookup: options.lookup, policy: Arc::clone(&policy) };
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls::client_config(options.extra_root_pem.as_deref())?)
+            .dns_resolver(resolver)
+            .user_agent(USER_AGENT)
+            .https_only(true)
+            .http1_only()
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .no_proxy()
+            .connect_timeout(options.connect_timeout)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(SenderError::Client)?;
+        Ok(Self { client, policy, deadline: options.deadline })
+    }
+
+    /// Makes one attempt. Returns by the deadline, whatever the receiver does.
+    pub async fn post(&self, prepared: &PreparedRequest) -> AttemptOutcome {
+        let start = Instant::now();
+        let deadline = start + self.deadline;
+        // The client asks its resolver about names only.
+        let host = prepared.url().as_url().host();
+        if host.is_none_or(|host| self.policy.check_host(&host).is_err()) {
+            return AttemptOutcome::without_head(OutcomeKind::BlockedUrl, None, start.elapsed());
+        }
+        match timeout_at(deadline, self.client.execute(to_request(prepared))).await {
+            Ok(Ok(response)) => read_response(response, prepared.timestamp_secs(), start, deadline).await,
+            Ok(Err(error)) => {
+                let (kind, detail) = classify(&error);
+                AttemptOutcome::without_head(kind, detail, start.elapsed())
+            }
+            Err(_) => AttemptOutcome::without_head(OutcomeKind::Timeout, None, start.elapsed()),
+        }
+    }
+}
+
+fn to_request(prepared: &PreparedRequest) -> Request {
+    let mut request = Request::new(Method::POST, prepared.url().as_url().clone());
+    request.headers_mut().clone_from(prepared.headers());
+    *request.body_mut() = Some(Body::from(prepared.body()));
+    request
+}
+
+/// The head decides; what the body does afterwards is only noted.
+async fn read_response(
+    response: Response,
+    now_secs: i64,
+    start: Instant,
+    deadline: Instant,
+) -> AttemptOutcome {
+    let status = response.status();
+    let kind = OutcomeKind::of_status(status);
+    let headers = response.headers();
+    let retry_after = text_of(headers, &RETRY_AFTER).and_then(|value| parse_retry_after(value, now_secs));
+    let control = text_of(headers, &WEBHOOK_DELIVERY).and_then(DeliveryControl::parse);
+    let redirect_host = match kind {
+        OutcomeKind::Redirect => redirect_host(&response),
+        _ => None,
+    };
+    let body = read_body(response, deadline).await;
+    AttemptOutcome {
+        kind,
+        status: Some(status),
+        duration: start.elapsed(),
+        body,
+        retry_after,
+        control,
+        redirect_host,
+        detail: None,
+    }
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+fn redirect_host(response: &Response) -> Option<String> {
+    let target = response.url().join(text_of(response.headers(), &LOCATION)?).ok()?;
+    target.host_str().map(str::to_owned)
+}
+
+/// Reads to the end if it is near, so that the connection can be used again; drops the connection otherwise.
+async fn read_body(mut response: Response, deadline: Instant) -> ResponseBody {
+    let mut prefix = BytesMut::new();
+    let mut read_bytes = 0;
+    let end = loop {
+        let chunk: Bytes = match timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => chunk,
+            Ok(Ok(None)) => break BodyEnd::Complete,
+            Ok(Err(_)) => break BodyEnd::Broken,
+            Err(_) => break BodyEnd::TimedOut,
+        };
+        let wanted = chunk.len().min(KEPT_BODY_BYTES - prefix.len());
+        prefix.extend(chunk.iter().take(wanted));
+        read_bytes += chunk.len();
+        if read_bytes > READ_BODY_BYTES {
+            break BodyEnd::CutOff;
+        }
+    };
+    ResponseBody { prefix: prefix.freeze(), end }
+}
+
+#[cfg(test)]
+mod tests;

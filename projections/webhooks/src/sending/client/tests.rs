@@ -1,0 +1,287 @@
+use std::net::{IpAddr, Ipv4Addr};
+
+use async_trait::async_trait;
+use http::StatusCode;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use self::receiver::{Answer, Certificate, Receiver};
+use super::super::headers::ExtraHeaders;
+use super::super::request::BodyFormat;
+use super::super::resolver::LookupError;
+use super::super::secret::WebhookSecret;
+use super::super::signature::sign;
+use super::super::url::WebhookUrl;
+use super::*;
+
+mod receiver;
+
+const BODY: &str = r#"{"event":"appointment.booked"}"#;
+/// A deadline that a test can wait for, yet long enough for a handshake on a busy machine.
+const IMPATIENCE: Duration = Duration::from_millis(800);
+const NOW_SECS: i64 = 784_111_777;
+
+/// A name server of one answer.
+struct Fixed(Option<IpAddr>);
+
+#[async_trait]
+impl Lookup for Fixed {
+    async fn addresses(&self, _host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        self.0.map(|ip| vec![ip]).ok_or(LookupError::NotFound)
+    }
+}
+
+fn options() -> SenderOptions {
+    SenderOptions { lookup: Arc::new(Fixed(None)), ..SenderOptions::new(AddressPolicy::with_loopback()) }
+}
+
+fn sender_for(receiver: &Receiver) -> Sender {
+    Sender::new(SenderOptions { extra_root_pem: Some(receiver.root_pem.clone().into_bytes()), ..options() })
+        .unwrap()
+}
+
+fn impatient_sender_for(receiver: &Receiver) -> Sender {
+    Sender { deadline: IMPATIENCE, ..sender_for(receiver) }
+}
+
+fn secret() -> WebhookSecret {
+    WebhookSecret::from_random([9; 32])
+}
+
+fn prepared(url: &str) -> PreparedRequest {
+    let url = WebhookUrl::parse(url, &AddressPolicy::with_loopback()).unwrap();
+    PreparedRequest::signed(
+        url,
+        Uuid::from_u128(7),
+        NOW_SECS,
+        Bytes::from_static(BODY.as_bytes()),
+        &[secret()],
+    )
+}
+
+fn to(receiver: &Receiver) -> PreparedRequest {
+    prepared(&format!("https://127.0.0.1:{}/hook?key=1", receiver.port))
+}
+
+fn response(head: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+async fn post_to(answer: Answer) -> (AttemptOutcome, Receiver) {
+    let receiver = Receiver::answering(answer).await;
+    let outcome = sender_for(&receiver).post(&to(&receiver)).await;
+    (outcome, receiver)
+}
+
+#[tokio::test]
+async fn a_200_is_a_success_and_the_bytes_on_the_wire_are_the_signed_ones() {
+    let (outcome, receiver) = post_to(Answer::Write(response("200 OK", "thanks"))).await;
+    assert_eq!((outcome.kind, outcome.status), (OutcomeKind::Success, Some(StatusCode::OK)));
+    assert_eq!((outcome.body.text().as_str(), outcome.body.end), ("thanks", BodyEnd::Complete));
+
+    let [request] = receiver.requests().try_into().unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    assert_eq!(body, BODY);
+    let id = "00000000-0000-0000-0000-000000000007";
+    let signature = sign(&[secret()], id, NOW_SECS, BODY.as_bytes());
+    for line in [
+        "POST /hook?key=1 HTTP/1.1",
+        "content-type: application/json",
+        &format!("webhook-id: {id}"),
+        &format!("webhook-timestamp: {NOW_SECS}"),
+        &format!("webhook-signature: {signature}"),
+        &format!("user-agent: Carelog/{}", env!("CARGO_PKG_VERSION")),
+        &format!("host: 127.0.0.1:{}", receiver.port),
+    ] {
+        assert!(head.lines().any(|found| found == line), "{line} in {head}");
+    }
+    assert!(!head.contains("accept-encoding"), "a compressed answer is not asked for");
+}
+
+#[tokio::test]
+async fn format_and_extra_headers_are_sent() {
+    let receiver = Receiver::answering(Answer::Write(response("204 No Content", ""))).await;
+    let extra = ExtraHeaders::parse([("authorization", "Bearer t"), ("x-tenant", "7")]).unwrap();
+    let request = to(&receiver).with_format(BodyFormat::CloudEvent).with_headers(&extra);
+    assert_eq!(sender_for(&receiver).post(&request).await.kind, OutcomeKind::Success);
+    let [request] = receiver.requests().try_into().unwrap();
+    for line in ["content-type: application/cloudevents+json", "authorization: Bearer t", "x-tenant: 7"] {
+        assert_eq!(request.lines().filter(|found| *found == line).count(), 1, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn attempts_to_one_host_share_a_connection() {
+    let receiver = Receiver::answering(Answer::Write(response("200 OK", "ok"))).await;
+    let sender = sender_for(&receiver);
+    for _ in 0..5 {
+        assert_eq!(sender.post(&to(&receiver)).await.kind, OutcomeKind::Success);
+    }
+    assert_eq!((receiver.connections(), receiver.requests().len()), (1, 5));
+}
+
+#[tokio::test]
+async fn localhost_reaches_the_receiver_by_name() {
+    let receiver = Receiver::answering(Answer::Write(response("200 OK", ""))).await;
+    let request = prepared(&format!("https://localhost:{}/", receiver.port));
+    assert_eq!(sender_for(&receiver).post(&request).await.kind, OutcomeKind::Success);
+}
+
+#[tokio::test]
+async fn the_receivers_wishes_are_read_from_the_head() {
+    let head = "503 Busy\r\nretry-after: Sun, 06 Nov 1994 08:50:37 GMT\r\nwebhook-delivery: abort-message";
+    let (outcome, _) = post_to(Answer::Write(response(head, ""))).await;
+    assert_eq!(outcome.kind, OutcomeKind::HttpStatus);
+    assert_eq!(outcome.status, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(outcome.retry_after, Some(Duration::from_mins(1)));
+    assert_eq!(outcome.control, Some(DeliveryControl::AbortMessage));
+}
+
+#[tokio::test]
+async fn a_redirect_is_a_failure_and_its_target_is_never_contacted() {
+    let target = Receiver::answering(Answer::Write(response("200 OK", ""))).await;
+    for code in [301, 302, 303, 307, 308] {
+        let head = format!("{code} Moved\r\nlocation: https://localhost:{}/secret", target.port);
+        let (outcome, _) = post_to(Answer::Write(response(&head, ""))).await;
+        assert_eq!(outcome.kind, OutcomeKind::Redirect, "{code}");
+        assert_eq!(outcome.redirect_host.as_deref(), Some("localhost"));
+    }
+    assert_eq!(target.connections(), 0);
+}
+
+#[tokio::test]
+async fn given_a_2xx_head_then_whatever_the_body_does_is_only_noted() {
+    let partial = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart".to_vec();
+    let broken_chunk = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\npartZZ\r\n".to_vec();
+    for (answer, end) in [
+        (Answer::WriteThenClose(partial.clone()), BodyEnd::Broken),
+        (Answer::Write(broken_chunk), BodyEnd::Broken),
+        (Answer::WriteThenHang(partial), BodyEnd::TimedOut),
+    ] {
+        let receiver = Receiver::answering(answer).await;
+        let outcome = impatient_sender_for(&receiver).post(&to(&receiver)).await;
+        assert_eq!((outcome.kind, outcome.body.end), (OutcomeKind::Success, end));
+        assert_eq!(outcome.body.text(), "part");
+        assert!(outcome.duration < Duration::from_secs(3));
+        assert_eq!(receiver.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_receiver_that_does_not_finish_the_head_costs_one_deadline() {
+    for begun in [&b""[..], b"HTTP/1.1 200 OK\r\nx-slow: ", b"HTTP/1.1 100 Continue\r\n\r\n"] {
+        let receiver = Receiver::answering(Answer::WriteThenHang(begun.to_vec())).await;
+        let outcome = impatient_sender_for(&receiver).post(&to(&receiver)).await;
+        assert_eq!((outcome.kind, outcome.body.end), (OutcomeKind::Timeout, BodyEnd::Absent));
+        assert!(outcome.duration >= IMPATIENCE && outcome.duration < Duration::from_secs(3));
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_finishes_the_handshake_runs_into_the_connect_timeout() {
+    let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let sender =
+        Sender::new(SenderOptions { connect_timeout: Duration::from_millis(100), ..options() }).unwrap();
+    let url = format!("https://127.0.0.1:{}/", silent.local_addr().unwrap().port());
+    assert_eq!(sender.post(&prepared(&url)).await.kind, OutcomeKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_huge_body_is_cut_off_and_at_most_a_kibibyte_kept() {
+    let (outcome, receiver) = post_to(Answer::Write(response("500 Oops", &"x".repeat(8 << 20)))).await;
+    assert_eq!((outcome.kind, outcome.body.end), (OutcomeKind::HttpStatus, BodyEnd::CutOff));
+    assert_eq!(outcome.body.prefix.len(), KEPT_BODY_BYTES);
+    assert_eq!(receiver.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_ends_before_the_head_is_a_reset_and_nothing_is_sent_again() {
+    for answer in [
+        Answer::Reset,
+        Answer::WriteThenClose(Vec::new()),
+        Answer::WriteThenClose(b"HTTP/1.1 200 O".to_vec()),
+    ] {
+        let (outcome, receiver) = post_to(answer).await;
+        assert_eq!(outcome.kind, OutcomeKind::Reset);
+        assert_eq!((receiver.connections(), receiver.requests().len()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_an_invalid_response() {
+    let many_headers = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x-a: b\r\n".repeat(10_000));
+    let long_header = format!("HTTP/1.1 200 OK\r\nx-a: {}\r\n\r\n", "b".repeat(1 << 20));
+    for bytes in
+        ["hello\r\n\r\n", "HTTP/9.9 200 OK\r\n\r\n", "HTTP/1.1 abc\r\n\r\n", &many_headers, &long_header]
+    {
+        let (outcome, _) = post_to(Answer::WriteThenHang(bytes.as_bytes().to_vec())).await;
+        assert_eq!(outcome.kind, OutcomeKind::InvalidResponse, "{}", &bytes[..9]);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_not_valid_keeps_the_body_at_home() {
+    let ok = || Answer::Write(response("200 OK", ""));
+    for (certificate, is_root_known, detail) in [
+        (Certificate::Valid, false, "certificate of an unknown issuer"),
+        (Certificate::Expired, true, "certificate expired"),
+        (Certificate::OfAnotherHost, true, "certificate of another host"),
+    ] {
+        let receiver = Receiver::with_certificate(ok(), certificate).await;
+        let sender = if is_root_known { sender_for(&receiver) } else { Sender::new(options()).unwrap() };
+        let outcome = sender.post(&to(&receiver)).await;
+        assert_eq!((outcome.kind, outcome.detail), (OutcomeKind::TlsCertificate, Some(detail)));
+        assert!(receiver.requests().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_port_nobody_listens_on_refuses() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("https://127.0.0.1:{}/", listener.local_addr().unwrap().port());
+    drop(listener);
+    let outcome = Sender::new(options()).unwrap().post(&prepared(&url)).await;
+    assert_eq!(outcome.kind, OutcomeKind::ConnectRefused);
+}
+
+#[tokio::test]
+async fn given_a_refused_address_then_no_connection_is_opened() {
+    let receiver = Receiver::answering(Answer::Write(response("200 OK", ""))).await;
+    let strict = Sender::new(SenderOptions {
+        lookup: Arc::new(Fixed(None)),
+        ..SenderOptions::new(AddressPolicy::strict())
+    })
+    .unwrap();
+    for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"] {
+        let outcome = strict.post(&prepared(&format!("https://{host}:{}/", receiver.port))).await;
+        assert_eq!(outcome.kind, OutcomeKind::BlockedUrl, "{host}");
+    }
+    assert_eq!(receiver.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_name_is_blocked_or_missing_by_what_its_lookup_says() {
+    let inner = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
+    for (answer, kind) in [(Some(inner), OutcomeKind::BlockedUrl), (None, OutcomeKind::DnsFailed)] {
+        let sender = Sender::new(SenderOptions { lookup: Arc::new(Fixed(answer)), ..options() }).unwrap();
+        let outcome = sender.post(&prepared("https://hooks.example.com/")).await;
+        assert_eq!(outcome.kind, kind);
+    }
+}
+
+#[tokio::test]
+async fn debug_output_holds_no_body_no_query_and_no_signature() {
+    let (outcome, receiver) = post_to(Answer::Write(response("200 OK", "s3cret"))).await;
+    let request = to(&receiver).with_headers(&ExtraHeaders::parse([("x-a", "s3cret")]).unwrap());
+    let debug = format!("{outcome:?} {request:?}");
+    for hidden in ["s3cret", "key=1", "appointment", "v1,"] {
+        assert!(!debug.contains(hidden), "{hidden} in {debug}");
+    }
+}
+
+#[test]
+fn extra_roots_that_are_no_certificates_are_refused() {
+    for pem in [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert!(Sender::new(SenderOptions { extra_root_pem: Some(pem.to_vec()), ..options() }).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! What came of one attempt.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+/// The kinds of outcome, a closed list: stored, counted and shown by these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OutcomeKind {
+    /// A 2xx head arrived, whatever became of the body.
+    Success,
+    /// Any other status.
+    HttpStatus,
+    /// 301, 302, 303, 307 or 308. Not followed: the signed body would go to a host nobody checked.
+    Redirect,
+    /// The deadline passed, or the connection took too long.
+    Timeout,
+    ConnectRefused,
+    ConnectFailed,
+    /// The connection ended before the head was complete.
+    Reset,
+    DnsFailed,
+    /// The URL, or an address of its name, is one that deliveries may not go to. Nothing was sent.
+    BlockedUrl,
+    /// The receiver's certificate is not valid for it. The body was not sent.
+    TlsCertificate,
+    TlsFailed,
+    /// What came back is not HTTP.
+    InvalidResponse,
+    /// Nobody knows whether it arrived, for instance after a crash between sending and recording.
+    Unknown,
+}
+
+/// One attempt, closed.
+#[derive(Clone, Debug)]
+pub struct AttemptOutcome {
+    pub kind: OutcomeKind,
+    /// Present whenever a head arrived.
+    pub status: Option<StatusCode>,
+    /// From the start of the name lookup to the end of the body.
+    pub duration: Duration,
+    pub body: ResponseBody,
+    /// The receiver's `Retry-After`, not yet clamped.
+    pub retry_after: Option<Duration>,
+    /// The receiver's `webhook-delivery`.
+    pub control: Option<DeliveryControl>,
+    /// The host of a redirect's `Location`, never its path.
+    pub redirect_host: Option<String>,
+    /// A fixed text that tells a person more than the kind does.
+    pub detail: Option<&'static str>,
+}
+
+/// The beginning of the response body. `Debug` shows its length alone: receivers echo personal data.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ResponseBody {
+    /// At most 1 KiB, as it came.
+    pub prefix: Bytes,
+    pub end: BodyEnd,
+}
+
+/// How reading the response body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// No head arrived, so there is no body.
+    Absent,
+    Complete,
+    /// More than is read arrived; the connection was dropped.
+    CutOff,
+    /// The connection broke or the framing was wrong.
+    Broken,
+    /// The deadline passed while it arrived.
+    TimedOut,
+}
+
+/// What a receiver may ask for in the `webhook-delivery` response header (proposed for Standard Webhooks).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryControl {
+    /// `disable`: send nothing more to this subscription.
+    Disable,
+    /// `abort-message`: make no further attempt of this delivery.
+    AbortMessage,
+}
+
+impl OutcomeKind {
+    /// The name in events, tables, metrics and answers.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::HttpStatus => "http_status",
+            Self::Redirect => "redirect",
+            Self::Timeout => "timeout",
+            Self::ConnectRefused => "connect_refused",
+            Self::ConnectFailed => "connect_failed",
+            Self::Reset => "reset",
+            Self::DnsFailed => "dns_failed",
+            Self::BlockedUrl => "blocked_url",
+            Self::TlsCertificate => "tls_certificate",
+            Self::TlsFailed => "tls_failed",
+            Self::InvalidResponse => "invalid_response",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// The kind of an attempt whose head arrived.
+    pub fn of_status(status: StatusCode) -> Self {
+        match status.as_u16() {
+            200..=299 => Self::Success,
+            301 | 302 | 303 | 307 | 308 => Self::Redirect,
+            _ => Self::HttpStatus,
+        }
+    }
+}
+
+impl AttemptOutcome {
+    /// An attempt that brought no head.
+    pub const fn without_head(kind: OutcomeKind, detail: Option<&'static str>, duration: Duration) -> Self {
+        Self {
+            kind,
+            status: None,
+            duration,
+            body: ResponseBody { prefix: Bytes::new(), end: BodyEnd::Absent },
+            retry_after: None,
+            control: None,
+            redirect_host: None,
+            detail,
+        }
+    }
+
+    /// An attempt whose lease ran out, so that nobody knows what came of it.
+    pub const fn unknown() -> Self {
+        Self::without_head(OutcomeKind::Unknown, None, Duration::ZERO)
+    }
+}
+
+impl ResponseBody {
+    /// At most 1 KiB of text that PostgreSQL can hold: bytes that are not UTF-8, and NUL, become U+FFFD.
+    pub fn text(&self) -> String {
+        let mut text = String::from_utf8_lossy(&self.prefix).replace('\0', "\u{fffd}");
+        text.truncate(text.floor_char_boundary(super::client::KEPT_BODY_BYTES));
+        text
+    }
+}
+
+impl fmt::Debug for ResponseBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ResponseBody({} bytes kept, {:?})", self.prefix.len(), self.end)
+    }
+}
+
+impl DeliveryControl {
+    pub(super) fn parse(value: &str) -> Option<Self> {
+        match value.trim() {
+            "disable" => Some(Self::Disable),
+            "abort-message" => Some(Self::AbortMessage),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

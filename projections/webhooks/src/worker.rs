@@ -1,0 +1,289 @@
+//! Carries out deliveries: takes them from the ledger or straight from the projector's transaction, sends them
+//! outside any transaction, and appends the outcome to the log.
+//!
+//! Fencing. A delivery's stream is where rivals meet: an outcome is appended under the version that the delivery
+//! had when it was taken. Whoever comes second, because its lease ran out while it was sending, finds the stream
+//! moved on, and its outcome is refused. An abandoned delivery may have reached its receiver: it gets an attempt
+//! with outcome `unknown` before it is tried again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use carelog_domain::StreamKind;
+use carelog_event_log::effects::{self, Effect, NewEffect, Report};
+use carelog_event_log::runtime::{Reaction, Reactor, Runtime};
+use carelog_event_log::{RecordedEvent, read};
+use futures::stream::{FuturesUnordered, StreamExt};
+use sqlx::PgPool;
+use tokio::sync::{Notify, mpsc};
+use tracing::{error, warn};
+
+use crate::attempt::{Attempter, Task};
+use crate::directory::Directory;
+use crate::model::IntendedDelivery;
+use crate::sending::Sender;
+
+/// The reactor's name in the ledger.
+pub const REACTOR: &str = "webhooks";
+/// Deliveries that one process holds at a time, waiting or under way. With the deadline of ten seconds and
+/// [`MAX_IN_FLIGHT`] at once, the last of them is through before its lease ends.
+const MAX_HELD: usize = 2_000;
+/// Requests under way at a time.
+const MAX_IN_FLIGHT: usize = 256;
+/// Deliveries of one claim.
+const CLAIM: usize = 500;
+/// Longest pause between two looks for due deliveries.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Reports written in one statement.
+const REPORTS: usize = 500;
+
+/// Hands intended deliveries of the projector to the worker of this process.
+#[derive(Debug)]
+pub struct WebhooksReactor {
+    fresh: mpsc::UnboundedSender<Vec<Reaction>>,
+    held: Arc<AtomicUsize>,
+}
+
+/// The worker of one process.
+#[derive(Debug)]
+pub struct WebhooksWorker {
+    runtime: Runtime,
+    pool: PgPool,
+    attempter: Arc<Attempter>,
+    fresh: mpsc::UnboundedReceiver<Vec<Reaction>>,
+    held: Arc<AtomicUsize>,
+}
+
+/// A reactor and the worker that it hands fresh deliveries to.
+pub fn reactor_and_worker(
+    runtime: &Runtime,
+    pool: PgPool,
+    directory: Directory,
+    sender: Sender,
+) -> (WebhooksReactor, WebhooksWorker) {
+    let (fresh_in, fresh) = mpsc::unbounded_channel();
+    let held = Arc::new(AtomicUsize::new(0));
+    let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory, sender));
+    let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held) };
+    (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, fresh, held })
+}
+
+impl Reactor<IntendedDelivery> for WebhooksReactor {
+    fn name(&self) -> &'static str {
+        REACTOR
+    }
+
+    fn room(&self) -> usize {
+        MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
+    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+        NewEffect {
+            organization_id: intent.organization_id,
+            source_event_id: intent.event_id,
+            step: intent.subscription_id.uuid(),
+            lane: intent.lane,
+            position: intent.position,
+        }
+    }
+
+    fn committed(&self, effects: Vec<Reaction>) {
+        self.held.fetch_add(effects.len(), Ordering::Relaxed);
+        // A worker that has stopped leaves them to their lease.
+        let _ = self.fresh.send(effects);
+    }
+}
+
+impl WebhooksWorker {
+    /// Works until the runtime stops, then waits for what is under way.
+    pub async fn run(self) {
+        let Self { runtime, pool, attempter, mut fresh, held } = self;
+        let (reports_in, reports) = mpsc::channel(MAX_HELD);
+        let reporting = runtime.tasks.spawn(report_all(pool.clone(), reports, Arc::clone(&held)));
+        let has_room = Arc::new(Notify::new());
+        let (claimed_in, mut claimed) = mpsc::channel(MAX_HELD);
+        runtime.tasks.spawn(claim_all(
+            runtime.clone(),
+            pool,
+            Arc::clone(&held),
+            Arc::clone(&has_room),
+            claimed_in,
+        ));
+        let mut under_way = FuturesUnordered::new();
+        let mut waiting = std::collections::VecDeque::new();
+        loop {
+            while under_way.len() < MAX_IN_FLIGHT
+                && let Some(task) = waiting.pop_front()
+            {
+                let attempter = Arc::clone(&attempter);
+                // A task of its own, so that attempts use every core.
+                under_way.push(runtime.tasks.spawn(async move { attempter.carry_out(task).await }));
+            }
+            tokio::select! {
+                biased;
+                () = runtime.stop.cancelled() => break,
+                Some(done) = under_way.next(), if !under_way.is_empty() => {
+                    finish(done, &reports_in, &held, &has_room).await;
+                }
+                Some(effects) = fresh.recv() => {
+                    waiting.extend(effects.into_iter().map(Task::fresh));
+                }
+                Some(task) = claimed.recv() => waiting.push_back(task),
+            }
+        }
+        let now = runtime.log.clock().now();
+        for task in waiting {
+            // Nobody began it: it goes back without waiting for the end of its lease.
+            let _ = reports_in.send(task.again_at(now)).await;
+        }
+        while let Some(done) = under_way.next().await {
+            finish(done, &reports_in, &held, &has_room).await;
+        }
+        drop(reports_in);
+        if let Err(error) = reporting.await {
+            error!(error = %error, "the reporter of deliveries failed");
+        }
+    }
+}
+
+async fn finish(
+    done: Result<Option<Report>, tokio::task::JoinError>,
+    reports: &mpsc::Sender<Report>,
+    held: &AtomicUsize,
+    has_room: &Notify,
+) {
+    match done {
+        Ok(Some(report)) => {
+            if reports.send(report).await.is_err() {
+                warn!("a delivery cannot be reported; its lease will run out");
+            }
+            has_room.notify_one();
+            return;
+        }
+        // Its lease runs out, and somebody takes it up again.
+        Ok(None) => {}
+        Err(error) => error!(error = %error, "an attempt ended in a panic; its lease will run out"),
+    }
+    held.fetch_sub(1, Ordering::Relaxed);
+    has_room.notify_one();
+}
+
+/// Writes reports, as many in a statement as have come together.
+async fn report_all(pool: PgPool, mut reports: mpsc::Receiver<Report>, held: Arc<AtomicUsize>) {
+    let mut batch = Vec::with_capacity(REPORTS);
+    while reports.recv_many(&mut batch, REPORTS).await > 0 {
+        match write_reports(&pool, &batch).await {
+            Ok(0) => {}
+            Ok(refused) => {
+                metrics::counter!("carelog_webhook_fenced_total").increment(refused);
+                warn!(refused, "reports of deliveries that others have taken over were refused");
+            }
+            Err(error) => warn!(error = %error, "deliveries cannot be reported; their leases will run out"),
+        }
+        held.fetch_sub(batch.len(), Ordering::Relaxed);
+        batch.clear();
+    }
+}
+
+async fn write_reports(pool: &PgPool, batch: &[Report]) -> Result<u64, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    effects::report(&mut connection, REACTOR, batch).await
+}
+
+/// Claims what is due whenever there is room.
+async fn claim_all(
+    runtime: Runtime,
+    pool: PgPool,
+    held: Arc<AtomicUsize>,
+    has_room: Arc<Notify>,
+    claimed: mpsc::Sender<Task>,
+) {
+    while !runtime.stop.is_cancelled() {
+        let pause = match claim_once(&runtime, &pool, &held, &claimed).await {
+            Ok(Claimed::Full) => Duration::ZERO,
+            Ok(Claimed::Waiting(pause)) => pause,
+            Err(error) => {
+                warn!(error = %error, "due deliveries cannot be claimed");
+                LONGEST_PAUSE
+            }
+        };
+        let full = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)) < CLAIM;
+        tokio::select! {
+            () = runtime.stop.cancelled() => break,
+            () = has_room.notified(), if full => {}
+            () = tokio::time::sleep(pause), if !full => {}
+        }
+    }
+}
+
+enum Claimed {
+    /// As many as were asked for: there may be more.
+    Full,
+    /// Fewer; the next one is due after this long.
+    Waiting(Duration),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ClaimError {
+    #[error("the ledger of effects cannot be used")]
+    Database(#[from] sqlx::Error),
+    #[error("the events to deliver cannot be read")]
+    Read(#[from] read::ReadError),
+}
+
+async fn claim_once(
+    runtime: &Runtime,
+    pool: &PgPool,
+    held: &AtomicUsize,
+    claimed: &mpsc::Sender<Task>,
+) -> Result<Claimed, ClaimError> {
+    let room = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)).min(CLAIM);
+    if room < CLAIM.min(MAX_HELD / 2) {
+        return Ok(Claimed::Full);
+    }
+    let mut connection = pool.acquire().await?;
+    let limit = i64::try_from(room).unwrap_or(i64::MAX);
+    let taken = effects::claim(&mut connection, REACTOR, runtime.owner, limit).await?;
+    if taken.is_empty() {
+        let due = effects::next_due(&mut connection, REACTOR).await?;
+        return Ok(Claimed::Waiting(due.map_or(LONGEST_PAUSE, |due| due.min(LONGEST_PAUSE))));
+    }
+    held.fetch_add(taken.len(), Ordering::Relaxed);
+    let places: Vec<_> = taken.iter().map(|effect| (effect.lane, effect.position)).collect();
+    let events: std::collections::HashMap<_, _> = read::at(&mut connection, &places)
+        .await?
+        .into_iter()
+        .map(|event| ((event.lane, event.position), Arc::new(event)))
+        .collect();
+    let begun = begun_streams(&mut connection, &taken, &events).await?;
+    let is_full = taken.len() == room;
+    for effect in taken {
+        let Some(event) = events.get(&(effect.lane, effect.position)) else {
+            error!(effect.lane, effect.position, "an effect names an event that is not in the log");
+            held.fetch_sub(1, Ordering::Relaxed);
+            continue;
+        };
+        let task = Task::claimed(effect, Arc::clone(event), &begun);
+        if claimed.send(task).await.is_err() {
+            break;
+        }
+    }
+    Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
+}
+
+/// Which of the claimed deliveries have outcomes already; the others need no look at their stream.
+async fn begun_streams(
+    connection: &mut sqlx::PgConnection,
+    taken: &[Effect],
+    events: &std::collections::HashMap<(i16, i64), Arc<RecordedEvent>>,
+) -> Result<std::collections::HashSet<uuid::Uuid>, sqlx::Error> {
+    let (organizations, deliveries): (Vec<_>, Vec<_>) = taken
+        .iter()
+        .filter_map(|effect| {
+            let event = events.get(&(effect.lane, effect.position))?;
+            Some((effect.organization_id.uuid(), Task::delivery_id(effect, event).uuid()))
+        })
+        .unzip();
+    read::existing_streams(connection, StreamKind::WebhookDelivery, &organizations, &deliveries).await
+}
