@@ -4,10 +4,14 @@
 
 create schema webhooks;
 comment on schema webhooks is 'Webhook subscriptions, deliveries and attempts, folded from the log';
-grant usage on schema webhooks to carelog_app, carelog_system;
 set local search_path to webhooks, public;
 
 -- tables
+
+do $$ begin
+    execute format('grant usage on schema %I to carelog_app, carelog_system', current_schema());
+end $$;
+
 create table webhook_subscriptions (
     organization_id uuid not null,
     subscription_id uuid not null,

@@ -279,7 +279,7 @@ impl ScopedLog {
             .map_err(|error| End::Failed(Failure::Read(error)))?;
         recorded
             .iter()
-            .map(|event| event.decode_as::<A::Event>())
+            .map(crate::recorded::RecordedEvent::decode_as::<A::Event>)
             .collect::<Result<_, _>>()
             .map(|events| (stream_id, events))
             .map_err(|error| End::Failed(Failure::Codec(error)))

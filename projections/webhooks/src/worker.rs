@@ -26,13 +26,13 @@ use crate::sending::Sender;
 
 /// The reactor's name in the ledger.
 pub const REACTOR: &str = "webhooks";
-/// Deliveries that one process holds at a time, waiting or under way. With the deadline of ten seconds and
-/// [`MAX_IN_FLIGHT`] at once, the last of them is through before its lease ends.
-const MAX_HELD: usize = 2_000;
+/// Deliveries that one process holds at a time, waiting or under way. Even when every receiver takes the whole
+/// deadline of ten seconds, the last of them is through before its lease of thirty seconds ends.
+const MAX_HELD: usize = 2 * MAX_IN_FLIGHT;
 /// Requests under way at a time.
 const MAX_IN_FLIGHT: usize = 256;
 /// Deliveries of one claim.
-const CLAIM: usize = 500;
+const CLAIM: usize = MAX_IN_FLIGHT;
 /// Longest pause between two looks for due deliveries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Reports written in one statement.
@@ -100,8 +100,9 @@ impl WebhooksWorker {
     pub async fn run(self) {
         let Self { runtime, pool, attempter, mut fresh, held } = self;
         let (reports_in, reports) = mpsc::channel(MAX_HELD);
-        let reporting = runtime.tasks.spawn(report_all(pool.clone(), reports, Arc::clone(&held)));
         let has_room = Arc::new(Notify::new());
+        let reporting =
+            runtime.tasks.spawn(report_all(pool.clone(), reports, Arc::clone(&held), Arc::clone(&has_room)));
         let (claimed_in, mut claimed) = mpsc::channel(MAX_HELD);
         runtime.tasks.spawn(claim_all(
             runtime.clone(),
@@ -133,6 +134,14 @@ impl WebhooksWorker {
             }
         }
         let now = runtime.log.clock().now();
+        claimed.close();
+        fresh.close();
+        while let Ok(effects) = fresh.try_recv() {
+            waiting.extend(effects.into_iter().map(Task::fresh));
+        }
+        while let Ok(task) = claimed.try_recv() {
+            waiting.push_back(task);
+        }
         for task in waiting {
             // Nobody began it: it goes back without waiting for the end of its lease.
             let _ = reports_in.send(task.again_at(now)).await;
@@ -158,7 +167,6 @@ async fn finish(
             if reports.send(report).await.is_err() {
                 warn!("a delivery cannot be reported; its lease will run out");
             }
-            has_room.notify_one();
             return;
         }
         // Its lease runs out, and somebody takes it up again.
@@ -170,7 +178,12 @@ async fn finish(
 }
 
 /// Writes reports, as many in a statement as have come together.
-async fn report_all(pool: PgPool, mut reports: mpsc::Receiver<Report>, held: Arc<AtomicUsize>) {
+async fn report_all(
+    pool: PgPool,
+    mut reports: mpsc::Receiver<Report>,
+    held: Arc<AtomicUsize>,
+    has_room: Arc<Notify>,
+) {
     let mut batch = Vec::with_capacity(REPORTS);
     while reports.recv_many(&mut batch, REPORTS).await > 0 {
         match write_reports(&pool, &batch).await {
@@ -182,6 +195,7 @@ async fn report_all(pool: PgPool, mut reports: mpsc::Receiver<Report>, held: Arc
             Err(error) => warn!(error = %error, "deliveries cannot be reported; their leases will run out"),
         }
         held.fetch_sub(batch.len(), Ordering::Relaxed);
+        has_room.notify_one();
         batch.clear();
     }
 }
@@ -239,7 +253,7 @@ async fn claim_once(
     claimed: &mpsc::Sender<Task>,
 ) -> Result<Claimed, ClaimError> {
     let room = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)).min(CLAIM);
-    if room < CLAIM.min(MAX_HELD / 2) {
+    if room < CLAIM {
         return Ok(Claimed::Full);
     }
     let mut connection = pool.acquire().await?;

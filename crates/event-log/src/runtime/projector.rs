@@ -85,13 +85,14 @@ impl ApplyError {
     }
 }
 
-/// A refused value is the event's fault; anything else is the database's.
+/// A refused value is the event's fault; anything else is the database's. A missing table or right (class 42) is no
+/// event's fault either: it would set every stream aside.
 impl From<sqlx::Error> for ApplyError {
     fn from(error: sqlx::Error) -> Self {
         let refuses_values = error
             .as_database_error()
-            .and_then(|error| error.code())
-            .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "42" | "P0")));
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "P0")));
         if refuses_values || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
             Self::Poison(Box::new(error))
         } else {

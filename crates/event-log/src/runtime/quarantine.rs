@@ -163,7 +163,7 @@ pub async fn retry<P: Projector>(
     stream_id: Uuid,
 ) -> Result<usize, ApplyError> {
     let lane = log.lane_of(organization_id).await?;
-    let stream = Stream { lane, organization_id, stream_id };
+    let stream = Stream { lane, organization_id, id: stream_id };
     loop {
         let mut tx = super::unit::begin(connection, P::SCHEMA.name).await?;
         hold_live(&mut tx, P::NAME, lane).await?;
@@ -191,7 +191,7 @@ fn cannot_be_read(error: ReadError) -> ApplyError {
 struct Stream {
     lane: Lane,
     organization_id: OrganizationId,
-    stream_id: Uuid,
+    id: Uuid,
 }
 
 /// Holds the live version's checkpoint until the transaction ends. The unit that owns it sets nothing aside
@@ -231,7 +231,7 @@ async fn positions(
         projector,
         stream.lane,
         stream.organization_id.uuid(),
-        stream.stream_id
+        stream.id
     )
     .fetch_all(tx)
     .await

@@ -196,7 +196,7 @@ impl<P: Projector> Unit<P> {
     }
 
     async fn run_with(&self, held: &mut Held) -> Result<(), UnitError> {
-        let mut head = self.runtime.log.head(self.lane);
+        let mut newest = self.runtime.log.head(self.lane);
         while !self.runtime.stop.is_cancelled() {
             match self.step(held).await? {
                 Step::Applied(count) => {
@@ -209,7 +209,7 @@ impl<P: Projector> Unit<P> {
                     tokio::select! {
                         biased;
                         () = self.runtime.stop.cancelled() => break,
-                        moved = async { head.wait_for(|head| *head > reached).await.is_ok() } => if !moved { break },
+                        moved = async { newest.wait_for(|head| *head > reached).await.is_ok() } => if !moved { break },
                         () = tokio::time::sleep(LEASE / 3) => self.keep(held).await?,
                     }
                 }
@@ -342,10 +342,9 @@ async fn wait(stop: &CancellationToken, pause: Duration) {
 fn report<P: Projector>(lane: Lane, failure: &UnitError) {
     metrics::counter!("carelog_projector_failures_total", "projector" => P::NAME).increment(1);
     let cause = std::error::Error::source(failure).map(ToString::to_string);
-    match (failure, P::ON_POISON) {
-        (UnitError::Apply(ApplyError::Poison(source)), OnPoison::Stop) => {
-            error!(projector.name = P::NAME, lane, error = %source, "lane stopped: an event cannot be applied");
-        }
-        _ => warn!(projector.name = P::NAME, lane, error = %failure, cause, "page failed, trying again"),
+    if let (UnitError::Apply(ApplyError::Poison(source)), OnPoison::Stop) = (failure, P::ON_POISON) {
+        error!(projector.name = P::NAME, lane, error = %source, "lane stopped: an event cannot be applied");
+    } else {
+        warn!(projector.name = P::NAME, lane, error = %failure, cause, "page failed, trying again");
     }
 }

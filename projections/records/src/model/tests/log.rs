@@ -55,14 +55,15 @@ impl Log {
         let encoded = event.encode().unwrap();
         let stream = StreamKey { organization_id: ORGANIZATION, kind, id };
         let version = self.versions.entry(stream).and_modify(|version| *version += 1).or_insert(1);
-        let position = self.events.len() as i64 + 1;
+        let place = self.events.len() + 1;
+        let position = i64::try_from(place).unwrap();
         self.events.push(RecordedEvent {
             lane: 1,
             position,
             organization_sequence: position,
             stream,
             version: *version,
-            event_id: EventId::new(Uuid::from_u128(0x1_0000 + position as u128)),
+            event_id: EventId::new(Uuid::from_u128(0x1_0000 + place as u128)),
             event_type: encoded.event_type,
             schema_version: encoded.event_type.schema_version(),
             occurred_at: at(position),

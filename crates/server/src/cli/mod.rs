@@ -1,0 +1,164 @@
+//! The command line: what it offers, and how a command reaches its part of the program.
+
+mod logging;
+mod place;
+mod psql;
+mod rebuild;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use carelog_event_log::SystemClock;
+use clap::{Parser, Subcommand};
+
+use self::place::Place;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::demo::{self, DemoOptions};
+use crate::doctor::command::{self as doctor, CANNOT_CHECK, DoctorArgs};
+use crate::import::command::{self as import, ImportCommand};
+use crate::serve::Roles;
+use crate::system::System;
+
+/// The event log of a tele-rehabilitation platform, and everything that is derived from it.
+#[derive(Debug, Parser)]
+#[command(name = "carelog", version, propagate_version = true)]
+struct Arguments {
+    /// The configuration file; see `carelog config`
+    #[arg(long, global = true, env = "CARELOG_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the product
+    Serve {
+        /// What this process does: api, projectors, workers; everything by default
+        #[arg(long, alias = "role", value_name = "ROLES")]
+        roles: Option<Roles>,
+    },
+    /// Bring the databases to the newest schema
+    Migrate,
+    /// Open a database with psql
+    Psql(psql::PsqlArguments),
+    /// Print the configuration file with every default
+    Config,
+    /// Build a projection anew while the present one serves
+    Rebuild(rebuild::RebuildArguments),
+    /// Bring history into the log
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Examine the log and everything that is derived from it
+    Doctor(DoctorArgs),
+    /// Show it all, living, on a machine that has nothing but this binary
+    Demo(DemoOptions),
+}
+
+/// Reads the arguments and does what they ask for.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("carelog: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Command::Config = arguments.command {
+        print!("{DEFAULT_FILE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    if let Command::Demo(_) = arguments.command {
+        demo::quieten(&mut config.log);
+    }
+    logging::install(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(dispatch(arguments.command, config))
+}
+
+async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Config => Ok(ExitCode::SUCCESS),
+        Command::Serve { roles } => serve::run(&config, roles.unwrap_or(Roles::ALL)).await,
+        Command::Psql(arguments) => psql::run(&config, arguments).await,
+        Command::Migrate => {
+            let place = Place::find(&config).await?;
+            let migrated = place.databases.migrate().await;
+            place.leave().await;
+            migrated?;
+            println!("the databases are at the newest schema");
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Rebuild(arguments) => {
+            let (place, system) = open(&config).await?;
+            let result = rebuild::run(&system, arguments).await;
+            system.stop().await;
+            place.leave().await;
+            result
+        }
+        Command::Import(command) => {
+            let (place, system) = open(&config).await?;
+            let result = import::run(&system, command).await;
+            system.stop().await;
+            place.leave().await;
+            Ok(result?)
+        }
+        Command::Doctor(arguments) => examine(&config, arguments).await,
+        Command::Demo(options) => demo::run(options, config).await,
+    }
+}
+
+/// A server that cannot be reached says nothing about damage.
+async fn examine(config: &Config, arguments: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let place = match Place::find(config).await {
+        Ok(place) => place,
+        Err(error) => {
+            eprintln!("carelog: {error:#}");
+            return Ok(ExitCode::from(CANNOT_CHECK));
+        }
+    };
+    let result = doctor::run(&place.databases.connect(), arguments).await;
+    place.leave().await;
+    Ok(result?)
+}
+
+/// Opens a system on the configured databases, which are migrated first.
+async fn open(config: &Config) -> anyhow::Result<(Place, System)> {
+    let place = Place::find(config).await?;
+    match System::open(&place.databases, &config.root_key(), Arc::new(SystemClock)).await {
+        Ok(system) => Ok((place, system)),
+        Err(error) => {
+            place.leave().await;
+            Err(error).context("Carelog cannot be opened")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn roles_are_named_on_the_command_line() {
+        let read = |text: &str| Arguments::try_parse_from(["carelog", "serve", "--role", text]);
+
+        let Ok(Arguments { command: Command::Serve { roles }, .. }) = read("api,workers") else { panic!() };
+        assert_eq!(roles, Some(Roles { api: true, projectors: false, workers: true }));
+        assert!(read("apis").is_err() && read("").is_err());
+    }
+}

@@ -1,0 +1,50 @@
+//! Where the databases are: on the configured server, or on the private one of the home.
+
+use anyhow::Context;
+use carelog_embedded::postgres::{Postgres, PostgresError, PostgresOptions};
+
+use crate::config::Config;
+use crate::databases::DatabaseOptions;
+
+/// The prefix of the databases' names on the private server.
+const PREFIX: &str = "carelog";
+
+/// The databases, and the server that has to run for them.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) databases: DatabaseOptions,
+    postgres: Option<Postgres>,
+}
+
+impl Place {
+    /// Finds the databases. The private server is used as it runs, or started.
+    ///
+    /// # Errors
+    /// When the private server cannot be started.
+    pub(super) async fn find(config: &Config) -> anyhow::Result<Self> {
+        if let Some(databases) = config.database.options()? {
+            return Ok(Self { databases, postgres: None });
+        }
+        let postgres = match Postgres::attach(&config.home).await {
+            Ok(postgres) => postgres,
+            Err(PostgresError::NotRunning { .. }) => Postgres::start(PostgresOptions::new(&config.home))
+                .await
+                .context("the private PostgreSQL cannot be started; DATABASE_URL names another server")?,
+            Err(error) => return Err(error).context("the private PostgreSQL cannot be used"),
+        };
+        let databases = DatabaseOptions::on_server(&postgres.connect_options("postgres"), PREFIX);
+        Ok(Self { databases, postgres: Some(postgres) })
+    }
+
+    /// The private server, where there is one.
+    pub(super) const fn postgres(&self) -> Option<&Postgres> {
+        self.postgres.as_ref()
+    }
+
+    /// Stops the private server, where this process started it.
+    pub(super) async fn leave(self) {
+        if let Some(postgres) = self.postgres {
+            postgres.stop().await;
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `carelog psql`: a database in the hands of a person.
+
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use super::place::Place;
+use crate::config::Config;
+use crate::databases::DatabaseOptions;
+
+/// Which database, and what to tell psql.
+#[derive(Debug, Args)]
+pub(super) struct PsqlArguments {
+    /// Which database
+    #[arg(value_enum, default_value_t = Which::Core)]
+    database: Which,
+    /// Passed to psql as they are, after `--`
+    #[arg(last = true)]
+    arguments: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Which {
+    /// The log and current state
+    Core,
+    /// The audit trail
+    Audit,
+    /// The keys
+    Vault,
+}
+
+impl Which {
+    const fn of(self, databases: &DatabaseOptions) -> &PgConnectOptions {
+        match self {
+            Self::Core => &databases.core,
+            Self::Audit => &databases.audit,
+            Self::Vault => &databases.vault,
+        }
+    }
+}
+
+/// Runs psql. The password travels in the environment: arguments can be read by everybody on the machine.
+pub(super) async fn run(config: &Config, arguments: PsqlArguments) -> anyhow::Result<ExitCode> {
+    let place = Place::find(config).await?;
+    let options = arguments.database.of(&place.databases);
+    let database = options.get_database().context("the database URL names no database")?;
+    let mut command = Command::new(program(&place));
+    command.env("PGHOST", host(options)).env("PGPORT", options.get_port().to_string());
+    command.env("PGUSER", options.get_username()).env("PGDATABASE", database);
+    if let Some(password) = password(config, &place, database)? {
+        command.env("PGPASSWORD", password);
+    }
+    command.args(&arguments.arguments);
+    let is_ours = place.postgres().is_some_and(|postgres| postgres.watch().is_some());
+    if !is_ours {
+        // The server goes on without us, so psql may take our place.
+        return Err(command.exec()).context("psql cannot be run");
+    }
+    let status = tokio::task::spawn_blocking(move || command.status()).await?.context("psql cannot be run");
+    place.leave().await;
+    Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn program(place: &Place) -> PathBuf {
+    place.postgres().and_then(|postgres| postgres.psql_binary()).unwrap_or_else(|| PathBuf::from("psql"))
+}
+
+fn host(options: &PgConnectOptions) -> String {
+    match options.get_socket() {
+        Some(socket) => socket.to_string_lossy().into_owned(),
+        None => options.get_host().to_owned(),
+    }
+}
+
+/// The driver gives no password back, so it is read from the URL again.
+fn password(config: &Config, place: &Place, database: &str) -> anyhow::Result<Option<String>> {
+    let url = match (place.postgres(), &config.database.url) {
+        (Some(postgres), _) => postgres.url(database),
+        (None, Some(url)) => url.reveal().to_owned(),
+        (None, None) => return Ok(None),
+    };
+    // A socket's directory is no host to the parser; only what stands before the `@` matters here.
+    let Some((credentials, _)) = url.rsplit_once('@') else { return Ok(None) };
+    let url: Url =
+        format!("{credentials}@localhost").parse().ok().context("the database URL cannot be read")?;
+    let Some(encoded) = url.password() else { return Ok(None) };
+    Ok(Some(decoded(encoded)))
+}
+
+fn decoded(encoded: &str) -> String {
+    let pair = format!("password={}", encoded.replace('+', "%2B"));
+    url::form_urlencoded::parse(pair.as_bytes()).map(|(_, value)| value.into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoded_password_is_decoded() {
+        assert_eq!(decoded("a%2Fb+c%40"), "a/b+c@");
+    }
+}

@@ -1,0 +1,152 @@
+//! The databases: where they are, their roles, and the connections to each.
+//!
+//! By default one server holds three: `…_core` (log, records, webhooks), `…_audit` and `…_vault`. The run-time roles own
+//! nothing: `carelog_system` follows the log and works for every organization, `carelog_app` answers requests and
+//! sees one organization at a time, `carelog_vault` reaches the keys. Whoever migrates owns the tables.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use carelog_event_log::{EventLog, new_id};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, Executor, PgConnection, PgPool};
+
+/// Lanes of a log that is created on one machine; more would only split its batches.
+const EMBEDDED_LANES: i16 = 4;
+/// Longest wait for a free connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach each database as the role that may migrate it.
+#[derive(Clone, Debug)]
+pub struct DatabaseOptions {
+    /// Log, records, webhooks.
+    pub core: PgConnectOptions,
+    /// The audit trail.
+    pub audit: PgConnectOptions,
+    /// The keys.
+    pub vault: PgConnectOptions,
+}
+
+/// Pools for each database and role.
+#[derive(Clone, Debug)]
+pub struct Databases {
+    /// Owner of the core tables: migrations and rebuilds.
+    pub core_owner: PgPool,
+    /// Follows the log, for every organization.
+    pub core_system: PgPool,
+    /// Answers requests, one organization at a time.
+    pub core_app: PgPool,
+    /// Owner of the audit tables.
+    pub audit_owner: PgPool,
+    /// Writes the trail.
+    pub audit_system: PgPool,
+    /// Reads the trail, one organization at a time.
+    pub audit_app: PgPool,
+    /// Reaches the keys.
+    pub vault: PgPool,
+}
+
+impl DatabaseOptions {
+    /// The three databases of one server, named from a prefix.
+    pub fn on_server(server: &PgConnectOptions, prefix: &str) -> Self {
+        let named = |suffix: &str| server.clone().database(&format!("{prefix}_{suffix}"));
+        Self { core: named("core"), audit: named("audit"), vault: named("vault") }
+    }
+
+    /// Creates what is missing: roles, databases, tables, the log itself.
+    ///
+    /// # Errors
+    /// When the server refuses; the connection must belong to a superuser or to a role that may create databases and
+    /// roles that bypass row-level security.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        for options in [&self.core, &self.audit, &self.vault] {
+            create_database(options).await?;
+        }
+        migrate(&self.core, &carelog_event_log::CORE_MIGRATIONS).await.context("database core")?;
+        migrate(&self.audit, &carelog_audit::AUDIT_MIGRATIONS).await.context("database audit")?;
+        migrate(&self.vault, &carelog_vault::MIGRATOR).await.context("database vault")?;
+        let pool = pool(&self.core, None, 1);
+        let epoch = new_id();
+        let name = format!("carelog-{:08x}", epoch.as_u128() as u32);
+        EventLog::create(&pool, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")?;
+        pool.close().await;
+        Ok(())
+    }
+
+    /// Pools that connect when they are first used.
+    pub fn connect(&self) -> Databases {
+        Databases {
+            core_owner: pool(&self.core, None, 10),
+            core_system: pool(&self.core, Some("carelog_system"), 32),
+            core_app: pool(&self.core, Some("carelog_app"), 16),
+            audit_owner: pool(&self.audit, None, 10),
+            audit_system: pool(&self.audit, Some("carelog_system"), 8),
+            audit_app: pool(&self.audit, Some("carelog_app"), 8),
+            vault: pool(&self.vault, Some("carelog_vault"), 4),
+        }
+    }
+}
+
+fn pool(options: &PgConnectOptions, role: Option<&str>, max_connections: u32) -> PgPool {
+    let options = options.clone().application_name("carelog");
+    let options = match role {
+        Some(role) => options.options([("role", role)]),
+        None => options,
+    };
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options)
+}
+
+/// Creates a database unless it exists.
+async fn create_database(options: &PgConnectOptions) -> anyhow::Result<()> {
+    let name = options.get_database().context("the database URL names no database")?.to_owned();
+    anyhow::ensure!(
+        name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+        "the database name {name:?} may have lower-case letters, digits and underscores only"
+    );
+    if PgConnection::connect_with(options).await.is_ok() {
+        return Ok(());
+    }
+    let mut connection = PgConnection::connect_with(&options.clone().database("postgres"))
+        .await
+        .context("the PostgreSQL server cannot be reached")?;
+    let created = connection
+        .execute(sqlx::AssertSqlSafe(format!("create database {name} template template0 encoding 'UTF8'")))
+        .await;
+    match created {
+        Ok(_) => Ok(()),
+        // Somebody else was faster.
+        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {
+            Ok(())
+        }
+        Err(error) => Err(error).context(format!("database {name} cannot be created")),
+    }
+}
+
+const ROLES: &str = "
+    do $$
+    declare
+        wanted record;
+    begin
+        perform pg_advisory_xact_lock(hashtext('carelog.roles'));
+        for wanted in
+            select * from (values ('carelog_log', true), ('carelog_system', true), ('carelog_app', false),
+                                  ('carelog_vault', false)) as roles (name, bypasses)
+        loop
+            if not exists (select from pg_roles where rolname = wanted.name) then
+                execute format('create role %I nologin %s', wanted.name,
+                               case when wanted.bypasses then 'bypassrls' else 'nobypassrls' end);
+            end if;
+        end loop;
+    end $$";
+
+async fn migrate(options: &PgConnectOptions, migrations: &sqlx::migrate::Migrator) -> anyhow::Result<()> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    connection.execute(sqlx::raw_sql(ROLES)).await.context("the roles cannot be created")?;
+    migrations.run(&mut connection).await.context("the migrations failed")?;
+    connection.close().await?;
+    Ok(())
+}

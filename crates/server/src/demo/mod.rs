@@ -1,0 +1,267 @@
+//! `carelog demo`: three invented clinics that live, on a machine that has nothing but this binary.
+//!
+//! It brings up its own PostgreSQL, a partner's HTTPS receiver that checks signatures with the official library, and
+//! the whole server, in a home of its own (`demo` inside Carelog's home), so that real data are never touched. On
+//! the first start the clinics are registered; later starts find them again. Then a stream of commands goes through
+//! the real HTTP API, and what comes of it is shown: events, deliveries, receipts, delays.
+//!
+//! Whatever does not depend on something else happens at the same time, because somebody is waiting: the receiver
+//! makes its certificates while PostgreSQL starts, the clinics are set up side by side, and each of them begins to
+//! live as soon as it is ready.
+//!
+//! With `--for` it ends by itself: the stream stops, everything that is due is sent, and only then is it counted, so
+//! that deliveries in the log and requests that the receiver accepted must be the same number; if they are not, it
+//! fails. `--json` prints the figures as the last line of standard output; all else goes to standard error.
+//!
+//! Start reading at [`run`], then `stage.rs`, `set_up.rs` and `stream.rs`.
+
+mod api;
+mod clinics;
+mod dice;
+mod figures;
+mod set_up;
+mod stage;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use futures::future::try_join_all;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::api::ApiClient;
+use self::clinics::Clinic;
+use self::stage::Stage;
+use self::stream::Desk;
+use self::view::View;
+use crate::config::{Config, LogConfig};
+
+/// How long the end waits for what is due.
+const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+/// How long a stop waits for requests of the stream.
+const DESKS_END: Duration = Duration::from_secs(1);
+/// Commands a second that one desk manages with ease.
+const DESK_RATE: u32 = 20;
+/// As shells have it for a process that SIGINT ended.
+const INTERRUPTED: i32 = 130;
+
+/// What the demo can be told.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct DemoOptions {
+    /// End by itself after this time: 500ms, 30s, 2m.
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    duration: Option<Duration>,
+    /// Print the figures as one JSON object, the last line of standard output.
+    #[arg(long)]
+    json: bool,
+    /// Commands a second, over all clinics.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2_000))]
+    rate: u32,
+}
+
+/// Leaves warnings only, unless something else was configured: lines of the log would tear the picture apart.
+pub fn quieten(log: &mut LogConfig) {
+    if log.filter == LogConfig::default().filter {
+        "warn".clone_into(&mut log.filter);
+    }
+}
+
+/// Plays until the time is over or a signal comes, in a home and on databases of its own.
+///
+/// # Errors
+/// When something cannot be started or a database fails.
+pub async fn run(options: DemoOptions, config: Config) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let mut view = View::new(options.json);
+    let tasks = TaskTracker::new();
+    let stop = CancellationToken::new();
+    end_on_signals(&tasks, stop.clone())?;
+    let setting = async {
+        stage::install_postgres(&view).await?;
+        Stage::set(config, options.rate, began).await
+    };
+    let mut stage = tokio::select! {
+        stage = setting => stage?,
+        () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
+    };
+    view.say(&stage.introduction(view.is_terminal()));
+    let played = play(options, &mut stage, &mut view, &tasks, &stop).await;
+    stop.cancel();
+    tasks.close();
+    let tally = stage.api.clone();
+    let cleared = stage.clear().await;
+    played?;
+    let figures = cleared?;
+    view.show(&figures, tally.tally());
+    if options.json {
+        writeln!(std::io::stdout().lock(), "{}", figures.to_json(tally.tally()))?;
+    }
+    if options.duration.is_some() && figures.verified != figures.deliveries {
+        view.say("BROKEN: the receiver accepted another number of requests than the log has deliveries");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the clinics live and shows them; ends with everything sent, unless somebody was impatient.
+async fn play(
+    options: DemoOptions,
+    stage: &mut Stage,
+    view: &mut View,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let closing = stop.child_token();
+    let desks = TaskTracker::new();
+    let mut opening = tasks.spawn(open_clinics(stage, desks.clone(), options.rate, closing.clone()));
+    let mut is_opening = true;
+    let mut ticks = tokio::time::interval(view::REFRESH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = options.duration.map(|duration| Instant::now() + duration);
+    let was_interrupted = loop {
+        tokio::select! {
+            () = stop.cancelled() => break true,
+            () = until(end) => break false,
+            opened = &mut opening, if is_opening => {
+                is_opening = false;
+                opened.context("setting the clinics up ended in a panic")??;
+            }
+            _ = ticks.tick() => {
+                stage.look().await?;
+                view.show(&stage.figures, stage.api.tally());
+            }
+        }
+    };
+    closing.cancel();
+    if is_opening {
+        opening.await.context("setting the clinics up ended in a panic")??;
+    }
+    desks.close();
+    if timeout(DESKS_END, desks.wait()).await.is_err() {
+        tracing::warn!("requests of the demo are still under way");
+    }
+    if was_interrupted { Ok(()) } else { drain(stage, stop).await }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sets the clinics up side by side; each begins to live as soon as it is ready.
+fn open_clinics(
+    stage: &Stage,
+    desks: TaskTracker,
+    rate: u32,
+    closing: CancellationToken,
+) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
+    let clinics: Vec<Arc<Clinic>> = stage.cast.clinics.iter().cloned().map(Arc::new).collect();
+    let desk_count = desks_per_clinic(rate, clinics.len());
+    let interval = interval(rate, desk_count * clinics.len());
+    let all_open: Vec<_> = clinics
+        .into_iter()
+        .enumerate()
+        .map(|(number, clinic)| {
+            let set_up = stage.set_up(number, Arc::clone(&clinic));
+            let (api, desks, closing) = (stage.api.clone(), desks.clone(), closing.clone());
+            async move {
+                set_up.await?;
+                tokio::select! {
+                    () = closing.cancelled() => return Ok(()),
+                    known = know_keys(&api, &clinic) => known?,
+                }
+                for _ in 0..desk_count {
+                    let desk = Desk::new(api.clone(), Arc::clone(&clinic));
+                    desks.spawn(desk.run(interval, closing.clone()));
+                }
+                Ok::<(), anyhow::Error>(())
+            }
+        })
+        .collect();
+    let remembering = stage.remembering();
+    async move {
+        try_join_all(all_open).await?;
+        remembering()
+    }
+}
+
+/// Keys are issued one after the other, so whoever knows the last one knows all.
+async fn know_keys(api: &ApiClient, clinic: &Clinic) -> anyhow::Result<()> {
+    match clinic.keys.last() {
+        Some(key) => api.wait_for_key(&key.text()).await,
+        None => Ok(()),
+    }
+}
+
+fn desks_per_clinic(rate: u32, clinics: usize) -> usize {
+    let desks = usize::try_from(rate.div_ceil(DESK_RATE)).unwrap_or(usize::MAX);
+    desks.div_ceil(clinics.max(1)).max(1)
+}
+
+/// Between two acts of one desk, so that all of them together keep the rate.
+fn interval(rate: u32, desks: usize) -> Duration {
+    Duration::from_secs(1) * u32::try_from(desks).unwrap_or(u32::MAX) / rate.max(1)
+}
+
+/// Waits until everything that is due was sent, for a bounded time.
+async fn drain(stage: &mut Stage, stop: &CancellationToken) -> anyhow::Result<()> {
+    let quiet = async {
+        while !stage.is_quiet().await? {
+            tokio::time::sleep(DRAIN_PAUSE).await;
+        }
+        Ok(())
+    };
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        drained = timeout(DRAIN, quiet) => drained.unwrap_or_else(|_| {
+            tracing::warn!("not everything that is due was sent in time");
+            Ok(())
+        }),
+    }
+}
+
+/// The first Ctrl-C or SIGTERM ends everything in order, the second one at once.
+fn end_on_signals(tasks: &TaskTracker, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut interrupts = signal(SignalKind::interrupt()).context("Ctrl-C cannot be heard")?;
+    let mut terminations = signal(SignalKind::terminate()).context("SIGTERM cannot be heard")?;
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupts.recv() => {}
+                _ = terminations.recv() => {}
+            }
+            if stop.is_cancelled() {
+                std::process::exit(INTERRUPTED);
+            }
+            stop.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// `500ms`, `30s`, `2m`.
+fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+    const EXPECTED: &str = "expected a number with a unit: 500ms, 30s, 2m";
+    let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| EXPECTED)?;
+    let millis = match unit {
+        "ms" => Some(number),
+        "s" => number.checked_mul(1_000),
+        "m" => number.checked_mul(60_000),
+        _ => None,
+    };
+    millis.map(Duration::from_millis).ok_or(EXPECTED)
+}

@@ -1,0 +1,171 @@
+//! Carries out the erasure of patients: destroys their keys, waits for the projections, and says so in the log.
+//!
+//! Each step is an event of the patient's stream, and each can be done again: after a crash the worker finds the
+//! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
+//! the same at once meet in the stream, where one of them is refused.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin, PatientId, StreamKind};
+use carelog_event_log::runtime::{Projector, lag};
+use carelog_event_log::{ExecuteError, Executed, Expected, LogPosition, Scope, StreamKey, new_id};
+use carelog_records::queries::{self, Page};
+use carelog_records::{PatientRecord, PatientStatus};
+use cqrs_es::Aggregate;
+use sqlx::AssertSqlSafe;
+use tracing::{info, warn};
+
+use crate::system::System;
+
+/// How often unfinished erasures are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long one erasure waits for the projections before it is left for the next look.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
+/// Erasures of one look and organization.
+const AT_A_TIME: u16 = 50;
+
+/// Works until the system stops.
+pub async fn run(system: System) {
+    let stop = system.runtime.stop.clone();
+    while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
+        if let Err(error) = run_once(&system).await {
+            warn!(error = format!("{error:#}"), "erasures could not be carried out; they are tried again");
+        }
+    }
+}
+
+/// Carries out every erasure that is not complete.
+///
+/// # Errors
+/// When a database or the vault does not answer.
+pub async fn run_once(system: &System) -> anyhow::Result<()> {
+    for patient in unfinished(system).await? {
+        if system.runtime.stop.is_cancelled() {
+            break;
+        }
+        carry_out(system, patient.organization_id, patient.patient_id)
+            .await
+            .with_context(|| format!("erasure of patient {}", patient.patient_id))?;
+    }
+    Ok(())
+}
+
+async fn unfinished(system: &System) -> anyhow::Result<Vec<PatientRecord>> {
+    let statement = AssertSqlSafe("begin read only; set local search_path to records, public");
+    let mut tx = system.databases.core_system.begin_with(statement).await?;
+    let organizations = sqlx::query_scalar!(
+        "select distinct organization_id from records.patients where status = 'erasing' order by organization_id"
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut patients = Vec::new();
+    for organization_id in organizations {
+        let page = Page { before: None, limit: AT_A_TIME };
+        let erasing = Some(PatientStatus::Erasing);
+        patients.extend(
+            queries::list_patients(&mut tx, OrganizationId::new(organization_id), erasing, page).await?,
+        );
+    }
+    tx.commit().await?;
+    Ok(patients)
+}
+
+async fn carry_out(
+    system: &System,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> anyhow::Result<()> {
+    let (step, requested_by) = step_of(system, organization_id, patient_id).await?;
+    if step == Some(ErasureStep::Requested) {
+        let shredded = system.log.vault().shred(organization_id, patient_id).await?;
+        let key_count = u16::try_from(shredded.len()).unwrap_or(u16::MAX);
+        let command = PatientCommand::RecordKeysDestroyed { key_count };
+        execute(system, organization_id, patient_id, requested_by, command).await?;
+    }
+    let (step, requested_by) = step_of(system, organization_id, patient_id).await?;
+    if step == Some(ErasureStep::KeysDestroyed) {
+        let lane = system.log.lane_of(organization_id).await?;
+        let head = *system.log.head(lane).borrow();
+        if !projections_passed(system, LogPosition { lane, position: head }).await? {
+            info!(%patient_id, "an erasure waits for the projections");
+            return Ok(());
+        }
+        execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;
+        info!(%patient_id, "a patient was erased");
+    }
+    Ok(())
+}
+
+/// How far the erasure has come by the log itself, and which wish it belongs to.
+async fn step_of(
+    system: &System,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> anyhow::Result<(Option<ErasureStep>, Option<CorrelationId>)> {
+    let key = StreamKey { organization_id, kind: StreamKind::Patient, id: patient_id.uuid() };
+    let mut patient = Patient::default();
+    let mut requested_by = None;
+    for event in system.log.stream(&key, 0).await? {
+        let decoded = event.decode_as::<PatientEvent>()?;
+        if matches!(decoded, PatientEvent::ErasureRequested(_)) {
+            requested_by = Some(event.circumstances.correlation_id);
+        }
+        patient.apply(decoded);
+    }
+    Ok((patient.erasure(), requested_by))
+}
+
+async fn execute(
+    system: &System,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+    requested_by: Option<CorrelationId>,
+    command: PatientCommand,
+) -> anyhow::Result<()> {
+    let scope = Scope {
+        organization_id,
+        circumstances: Circumstances {
+            actor: Actor::SYSTEM,
+            purpose: None,
+            correlation_id: requested_by.unwrap_or_else(|| CorrelationId::new(new_id())),
+            causation_id: None,
+            request_id: None,
+            origin: Origin::Live,
+        },
+        occurred_at: None,
+        idempotency: None,
+        network: None,
+        expected: Expected::Any,
+    };
+    match system.log.execute::<Patient>(&scope, patient_id.uuid(), command).await {
+        Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_)) => Ok(()),
+        // Another process took the step.
+        Err(ExecuteError::Rejected(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether every projection has seen the log up to a place, within a while.
+async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Result<bool> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let mut lags = lag(&system.log, &mut *system.databases.core_system.acquire().await?).await?;
+        lags.extend(lag(&system.log, &mut *system.databases.audit_system.acquire().await?).await?);
+        let has_passed =
+            [carelog_records::Records::NAME, carelog_audit::Audit::NAME].iter().all(|projector| {
+                lags.iter().any(|lag| {
+                    lag.projector == *projector && lag.lane == place.lane && lag.position >= place.position
+                })
+            });
+        if has_passed {
+            return Ok(true);
+        }
+        if tokio::time::Instant::now() >= deadline || system.runtime.stop.is_cancelled() {
+            return Ok(false);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

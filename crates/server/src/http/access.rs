@@ -1,0 +1,77 @@
+//! The account of who saw what: written before anything personal leaves, or nothing leaves.
+//!
+//! Each access is a stream of its own, so that recording one never waits for another. Its id is made here and not
+//! taken from the request, because a client may send one request id twice.
+
+use carelog_domain::access::{Access, AccessCommand, DenialReason, Interaction, RecordView};
+use carelog_domain::{PatientId, StreamKind};
+use carelog_event_log::{Expected, new_id};
+use uuid::Uuid;
+
+use super::caller::Caller;
+use super::problem::Problem;
+
+/// Records that one record was read by its id.
+///
+/// # Errors
+/// When the log cannot be written: the record must not be shown.
+pub(super) async fn record_read(
+    caller: &Caller,
+    target_kind: StreamKind,
+    target_id: Uuid,
+    patient_id: Option<PatientId>,
+) -> Result<(), Problem> {
+    let view =
+        RecordView { target_kind, target_id, patient_id, record_count: 1, interaction: Interaction::Read };
+    record(caller, AccessCommand::RecordView(view)).await
+}
+
+/// Records that a list was read. An empty one shows nobody's data.
+///
+/// # Errors
+/// When the log cannot be written: the list must not be shown.
+pub(super) async fn record_search(
+    caller: &Caller,
+    target_kind: StreamKind,
+    patient_id: Option<PatientId>,
+    record_count: usize,
+) -> Result<(), Problem> {
+    if record_count == 0 {
+        return Ok(());
+    }
+    let view = RecordView {
+        target_kind,
+        target_id: Uuid::nil(),
+        patient_id,
+        record_count: u32::try_from(record_count).unwrap_or(u32::MAX),
+        interaction: Interaction::Search,
+    };
+    record(caller, AccessCommand::RecordView(view)).await
+}
+
+/// Records that the audit trail was queried.
+///
+/// # Errors
+/// When the log cannot be written: the entries must not be shown.
+pub(super) async fn record_trail_query(
+    caller: &Caller,
+    patient_id: Option<PatientId>,
+    entry_count: usize,
+) -> Result<(), Problem> {
+    let entry_count = u32::try_from(entry_count).unwrap_or(u32::MAX);
+    record(caller, AccessCommand::RecordTrailQuery { patient_id, entry_count }).await
+}
+
+/// Records that the caller was refused.
+///
+/// # Errors
+/// When the log cannot be written.
+pub(super) async fn record_denial(caller: &Caller, reason: DenialReason, status: u16) -> Result<(), Problem> {
+    record(caller, AccessCommand::RecordDenial { reason, status }).await
+}
+
+async fn record(caller: &Caller, command: AccessCommand) -> Result<(), Problem> {
+    let scope = caller.scope(Expected::New, None, None).await?;
+    caller.api.log().execute::<Access>(&scope, new_id(), command).await?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Who may call what, in one table.
+//!
+//! A route that has no line here is refused to everybody; a test compares the table with the router, both ways.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use carelog_domain::Role;
+use carelog_domain::organization::Scope;
+
+use Role::{Admin, Analyst, Compliance, Partner, Patient, Specialist};
+
+/// One route and who may call it.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) allows: Allows,
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Allows {
+    /// Whoever holds the operator's key.
+    Operator,
+    /// Any key of an organization.
+    AnyKey,
+    /// Keys with this scope, in one of these roles.
+    Keys(Scope, &'static [Role]),
+}
+
+const STAFF: &[Role] = &[Admin, Specialist];
+const READERS: &[Role] = &[Admin, Specialist, Compliance];
+/// A patient's key reaches that patient's records only; the handlers see to it.
+const STAFF_AND_PATIENT: &[Role] = &[Admin, Specialist, Patient];
+const READERS_AND_PATIENT: &[Role] = &[Admin, Specialist, Compliance, Patient];
+const ADMIN: &[Role] = &[Admin];
+const SUBSCRIBERS: &[Role] = &[Admin, Partner];
+const AUDITORS: &[Role] = &[Admin, Compliance];
+const FOLLOWERS: &[Role] = &[Admin, Compliance, Partner];
+const READERS_OF_SETTINGS: &[Role] = &[Admin, Specialist, Compliance, Partner, Analyst];
+
+const fn rule(method: &'static str, path: &'static str, allows: Allows) -> Rule {
+    Rule { method, path, allows }
+}
+
+const fn commands(path: &'static str, roles: &'static [Role]) -> Rule {
+    rule("POST", path, Allows::Keys(Scope::Commands, roles))
+}
+
+const fn reads(path: &'static str, roles: &'static [Role]) -> Rule {
+    rule("GET", path, Allows::Keys(Scope::Reads, roles))
+}
+
+/// The table.
+pub(super) const RULES: &[Rule] = &[
+    rule("POST", "/v1/organizations", Allows::Operator),
+    rule("GET", "/v1/organizations", Allows::Operator),
+    rule("POST", "/v1/organizations/{organization_id}/api-keys", Allows::Operator),
+    rule("GET", "/v1/me", Allows::AnyKey),
+    reads("/v1/organization", READERS_OF_SETTINGS),
+    rule("PUT", "/v1/organization/settings", Allows::Keys(Scope::Commands, ADMIN)),
+    reads("/v1/integrations", ADMIN),
+    rule("PUT", "/v1/integrations/{integration}", Allows::Keys(Scope::Commands, ADMIN)),
+    rule("DELETE", "/v1/integrations/{integration}", Allows::Keys(Scope::Commands, ADMIN)),
+    commands("/v1/members", ADMIN),
+    reads("/v1/members", AUDITORS),
+    rule("DELETE", "/v1/members/{member_id}", Allows::Keys(Scope::Commands, ADMIN)),
+    rule("POST", "/v1/api-keys", Allows::Keys(Scope::Keys, ADMIN)),
+    rule("GET", "/v1/api-keys", Allows::Keys(Scope::Keys, AUDITORS)),
+    rule("DELETE", "/v1/api-keys/{api_key_id}", Allows::Keys(Scope::Keys, ADMIN)),
+    commands("/v1/patients", STAFF),
+    reads("/v1/patients", READERS),
+    reads("/v1/patients/{patient_id}", READERS_AND_PATIENT),
+    commands("/v1/patients/{patient_id}/onboard", STAFF),
+    rule("PUT", "/v1/patients/{patient_id}/details", Allows::Keys(Scope::Commands, STAFF_AND_PATIENT)),
+    commands("/v1/patients/{patient_id}/consents", STAFF_AND_PATIENT),
+    rule(
+        "DELETE",
+        "/v1/patients/{patient_id}/consents/{consent}",
+        Allows::Keys(Scope::Commands, STAFF_AND_PATIENT),
+    ),
+    commands("/v1/patients/{patient_id}/erasure", AUDITORS),
+    commands("/v1/specialists", ADMIN),
+    reads("/v1/specialists", READERS_AND_PATIENT),
+    reads("/v1/specialists/{specialist_id}", READERS_AND_PATIENT),
+    commands("/v1/specialists/{specialist_id}/deactivate", ADMIN),
+    commands("/v1/appointments", STAFF_AND_PATIENT),
+    reads("/v1/appointments", READERS_AND_PATIENT),
+    reads("/v1/appointments/{appointment_id}", READERS_AND_PATIENT),
+    commands("/v1/appointments/{appointment_id}/confirm", STAFF_AND_PATIENT),
+    commands("/v1/appointments/{appointment_id}/onboard", STAFF_AND_PATIENT),
+    commands("/v1/appointments/{appointment_id}/reschedule", STAFF_AND_PATIENT),
+    commands("/v1/appointments/{appointment_id}/start", STAFF),
+    commands("/v1/appointments/{appointment_id}/complete", STAFF),
+    commands("/v1/appointments/{appointment_id}/cancel", STAFF_AND_PATIENT),
+    commands("/v1/appointments/{appointment_id}/no-show", STAFF),
+    commands("/v1/forms", STAFF),
+    reads("/v1/forms", READERS_AND_PATIENT),
+    reads("/v1/forms/{form_id}", READERS_AND_PATIENT),
+    rule("PUT", "/v1/forms/{form_id}/answers", Allows::Keys(Scope::Commands, STAFF_AND_PATIENT)),
+    commands("/v1/forms/{form_id}/sign", STAFF_AND_PATIENT),
+    commands("/v1/forms/{form_id}/void", STAFF),
+    rule("POST", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("PATCH", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("DELETE", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule(
+        "POST",
+        "/v1/webhook-subscriptions/{subscription_id}/enable",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
+    rule(
+        "POST",
+        "/v1/webhook-subscriptions/{subscription_id}/disable",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
+    rule(
+        "POST",
+        "/v1/webhook-subscriptions/{subscription_id}/rotate-secret",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
+    rule("GET", "/v1/webhook-deliveries", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-deliveries/{delivery_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule(
+        "POST",
+        "/v1/webhook-deliveries/{delivery_id}/redeliver",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
+    rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
+];
+
+static BY_ROUTE: LazyLock<HashMap<(&'static str, &'static str), Allows>> =
+    LazyLock::new(|| RULES.iter().map(|rule| ((rule.method, rule.path), rule.allows)).collect());
+
+/// Who may call a route; nobody where the table has no line.
+pub(super) fn allows(method: &str, path: &str) -> Option<Allows> {
+    let by_route: &HashMap<(&str, &str), Allows> = &BY_ROUTE;
+    by_route.get(&(method, path)).copied()
+}

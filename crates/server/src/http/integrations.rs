@@ -1,0 +1,120 @@
+//! Outside services that a clinic connects. Their credentials go in and never come out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::response::Response;
+use carelog_domain::Timestamp;
+use carelog_domain::organization::{
+    IntegrationCredentials, IntegrationKind, Organization, OrganizationCommand,
+};
+use carelog_records::{IntegrationRecord, IntegrationStatus, queries};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::body::{PathName, Query};
+use super::caller::Caller;
+use super::command::{CommandAnswer, Nothing, Wish, json};
+use super::freshness::View;
+use super::page::{Fresh, Page};
+use super::problem::Problem;
+use super::text::Lines;
+use super::{Api, schemas};
+
+const MAX_SETTINGS: usize = 50;
+const MAX_NAME: usize = 100;
+/// Long enough for a certificate in PEM.
+const MAX_VALUE: usize = 8000;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(configure, remove))
+}
+
+/// Settings and secrets of an integration; kept encrypted, never shown again.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ConfigureIntegrationBody {
+    /// Value by the name of the setting, all of them.
+    #[schema(value_type = BTreeMap<String, String>)]
+    settings: BTreeMap<String, Lines<MAX_VALUE>>,
+}
+
+/// An integration, without its credentials.
+#[derive(Debug, Serialize, ToSchema)]
+struct IntegrationView {
+    /// Which one.
+    #[schema(schema_with = schemas::integration_kind)]
+    integration: IntegrationKind,
+    /// Whether it is in use.
+    is_configured: bool,
+    /// When it was configured first.
+    #[schema(schema_with = schemas::moment)]
+    created_at: Timestamp,
+    /// When it changed last.
+    #[schema(schema_with = schemas::moment)]
+    updated_at: Timestamp,
+}
+
+impl From<IntegrationRecord> for IntegrationView {
+    fn from(record: IntegrationRecord) -> Self {
+        Self {
+            integration: record.integration,
+            is_configured: record.status == IntegrationStatus::Configured,
+            created_at: record.stamp.created_at,
+            updated_at: record.stamp.updated_at,
+        }
+    }
+}
+
+/// Every integration that was ever configured.
+#[utoipa::path(get, path = "/v1/integrations", tag = "organization", params(Fresh),
+    responses((status = 200, description = "All of them.", body = Page<IntegrationView>)))]
+async fn list(caller: Caller, Query(fresh): Query<Fresh>) -> Result<Response, Problem> {
+    caller.wait_for(fresh.wait_for.as_deref(), View::Records).await?;
+    let mut tx = caller.read().await?;
+    let records = queries::list_integrations(&mut tx, caller.organization_id).await?;
+    tx.commit().await?;
+    let items = records.into_iter().map(IntegrationView::from).collect();
+    Ok(json(StatusCode::OK, &Page::<IntegrationView> { items, next: None }))
+}
+
+/// Give an integration its settings and credentials.
+#[utoipa::path(put, path = "/v1/integrations/{integration}", tag = "organization",
+    params(("integration" = String, Path)), request_body = ConfigureIntegrationBody,
+    responses((status = 200, description = "In use.", body = CommandAnswer)))]
+async fn configure(
+    caller: Caller,
+    PathName(integration): PathName<IntegrationKind>,
+    wish: Wish<ConfigureIntegrationBody>,
+) -> Result<Response, Problem> {
+    let settings = wish.body.settings;
+    let names_fit = settings.keys().all(|name| (1..=MAX_NAME).contains(&name.len()));
+    if settings.len() > MAX_SETTINGS || !names_fit {
+        return Err(Problem::invalid(
+            "/settings",
+            "expected at most 50 settings with names of 1 to 100 bytes",
+        ));
+    }
+    let settings = settings.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let credentials = IntegrationCredentials { settings };
+    let command = OrganizationCommand::ConfigureIntegration { integration, credentials };
+    let id = caller.organization_id.uuid();
+    Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())
+}
+
+/// Take an integration away.
+#[utoipa::path(delete, path = "/v1/integrations/{integration}", tag = "organization",
+    params(("integration" = String, Path)),
+    responses((status = 200, description = "No longer in use.", body = CommandAnswer)))]
+async fn remove(
+    caller: Caller,
+    PathName(integration): PathName<IntegrationKind>,
+    wish: Wish<Nothing>,
+) -> Result<Response, Problem> {
+    let command = OrganizationCommand::RemoveIntegration { integration };
+    let id = caller.organization_id.uuid();
+    Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())
+}

@@ -1,0 +1,166 @@
+//! The HTTP API: commands in, current state out.
+//!
+//! A request passes [`Service`], which gives it an id and a deadline, then the router, then the extractors of its
+//! handler: [`caller::Caller`] says who calls and whether they may, [`command::Wish`] what they want. Everything
+//! that is refused leaves as a [`Problem`]. Each resource has a file of its own, with its routes, its bodies and
+//! their descriptions; `openapi` makes the document from them.
+//!
+//! Guarantees
+//! - Nobody sees or changes anything outside the organization of their key. A foreign id and an unknown one are
+//!   answered alike.
+//! - Personal values leave only after the access to them is in the log.
+//! - A command is executed once per idempotency key, whoever repeats it and however it was lost.
+//! - No answer and no log line quotes what a caller sent.
+//!
+//! Start reading at `appointments.rs`, then `caller.rs` and `command.rs`.
+
+mod access;
+mod api_keys;
+mod appointments;
+mod authentication;
+mod authorization;
+mod body;
+mod caller;
+mod command;
+mod deliveries;
+mod docs;
+mod events;
+mod forms;
+mod freshness;
+mod health;
+mod integrations;
+mod limits;
+mod listener;
+mod me;
+mod members;
+mod openapi;
+mod opening;
+mod organizations;
+mod page;
+mod patients;
+mod problem;
+mod references;
+mod schemas;
+mod service;
+mod specialists;
+mod subscriptions;
+mod telemetry;
+mod text;
+mod trail;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use carelog_domain::{ApiKeyId, Timestamp};
+use carelog_event_log::EventLog;
+use carelog_webhooks::Directory;
+use carelog_webhooks::sending::AddressPolicy;
+use utoipa_axum::router::OpenApiRouter;
+
+pub use self::authentication::{OperatorKey, load_or_create_operator_key};
+pub use self::problem::{FieldProblem, Problem};
+pub use self::service::{Service, body_bytes};
+pub use self::telemetry::{install as install_metrics, keep_up as keep_metrics_up};
+
+pub(crate) use self::listener::serve;
+
+use self::authentication::{KeyCache, Principal};
+use self::limits::Limits;
+use self::references::References;
+use crate::config::HttpConfig;
+use crate::system::System;
+
+/// What the handlers share.
+#[derive(Debug)]
+pub struct Api {
+    system: System,
+    config: HttpConfig,
+    operator: OperatorKey,
+    keys: KeyCache,
+    limits: Limits,
+    references: References,
+    policy: AddressPolicy,
+    subscriptions: Directory,
+}
+
+impl Api {
+    /// The API of a running system. `policy` says where subscriptions may lead.
+    pub fn new(system: System, config: HttpConfig, operator: OperatorKey, policy: AddressPolicy) -> Self {
+        let pool = system.databases.core_system.clone();
+        Self {
+            subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
+            limits: Limits::new(&config),
+            keys: KeyCache::new(),
+            references: References::new(),
+            system,
+            config,
+            operator,
+            policy,
+        }
+    }
+
+    /// The router with everything around it.
+    pub fn service(self: Arc<Self>) -> Service {
+        let deadline = self.config.request_timeout();
+        let (routes, _) = resources().split_for_parts();
+        let router: Router = routes
+            .route("/openapi.json", get(openapi::serve))
+            .route("/docs", get(docs::serve))
+            .route("/health/live", get(health::live))
+            .route("/health/ready", get(health::ready))
+            .route("/metrics", get(telemetry::serve))
+            .fallback(async || Problem::not_found())
+            .with_state(self);
+        Service::new(router, deadline)
+    }
+
+    /// Forgets what has become old; to be called now and then.
+    pub fn tidy(&self) {
+        self.limits.tidy();
+    }
+
+    fn log(&self) -> &EventLog {
+        &self.system.log
+    }
+
+    fn now(&self) -> Timestamp {
+        self.log().clock().now()
+    }
+
+    async fn look_up_key(&self, id: ApiKeyId) -> Result<Option<Principal>, Problem> {
+        let mut tx = caller::read_all(&self.system.databases.core_system).await?;
+        let record = carelog_records::queries::find_api_key(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(record.map(|record| Principal {
+            organization_id: record.organization_id,
+            api_key_id: record.api_key_id,
+            role: record.role,
+            scopes: record.scopes,
+            patient_id: record.patient_id,
+            specialist_id: record.specialist_id,
+            member_id: record.member_id,
+            secret_sha256: *record.secret_sha256.bytes(),
+            expires_at: record.expires_at,
+            is_revoked: record.revoked_at.is_some(),
+        }))
+    }
+}
+
+/// Every documented route.
+fn resources() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .merge(organizations::routes())
+        .merge(me::routes())
+        .merge(integrations::routes())
+        .merge(members::routes())
+        .merge(api_keys::routes())
+        .merge(patients::routes())
+        .merge(specialists::routes())
+        .merge(appointments::routes())
+        .merge(forms::routes())
+        .merge(subscriptions::routes())
+        .merge(deliveries::routes())
+        .merge(events::routes())
+        .merge(trail::routes())
+}

@@ -1,0 +1,86 @@
+//! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
+
+use carelog_audit::{Action, Outcome};
+use carelog_domain::appointment::{
+    AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
+    RescheduleReason, TimePrecision,
+};
+use carelog_domain::form::{FormStatus, Signatory, VoidReason};
+use carelog_domain::organization::{IntegrationKind, Scope};
+use carelog_domain::patient::{ConsentKind, ErasureGround};
+use carelog_domain::specialist::{DeactivationReason, Profession};
+use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
+use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
+use carelog_domain::{EventType, Role, StreamKind};
+use carelog_records::{MemberStatus, PatientStatus, SpecialistStatus};
+use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
+use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
+
+fn names(names: impl Iterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
+}
+
+macro_rules! enums {
+    ($($function:ident: $type:ty;)+) => {$(
+        #[doc = concat!("The names of `", stringify!($type), "`.")]
+        pub(super) fn $function() -> Object {
+            names(<$type>::ALL.iter().map(|value| value.as_str()))
+        }
+    )+};
+}
+
+enums! {
+    appointment_mode: AppointmentMode;
+    appointment_status: AppointmentStatus;
+    action: Action;
+    attempt_outcome: AttemptOutcome;
+    cancellation_reason: CancellationReason;
+    cancelled_by: CancelledBy;
+    confirmation_channel: ConfirmationChannel;
+    consent_kind: ConsentKind;
+    deactivation_reason: DeactivationReason;
+    erasure_ground: ErasureGround;
+    event_type: EventType;
+    final_reason: FinalReason;
+    form_status: FormStatus;
+    integration_kind: IntegrationKind;
+    member_status: MemberStatus;
+    outcome: Outcome;
+    patient_status: PatientStatus;
+    profession: Profession;
+    reschedule_reason: RescheduleReason;
+    role: Role;
+    scope: Scope;
+    signatory: Signatory;
+    specialist_status: SpecialistStatus;
+    stream_kind: StreamKind;
+    subscription_status: SubscriptionStatus;
+    time_precision: TimePrecision;
+    void_reason: VoidReason;
+    webhook_format: WebhookFormat;
+}
+
+/// A list of scopes.
+pub(super) fn scopes() -> Array {
+    ArrayBuilder::new().items(scope()).build()
+}
+
+/// A filter over event types.
+pub(super) fn event_filter() -> Array {
+    let pattern =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(EventFilter::known())).build();
+    ArrayBuilder::new().items(pattern).min_items(Some(1)).build()
+}
+
+/// A moment, RFC 3339 in UTC.
+pub(super) fn moment() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .build()
+}
+
+/// SHA-256 in hexadecimal digits.
+pub(super) fn sha256() -> Object {
+    ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[0-9a-f]{64}$")).build()
+}

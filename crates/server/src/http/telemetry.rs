@@ -1,0 +1,86 @@
+//! Metrics in Prometheus' text form. One registry per process, whoever asks for it first.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use carelog_event_log::runtime::{Lag, lag};
+use http::header;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio_util::sync::CancellationToken;
+
+use super::Api;
+use super::problem::Problem;
+
+static REGISTRY: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+
+/// Seconds; from an answer out of memory to the deadline.
+const BUCKETS: &[f64] =
+    &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+/// Samples are drained this often, whether or not anybody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Begins to collect metrics. Does nothing the second time, nor where another registry was installed before.
+pub fn install() {
+    REGISTRY.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().set_buckets(BUCKETS).ok()?.build_recorder();
+        let handle = recorder.handle();
+        metrics::set_global_recorder(recorder).ok()?;
+        Some(handle)
+    });
+}
+
+/// Keeps the registry small until `stop`.
+pub async fn keep_up(stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if let Some(Some(handle)) = REGISTRY.get() {
+            handle.run_upkeep();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(UPKEEP) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+/// `GET /metrics`
+pub(super) async fn serve(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    let Some(Some(handle)) = REGISTRY.get() else { return Err(Problem::not_found()) };
+    let log = api.log();
+    for lane in log.lanes() {
+        metrics::gauge!("carelog_log_position", "lane" => lane.to_string())
+            .set(number(*log.head(lane).borrow()));
+    }
+    // The registry is worth reading above all when a database is away.
+    match lags(&api).await {
+        Ok(lags) => lags.iter().for_each(observe),
+        Err(error) => tracing::warn!(%error, "the lag of the projectors cannot be read"),
+    }
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, content_type)], handle.render()).into_response())
+}
+
+/// How far behind every projector is.
+pub(super) async fn lags(api: &Api) -> Result<Vec<Lag>, sqlx::Error> {
+    let databases = &api.system.databases;
+    let mut core = databases.core_system.acquire().await?;
+    let mut lags = lag(api.log(), &mut core).await?;
+    drop(core);
+    let mut audit = databases.audit_system.acquire().await?;
+    lags.extend(lag(api.log(), &mut audit).await?);
+    Ok(lags)
+}
+
+fn observe(lag: &Lag) {
+    let labels = [("projector", lag.projector.clone()), ("lane", lag.lane.to_string())];
+    metrics::gauge!("carelog_projector_lag_events", &labels).set(number(lag.events_behind));
+    metrics::gauge!("carelog_projector_position", &labels).set(number(lag.position));
+    metrics::gauge!("carelog_projector_quarantined_events", &labels).set(number(lag.quarantined));
+    metrics::gauge!("carelog_projector_owned", &labels).set(if lag.is_owned { 1.0 } else { 0.0 });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a gauge needs no more")]
+const fn number(count: i64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,14 @@
+//! The product: HTTP API, command line, and the wiring of everything below.
+//!
+//! Start reading at [`system`], which opens the parts, and `http` for the API.
+
+pub mod cli;
+pub mod config;
+pub mod databases;
+pub mod demo;
+pub mod doctor;
+pub mod erasure;
+pub mod http;
+pub mod import;
+pub mod serve;
+pub mod system;

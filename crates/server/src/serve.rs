@@ -1,0 +1,196 @@
+//! One running product: projectors, workers and the API on a system, in any combination of roles.
+//!
+//! `carelog serve` runs it, and so do the demonstration, the benchmarks and the tests, in their own process.
+
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use carelog_event_log::effects::NewEffect;
+use carelog_event_log::runtime::{Reaction, Reactor};
+use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
+use carelog_webhooks::{Directory, IntendedDelivery, WebhooksProjector, WebhooksReactor, reactor_and_worker};
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::config::Config;
+use crate::erasure;
+use crate::http::{self, Api, Service};
+use crate::system::System;
+
+/// How often limits and metrics are tidied.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roles {
+    /// Answers HTTP.
+    pub api: bool,
+    /// Folds events into read models.
+    pub projectors: bool,
+    /// Sends webhooks and erases patients.
+    pub workers: bool,
+}
+
+impl Roles {
+    /// Everything.
+    pub const ALL: Self = Self { api: true, projectors: true, workers: true };
+}
+
+impl FromStr for Roles {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut roles = Self { api: false, projectors: false, workers: false };
+        for name in text.split(',') {
+            match name.trim() {
+                "api" => roles.api = true,
+                "projectors" => roles.projectors = true,
+                "workers" => roles.workers = true,
+                _ => return Err("expected some of api, projectors, workers, separated by commas".to_owned()),
+            }
+        }
+        Ok(roles)
+    }
+}
+
+/// The product on a system.
+#[derive(Debug)]
+pub struct Server {
+    /// Where the API listens, with the port that was chosen where the configuration left it open. Nothing in a
+    /// process without it.
+    pub address: Option<SocketAddr>,
+    /// The API without a socket. Nothing in a process without it.
+    pub service: Option<Service>,
+    system: System,
+    /// Keeps the worker's channel open in a process that has no projectors.
+    reactor: Option<Arc<WebhooksReactor>>,
+}
+
+impl Server {
+    /// Starts what the roles ask for; [`Roles::ALL`] for the whole product. The operator's key is created with the
+    /// first start.
+    ///
+    /// # Errors
+    /// When the address is taken, or a file of the configuration cannot be used.
+    pub async fn start(config: &Config, system: System, roles: Roles) -> anyhow::Result<Self> {
+        // Fails where another provider was installed before, which does as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        http::install_metrics();
+        system.follow_other_processes();
+        let policy = policy(config);
+        let reactor = start_webhooks(config, &system, &policy, roles)?;
+        if roles.projectors {
+            let databases = &system.databases;
+            system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
+            system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
+        }
+        if roles.workers {
+            system.runtime.tasks.spawn(erasure::run(system.clone()));
+        }
+        let mut server = Self { address: None, service: None, system, reactor };
+        if roles.api {
+            server.start_api(config, policy).await?;
+        }
+        info!(?roles, "started");
+        Ok(server)
+    }
+
+    async fn start_api(&mut self, config: &Config, policy: AddressPolicy) -> anyhow::Result<()> {
+        let operator = http::load_or_create_operator_key(&config.operator_key()).with_context(|| {
+            format!("the operator's key in {} cannot be used", config.operator_key().display())
+        })?;
+        let api = Arc::new(Api::new(self.system.clone(), config.http.clone(), operator, policy));
+        let service = Arc::clone(&api).service();
+        let listener = TcpListener::bind(config.http.listen)
+            .await
+            .with_context(|| format!("{} cannot be listened on", config.http.listen))?;
+        self.address = Some(listener.local_addr()?);
+        self.service = Some(service.clone());
+        let runtime = &self.system.runtime;
+        let (tasks, stop) = (runtime.tasks.clone(), runtime.stop.clone());
+        tasks.spawn(http::serve(listener, service, config.http.clone(), tasks.clone(), stop.clone()));
+        tasks.spawn(http::keep_metrics_up(stop.clone()));
+        tasks.spawn(async move {
+            while tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_err() {
+                api.tidy();
+            }
+        });
+        Ok(())
+    }
+
+    /// The system below.
+    pub const fn system(&self) -> &System {
+        &self.system
+    }
+
+    /// Lets requests in flight end, gives leases back, and stops; takes a few seconds at most.
+    pub async fn stop(self) {
+        drop((self.service, self.reactor));
+        self.system.stop().await;
+    }
+}
+
+fn policy(config: &Config) -> AddressPolicy {
+    if config.webhooks.allow_loopback { AddressPolicy::with_loopback() } else { AddressPolicy::strict() }
+}
+
+fn start_webhooks(
+    config: &Config,
+    system: &System,
+    policy: &AddressPolicy,
+    roles: Roles,
+) -> anyhow::Result<Option<Arc<WebhooksReactor>>> {
+    if !roles.projectors && !roles.workers {
+        return Ok(None);
+    }
+    let pool = &system.databases.core_system;
+    let mut options = SenderOptions::new(policy.clone());
+    if let Some(path) = &config.webhooks.extra_root_pem {
+        let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        options.extra_root_pem = Some(pem);
+    }
+    let directory = Directory::new(system.log.clone(), pool.clone(), policy.clone());
+    let (reactor, worker) =
+        reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?);
+    let reactor = Arc::new(reactor);
+    if roles.workers {
+        system.runtime.tasks.spawn(worker.run());
+    }
+    if roles.projectors {
+        let hands_over: Arc<dyn Reactor<IntendedDelivery>> = if roles.workers {
+            Arc::clone(&reactor) as _
+        } else {
+            Arc::new(LedgerOnly { reactor: Arc::clone(&reactor) })
+        };
+        system.runtime.start(&Arc::new(WebhooksProjector), Some(&hands_over), pool);
+    }
+    Ok(Some(reactor))
+}
+
+/// The reactor of a process without workers: everything waits in the ledger for another process.
+#[derive(Debug)]
+struct LedgerOnly {
+    reactor: Arc<WebhooksReactor>,
+}
+
+impl Reactor<IntendedDelivery> for LedgerOnly {
+    fn name(&self) -> &'static str {
+        self.reactor.name()
+    }
+
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+        self.reactor.effect(intent)
+    }
+
+    fn committed(&self, effects: Vec<Reaction>) {
+        // With no room, nothing is handed over.
+        drop(effects);
+    }
+}

@@ -1,0 +1,82 @@
+//! One running Carelog: the databases, the log, the vault and the loops that follow the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use carelog_event_log::runtime::{Runtime, follow_other_processes};
+use carelog_event_log::{Clock, EventLog, new_id};
+use carelog_vault::{RootKey, Vault};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::databases::{DatabaseOptions, Databases};
+
+/// How long a stop waits for work in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The parts that every role of the process shares. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// Connections.
+    pub databases: Databases,
+    /// The log.
+    pub log: EventLog,
+    /// What projector loops need.
+    pub runtime: Runtime,
+}
+
+impl System {
+    /// Migrates the databases and opens the log.
+    ///
+    /// # Errors
+    /// When a database or the root key cannot be used.
+    pub async fn open(
+        options: &DatabaseOptions,
+        root_key: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        options.migrate().await?;
+        Self::open_migrated(options, root_key, clock).await
+    }
+
+    /// Opens the log of databases that are at the newest schema.
+    ///
+    /// # Errors
+    /// When a database or the root key cannot be used.
+    pub async fn open_migrated(
+        options: &DatabaseOptions,
+        root_key: &Path,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let databases = options.connect();
+        let root_key = RootKey::load_or_create(root_key).context("the root key cannot be used")?;
+        let vault = Vault::new(databases.vault.clone(), root_key);
+        let tasks = TaskTracker::new();
+        let log = EventLog::open(databases.core_system.clone(), vault, clock, &tasks).await?;
+        let runtime = Runtime { log: log.clone(), owner: new_id(), stop: CancellationToken::new(), tasks };
+        Ok(Self { databases, log, runtime })
+    }
+
+    /// Hears of what other processes append, and tells them of what is appended here.
+    pub fn follow_other_processes(&self) {
+        let following = follow_other_processes(
+            self.log.clone(),
+            self.databases.core_system.clone(),
+            self.runtime.stop.clone(),
+        );
+        self.runtime.tasks.spawn(following);
+    }
+
+    /// Ends every loop and gives leases back; waits a few seconds for what is in flight.
+    pub async fn stop(self) {
+        let Runtime { stop, tasks, log, .. } = self.runtime;
+        stop.cancel();
+        tasks.close();
+        drop((log, self.log));
+        if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
+            tracing::warn!("stopped with work in flight; leases run out by themselves");
+        }
+    }
+}
