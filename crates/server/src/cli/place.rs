@@ -1,5 +1,8 @@
 //! Where the databases are: on the configured server, or on the private one of the home.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+
 use anyhow::Context;
 use carelog_embedded::postgres::{Postgres, PostgresError, PostgresOptions};
 
@@ -23,6 +26,12 @@ impl Place {
     /// When the private server cannot be started.
     pub(super) async fn find(config: &Config) -> anyhow::Result<Self> {
         if let Some(databases) = config.database.options()? {
+            // The keys live there, whoever keeps the databases.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&config.home)
+                .with_context(|| format!("the home {} cannot be created", config.home.display()))?;
             return Ok(Self { databases, postgres: None });
         }
         let postgres = match Postgres::attach(&config.home).await {

@@ -70,9 +70,11 @@ pub struct DemoOptions {
 }
 
 /// Leaves warnings only, unless something else was configured: lines of the log would tear the picture apart.
+/// PostgreSQL warns of what is ordinary here, a database that the first start is about to create, and its driver of a
+/// machine that is busy.
 pub fn quieten(log: &mut LogConfig) {
     if log.filter == LogConfig::default().filter {
-        "warn".clone_into(&mut log.filter);
+        "warn,postgres=error,sqlx=error".clone_into(&mut log.filter);
     }
 }
 

@@ -3,12 +3,14 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use carelog_embedded::postgres::{Postgres, PostgresOptions, find_binaries, install_with_package_manager};
 use carelog_embedded::receiver::{Behaviour, Receiver, ReceiverError, ReceiverOptions};
 use carelog_event_log::{Clock, EventLog, SystemClock};
+use futures::future::join_all;
+use tokio::time::timeout;
 
 use super::api::{self, ApiClient};
 use super::clinics::{Cast, Clinic, write_private};
@@ -16,7 +18,7 @@ use super::figures::{Figures, Receipts};
 use super::set_up;
 use super::view::View;
 use crate::config::{Config, DatabaseConfig};
-use crate::databases::DatabaseOptions;
+use crate::databases::{DatabaseOptions, Databases};
 use crate::serve::{Roles, Server};
 use crate::system::System;
 
@@ -25,6 +27,9 @@ const PREFIX: &str = "carelog";
 /// Deliveries of one subscription in a tick, for each command a second: the receiver is ours and may be flooded.
 const PER_TICK_FOR_EACH_COMMAND: u32 = 10;
 
+/// How long connections may take to be closed.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// Everything that runs.
 pub(super) struct Stage {
     pub(super) figures: Figures,
@@ -32,6 +37,7 @@ pub(super) struct Stage {
     pub(super) cast: Arc<Cast>,
     pub(super) receiver: Arc<Receiver>,
     log: EventLog,
+    databases: Databases,
     server: Server,
     postgres: Postgres,
     has_moved: bool,
@@ -72,19 +78,20 @@ impl Stage {
             .context("the receiver's certificate cannot be kept")?;
         config.webhooks.extra_root_pem = Some(pem);
 
-        let databases = DatabaseOptions::on_server(&postgres.connect_options("postgres"), PREFIX);
-        let system = System::open(&databases, &config.root_key(), Arc::new(SystemClock)).await?;
+        let options = DatabaseOptions::on_server(&postgres.connect_options("postgres"), PREFIX);
+        let system = System::open(&options, &config.root_key(), Arc::new(SystemClock)).await?;
         tracing::debug!(elapsed = ?began.elapsed(), "the log is open");
         let organizations = cast.clinics.iter().map(|clinic| clinic.organization_id.uuid()).collect();
         let figures = Figures::new(began, &system.log, &system.databases, organizations, receipts);
         let (cast, has_moved) = settle(cast, &system.log, &receiver, &config.home).await?;
-        let log = system.log.clone();
+        let (log, databases) = (system.log.clone(), system.databases.clone());
         let server = Server::start(&config, system, Roles::ALL).await?;
         tracing::debug!(elapsed = ?began.elapsed(), "the API is up");
         let base = format!("http://{}", server.address.context("the API has no address")?);
         let api = ApiClient::new(api::connections()?, base);
         let (receiver, home) = (Arc::new(receiver), config.home);
-        Ok(Self { figures, api, cast: Arc::new(cast), receiver, log, server, postgres, has_moved, home })
+        let cast = Arc::new(cast);
+        Ok(Self { figures, api, cast, receiver, log, databases, server, postgres, has_moved, home })
     }
 
     /// Brings the figures up to date.
@@ -159,14 +166,24 @@ impl Stage {
     /// # Errors
     /// When the last look fails; everything was stopped nevertheless.
     pub(super) async fn clear(self) -> anyhow::Result<Figures> {
-        let Self { mut figures, receiver, log, server, postgres, .. } = self;
+        let Self { mut figures, receiver, log, databases, server, postgres, .. } = self;
         drop(log);
         server.stop().await;
         let looked = figures.look(&receiver).await;
         receiver.stop().await;
+        if timeout(CLOSE, close(&databases)).await.is_err() {
+            tracing::debug!("PostgreSQL ends the connections that are still in use");
+        }
         postgres.stop().await;
         looked.map(|()| figures)
     }
+}
+
+async fn close(databases: &Databases) {
+    let Databases { core_owner, core_system, core_app, audit_owner, audit_system, audit_app, vault } =
+        databases;
+    let pools = [core_owner, core_system, core_app, audit_owner, audit_system, audit_app, vault];
+    join_all(pools.map(sqlx::Pool::close)).await;
 }
 
 async fn start_postgres(home: &Path) -> anyhow::Result<Postgres> {

@@ -1,0 +1,34 @@
+//! What every test stands on: a real PostgreSQL, a database for each test, and judges that look from outside.
+//!
+//! # Main types
+//! [`TestSystem`] is one Carelog with databases of its own; [`Node`] is one process of it, of which a test may open
+//! several. [`invariants`] judges the log with plain SQL as the superuser, so that it shares no statement with the
+//! code that it judges. [`Toy`] is a projector that notices what was skipped, repeated or reordered.
+//! [`Children`] are real processes that append until they are killed.
+//!
+//! # Guarantees
+//! Nothing here sleeps for a fixed time: [`until`] asks again until an answer comes, and fails with a text that
+//! says what was waited for. Randomness comes from [`Random`] with a seed that a failing test prints.
+//!
+//! Start reading at `system.rs`, then `tests/all/main.rs`.
+
+mod children;
+mod clock;
+mod invariants;
+mod random;
+mod system;
+mod toy;
+mod wait;
+mod wishes;
+
+pub use children::{Acknowledged, ChildWork, Children, work_as_child};
+pub use clock::ManualClock;
+pub use invariants::{check_immutable, check_invariants};
+pub use random::Random;
+pub use system::{Node, TestSystem};
+pub use toy::{Toy, ToyReactor};
+pub use wait::until;
+pub use wishes::{
+    appended, at, book, book_for, confirm, details, keyed, register, reschedule, run, scope,
+    start_appointment,
+};

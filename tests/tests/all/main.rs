@@ -1,0 +1,14 @@
+//! The tests of Carelog as a whole, against a real PostgreSQL. The harness is the library beside them.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod append;
+mod architecture;
+mod bypass;
+mod competition;
+mod crash;
+mod effects;
+mod idempotency;
+mod projector;
+mod quarantine;
+mod rebuild;
+mod vault;
