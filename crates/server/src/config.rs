@@ -183,7 +183,7 @@ impl Default for WebhooksConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Text, filter: "info".to_owned() }
+        Self { format: LogFormat::Text, filter: "info,sqlx::postgres::notice=warn".to_owned() }
     }
 }
 

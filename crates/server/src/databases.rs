@@ -67,7 +67,7 @@ impl DatabaseOptions {
         migrate(&self.vault, &carelog_vault::MIGRATOR).await.context("database vault")?;
         let pool = pool(&self.core, None, 1);
         let epoch = new_id();
-        let name = format!("carelog-{:08x}", epoch.as_u128() as u32);
+        let name: String = "carelog-".chars().chain(epoch.simple().to_string().chars().skip(24)).collect();
         EventLog::create(&pool, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")?;
         pool.close().await;
         Ok(())

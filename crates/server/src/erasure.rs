@@ -56,18 +56,12 @@ pub async fn run_once(system: &System) -> anyhow::Result<()> {
 async fn unfinished(system: &System) -> anyhow::Result<Vec<PatientRecord>> {
     let statement = AssertSqlSafe("begin read only; set local search_path to records, public");
     let mut tx = system.databases.core_system.begin_with(statement).await?;
-    let organizations = sqlx::query_scalar!(
-        "select distinct organization_id from records.patients where status = 'erasing' order by organization_id"
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+    let organizations = queries::organizations_with_erasures(&mut tx).await?;
     let mut patients = Vec::new();
     for organization_id in organizations {
         let page = Page { before: None, limit: AT_A_TIME };
         let erasing = Some(PatientStatus::Erasing);
-        patients.extend(
-            queries::list_patients(&mut tx, OrganizationId::new(organization_id), erasing, page).await?,
-        );
+        patients.extend(queries::list_patients(&mut tx, organization_id, erasing, page).await?);
     }
     tx.commit().await?;
     Ok(patients)
@@ -141,9 +135,9 @@ async fn execute(
         expected: Expected::Any,
     };
     match system.log.execute::<Patient>(&scope, patient_id.uuid(), command).await {
-        Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_)) => Ok(()),
-        // Another process took the step.
-        Err(ExecuteError::Rejected(_)) => Ok(()),
+        // A rejection says that another process took the step.
+        Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_))
+        | Err(ExecuteError::Rejected(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }

@@ -21,7 +21,7 @@ use crate::http::{self, Api, Service};
 use crate::system::System;
 
 /// How often limits and metrics are tidied.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

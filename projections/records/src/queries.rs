@@ -1,7 +1,8 @@
 //! Reads of current state.
 //!
 //! Every function names the organization and is meant for a connection that is bound to it, so that row-level
-//! security holds as well; [`find_api_key`] alone looks across organizations. Lists run from the newest row to
+//! security holds as well; [`find_api_key`], [`list_organizations`] and [`organizations_with_erasures`] alone look
+//! across organizations. Lists run from the newest row to
 //! the oldest; the cursor is the `created_position` of the last row that was shown.
 
 mod api_keys;
@@ -23,10 +24,10 @@ pub(crate) use forms::load_forms;
 pub use forms::{FormFilter, get_form, list_forms};
 pub(crate) use members::load_members;
 pub use members::{get_member, list_members};
-pub use organizations::{get_integration, get_organization, list_integrations};
+pub use organizations::{get_integration, get_organization, list_integrations, list_organizations};
 pub(crate) use organizations::{load_integrations, load_organizations};
 pub use page::{MAX_LIMIT, Page};
-pub use patients::{get_patient, list_consents, list_patients};
+pub use patients::{get_patient, list_consents, list_patients, organizations_with_erasures};
 pub(crate) use patients::{load_consents, load_patients};
 pub(crate) use specialists::load_specialists;
 pub use specialists::{get_specialist, list_specialists};

@@ -151,6 +151,7 @@ impl Hook {
                 verified,
                 duplicate,
                 status: step.status(),
+                body: if self.receipts_kept > 0 { body.into() } else { Arc::default() },
             };
             ledger.enter(&receipt);
             self.keep(receipt);

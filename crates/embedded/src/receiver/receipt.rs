@@ -38,6 +38,9 @@ pub struct Receipt {
     pub duplicate: bool,
     /// The status answered; `None` when the connection is broken instead.
     pub status: Option<u16>,
+    /// The body; empty where no receipts are kept.
+    #[serde(skip)]
+    pub body: Arc<[u8]>,
 }
 
 /// The part of a body that a receipt names.

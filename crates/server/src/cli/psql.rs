@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
+use carelog_embedded::postgres::Postgres;
 use clap::{Args, ValueEnum};
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
@@ -67,7 +68,7 @@ pub(super) async fn run(config: &Config, arguments: PsqlArguments) -> anyhow::Re
 }
 
 fn program(place: &Place) -> PathBuf {
-    place.postgres().and_then(|postgres| postgres.psql_binary()).unwrap_or_else(|| PathBuf::from("psql"))
+    place.postgres().and_then(Postgres::psql_binary).unwrap_or_else(|| PathBuf::from("psql"))
 }
 
 fn host(options: &PgConnectOptions) -> String {

@@ -2,12 +2,12 @@
 //! delivery counts once its outcome is in the log, a receipt once the partner's own library has verified it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carelog_domain::EventType;
 use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
-use carelog_embedded::receiver::{OnReceipt, Receipt, Receiver};
+use carelog_embedded::receiver::Receiver;
 use carelog_event_log::runtime::lag;
 use carelog_event_log::{Clock, EventLog, Lane, Position, SystemClock, read};
 use hdrhistogram::Histogram;
@@ -16,18 +16,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::api::Tally;
+use super::receipts::Receipts;
 use crate::databases::Databases;
 
 /// Events read at a time.
 const PAGE: i64 = 1_000;
-
-/// What the receiver got, until it is looked at.
-#[derive(Debug, Default)]
-pub(super) struct Receipts {
-    first_accepted: OnceLock<Instant>,
-    /// Delivery and moment, in microseconds since 1970, of requests that came for the first time.
-    fresh: Mutex<Vec<(Uuid, i64)>>,
-}
 
 /// The figures of this run.
 #[derive(Debug)]
@@ -52,34 +45,6 @@ pub(super) struct Figures {
     pub(super) retries_waiting: i64,
     /// Events that the slowest projector has not applied.
     pub(super) events_behind: i64,
-}
-
-impl Receipts {
-    /// What the receiver is to call.
-    pub(super) fn listener(self: &Arc<Self>) -> OnReceipt {
-        let receipts = Arc::clone(self);
-        Arc::new(move |receipt| receipts.note(receipt))
-    }
-
-    fn note(&self, receipt: &Receipt) {
-        if !receipt.verified {
-            return;
-        }
-        if receipt.status.is_some_and(|status| (200..300).contains(&status)) {
-            self.first_accepted.get_or_init(|| receipt.received_at);
-        }
-        if let (false, Ok(delivery_id)) = (receipt.duplicate, receipt.webhook_id.parse()) {
-            self.lock().push((delivery_id, receipt.received_at_micros));
-        }
-    }
-
-    fn take(&self) -> Vec<(Uuid, i64)> {
-        std::mem::take(&mut *self.lock())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Uuid, i64)>> {
-        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Figures {
@@ -117,12 +82,13 @@ impl Figures {
 
     /// From the start of the process to the first request that the receiver accepted.
     pub(super) fn first_delivery(&self) -> Option<Duration> {
-        self.receipts.first_accepted.get().map(|at| at.duration_since(self.began))
+        self.receipts.first_accepted().map(|at| at.duration_since(self.began))
     }
 
     /// Milliseconds from commit to receipt that this share of the first attempts stayed below.
     pub(super) fn commit_to_receipt_ms(&self, share: f64) -> f64 {
-        self.commit_to_receipt.value_at_quantile(share) as f64 / 1_000.0
+        let micros = u32::try_from(self.commit_to_receipt.value_at_quantile(share));
+        f64::from(micros.unwrap_or(u32::MAX)) / 1_000.0
     }
 
     /// Brings everything up to date.

@@ -15,10 +15,13 @@
 //!
 //! Start reading at [`run`], then `stage.rs`, `set_up.rs` and `stream.rs`.
 
+mod acts;
 mod api;
 mod clinics;
 mod dice;
 mod figures;
+mod opening;
+mod receipts;
 mod set_up;
 mod stage;
 mod stream;
@@ -28,20 +31,16 @@ mod view;
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use futures::future::try_join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::api::ApiClient;
-use self::clinics::Clinic;
+use self::opening::open_clinics;
 use self::stage::Stage;
-use self::stream::Desk;
 use self::view::View;
 use crate::config::{Config, LogConfig};
 
@@ -50,8 +49,6 @@ const DRAIN: Duration = Duration::from_secs(5);
 const DRAIN_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stop waits for requests of the stream.
 const DESKS_END: Duration = Duration::from_secs(1);
-/// Commands a second that one desk manages with ease.
-const DESK_RATE: u32 = 20;
 /// As shells have it for a process that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -125,7 +122,7 @@ async fn play(
 ) -> anyhow::Result<()> {
     let closing = stop.child_token();
     let desks = TaskTracker::new();
-    let mut opening = tasks.spawn(open_clinics(stage, desks.clone(), options.rate, closing.clone()));
+    let mut opening = tasks.spawn(open_clinics(stage, &desks, options.rate, &closing));
     let mut is_opening = true;
     let mut ticks = tokio::time::interval(view::REFRESH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -160,61 +157,6 @@ async fn until(end: Option<Instant>) {
         Some(end) => tokio::time::sleep_until(end.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Sets the clinics up side by side; each begins to live as soon as it is ready.
-fn open_clinics(
-    stage: &Stage,
-    desks: TaskTracker,
-    rate: u32,
-    closing: CancellationToken,
-) -> impl Future<Output = anyhow::Result<()>> + Send + use<> {
-    let clinics: Vec<Arc<Clinic>> = stage.cast.clinics.iter().cloned().map(Arc::new).collect();
-    let desk_count = desks_per_clinic(rate, clinics.len());
-    let interval = interval(rate, desk_count * clinics.len());
-    let all_open: Vec<_> = clinics
-        .into_iter()
-        .enumerate()
-        .map(|(number, clinic)| {
-            let set_up = stage.set_up(number, Arc::clone(&clinic));
-            let (api, desks, closing) = (stage.api.clone(), desks.clone(), closing.clone());
-            async move {
-                set_up.await?;
-                tokio::select! {
-                    () = closing.cancelled() => return Ok(()),
-                    known = know_keys(&api, &clinic) => known?,
-                }
-                for _ in 0..desk_count {
-                    let desk = Desk::new(api.clone(), Arc::clone(&clinic));
-                    desks.spawn(desk.run(interval, closing.clone()));
-                }
-                Ok::<(), anyhow::Error>(())
-            }
-        })
-        .collect();
-    let remembering = stage.remembering();
-    async move {
-        try_join_all(all_open).await?;
-        remembering()
-    }
-}
-
-/// Keys are issued one after the other, so whoever knows the last one knows all.
-async fn know_keys(api: &ApiClient, clinic: &Clinic) -> anyhow::Result<()> {
-    match clinic.keys.last() {
-        Some(key) => api.wait_for_key(&key.text()).await,
-        None => Ok(()),
-    }
-}
-
-fn desks_per_clinic(rate: u32, clinics: usize) -> usize {
-    let desks = usize::try_from(rate.div_ceil(DESK_RATE)).unwrap_or(usize::MAX);
-    desks.div_ceil(clinics.max(1)).max(1)
-}
-
-/// Between two acts of one desk, so that all of them together keep the rate.
-fn interval(rate: u32, desks: usize) -> Duration {
-    Duration::from_secs(1) * u32::try_from(desks).unwrap_or(u32::MAX) / rate.max(1)
 }
 
 /// Waits until everything that is due was sent, for a bounded time.

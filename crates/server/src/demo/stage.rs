@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use super::api::{self, ApiClient};
 use super::clinics::{Cast, Clinic, write_private};
-use super::figures::{Figures, Receipts};
+use super::figures::Figures;
+use super::receipts::Receipts;
 use super::set_up;
 use super::view::View;
 use crate::config::{Config, DatabaseConfig};

@@ -15,12 +15,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::acts::{Act, Open, Stage, choose, step};
 use super::api::ApiClient;
 use super::clinics::{Clinic, Person};
 use super::dice::Dice;
 
-/// Appointments and forms that a desk has open at a time.
-const MAX_OPEN: usize = 12;
 /// Patients whom a desk remembers.
 const MAX_PATIENTS: usize = 100;
 /// A desk that fell behind by more than this does not try to catch up.
@@ -30,30 +29,6 @@ const TEMPLATES: [Uuid; 2] = [
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001),
     Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0002),
 ];
-
-/// How far an appointment has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    Booked,
-    Confirmed,
-    Onboarded,
-    Started,
-}
-
-/// What a desk does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
-    Register,
-    /// What a new patient still has to do.
-    Paperwork,
-    Book,
-    Advance,
-    Assign,
-    FillIn,
-    ReadPatient,
-    ReadOwn,
-    ReadTrail,
-}
 
 /// One desk of a clinic.
 #[derive(Debug)]
@@ -67,44 +42,6 @@ pub(super) struct Desk {
     /// Forms and whether their answers were saved.
     forms: Vec<(Uuid, bool)>,
     newest: Option<String>,
-}
-
-/// What a choice of the next act depends on.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Open {
-    pub(super) appointments: usize,
-    pub(super) forms: usize,
-    pub(super) paperwork: usize,
-}
-
-/// Chooses by lot among what is possible.
-pub(super) fn choose(lot: usize, open: Open) -> Act {
-    match lot {
-        0..3 => Act::Register,
-        3..14 if open.paperwork > 0 => Act::Paperwork,
-        14..36 if open.appointments < MAX_OPEN => Act::Book,
-        36..74 if open.appointments > 0 => Act::Advance,
-        74..82 if open.forms < MAX_OPEN => Act::Assign,
-        74..96 if open.forms > 0 => Act::FillIn,
-        96 | 97 => Act::ReadPatient,
-        98 => Act::ReadOwn,
-        99 => Act::ReadTrail,
-        _ if open.appointments < MAX_OPEN => Act::Book,
-        _ => Act::Advance,
-    }
-}
-
-/// The path of the command that follows on a stage, and the stage after it; nothing at the end.
-pub(super) fn step(stage: Stage, lot: usize) -> (&'static str, Option<Stage>) {
-    match (stage, lot) {
-        (Stage::Booked, 0..78) => ("confirm", Some(Stage::Confirmed)),
-        (Stage::Booked, 78..88) => ("reschedule", Some(Stage::Booked)),
-        (Stage::Booked | Stage::Confirmed, 88..94) => ("cancel", None),
-        (Stage::Booked, _) | (Stage::Confirmed, 94..) => ("no-show", None),
-        (Stage::Confirmed, _) => ("onboard", Some(Stage::Onboarded)),
-        (Stage::Onboarded, _) => ("start", Some(Stage::Started)),
-        (Stage::Started, _) => ("complete", None),
-    }
 }
 
 impl Desk {

@@ -130,5 +130,6 @@ pub(super) fn clock(duration: Duration) -> String {
 
 /// Nothing happens in no time.
 pub(super) fn per_second(count: u64, time: Duration) -> f64 {
-    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
+    let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    if time.is_zero() { 0.0 } else { count / time.as_secs_f64() }
 }

@@ -26,6 +26,8 @@ mod leaves;
 mod order;
 mod projectors;
 mod records;
+#[cfg(test)]
+mod tests;
 mod trail;
 
 use carelog_event_log::ReadError;

@@ -7,31 +7,32 @@ use super::Finding;
 
 /// What a database says about its projectors.
 pub(super) struct Projectors {
-    checkpoints: Vec<Checkpoint>,
-    reactors: Vec<(String, Lane, Position)>,
-    quarantined: Vec<Quarantined>,
+    pub(super) checkpoints: Vec<Checkpoint>,
+    pub(super) reactors: Vec<(String, Lane, Position)>,
+    pub(super) quarantined: Vec<Quarantined>,
 }
 
-struct Checkpoint {
-    projector: String,
-    version: i32,
-    is_live: bool,
-    lane: Lane,
-    position: Position,
-    is_held: bool,
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of one row")]
+pub(super) struct Checkpoint {
+    pub(super) projector: String,
+    pub(super) version: i32,
+    pub(super) is_live: bool,
+    pub(super) lane: Lane,
+    pub(super) position: Position,
+    pub(super) is_held: bool,
     /// A lease says until when, and only a lease does.
-    has_end: bool,
+    pub(super) has_end: bool,
     /// A lease is never given for longer.
-    is_too_long: bool,
+    pub(super) is_too_long: bool,
 }
 
-struct Quarantined {
-    projector: String,
-    lane: Lane,
-    position: Position,
-    event_type: String,
-    failure: Option<String>,
-    is_discarded: bool,
+pub(super) struct Quarantined {
+    pub(super) projector: String,
+    pub(super) lane: Lane,
+    pub(super) position: Position,
+    pub(super) event_type: String,
+    pub(super) failure: Option<String>,
+    pub(super) is_discarded: bool,
 }
 
 pub(super) async fn read(connection: &mut PgConnection) -> Result<Projectors, sqlx::Error> {

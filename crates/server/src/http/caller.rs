@@ -11,7 +11,7 @@ use carelog_domain::{
 };
 use carelog_event_log::{Expected, Idempotency, Scope};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 use uuid::Uuid;
@@ -130,14 +130,13 @@ impl Caller {
         }
         self.api.limits.check_key(principal.api_key_id)?;
         match allows {
-            Allows::AnyKey => Ok(()),
             Allows::Keys(_, roles) if !roles.contains(&principal.role) => {
                 Err(self.refuse(DenialReason::WrongRole, forbidden("wrong_role")).await)
             }
             Allows::Keys(scope, _) if !principal.scopes.contains(&scope) => {
                 Err(self.refuse(DenialReason::MissingScope, forbidden("missing_scope")).await)
             }
-            Allows::Keys(..) => Ok(()),
+            Allows::AnyKey | Allows::Keys(..) => Ok(()),
             Allows::Operator => Err(Problem::fault("a route of the operator asks for a key")),
         }
     }
@@ -307,17 +306,15 @@ impl Call {
 impl Api {
     /// The holder of a key, from memory or from the records.
     async fn principal(&self, presented: &PresentedKey, address: IpAddr) -> Result<Arc<Principal>, Problem> {
-        let known = self.keys.get(presented.id);
-        let principal = match known {
-            Some(principal) => Some(principal),
-            None => {
-                self.limits.check_address(address)?;
-                let found = self.look_up_key(ApiKeyId::new(presented.id)).await?.map(Arc::new);
-                if let Some(principal) = &found {
-                    self.keys.put(Arc::clone(principal));
-                }
-                found
+        let principal = if let Some(known) = self.keys.get(presented.id) {
+            Some(known)
+        } else {
+            self.limits.check_address(address)?;
+            let found = self.look_up_key(ApiKeyId::new(presented.id)).await?.map(Arc::new);
+            if let Some(principal) = &found {
+                self.keys.put(Arc::clone(principal));
             }
+            found
         };
         principal.filter(|principal| presented.proves(principal)).ok_or_else(|| self.unknown_caller(address))
     }
@@ -337,8 +334,10 @@ fn forbidden(code: &'static str) -> Problem {
 }
 
 fn rule_of(parts: &Parts) -> Result<Allows, Problem> {
+    // The router answers HEAD with the handler of GET.
+    let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
     matched_path(&parts.extensions)
-        .and_then(|path| authorization::allows(parts.method.as_str(), path))
+        .and_then(|path| authorization::allows(method.as_str(), path))
         .ok_or_else(|| Problem::fault("a route has no rule"))
 }
 

@@ -172,7 +172,7 @@ struct FormView {
 }
 
 impl FormView {
-    fn of(record: FormRecord, answers: Option<BTreeMap<String, Value>>) -> Self {
+    fn of(record: &FormRecord, answers: Option<BTreeMap<String, Value>>) -> Self {
         Self {
             id: record.form_id.uuid(),
             version: record.stamp.version,
@@ -275,7 +275,7 @@ async fn list(
     let records = queries::list_forms(&mut tx, caller.organization_id, &filter, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
-    let items: Vec<FormView> = records.into_iter().map(|record| FormView::of(record, None)).collect();
+    let items: Vec<FormView> = records.into_iter().map(|record| FormView::of(&record, None)).collect();
     access::record_search(&caller, StreamKind::Form, filter.patient_id, items.len()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
@@ -294,7 +294,7 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     let answers: Opened<FormAnswers> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
     let (answers, is_erased) = answers.split();
     let patient_id = Some(record.patient_id);
-    let mut view = FormView::of(record, answers.map(|answers| answers.answers));
+    let mut view = FormView::of(&record, answers.map(|answers| answers.answers));
     view.erased |= is_erased;
     access::record_read(&caller, StreamKind::Form, id, patient_id).await?;
     shown(view.version, &view)

@@ -70,9 +70,9 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
         })
         .collect();
     let is_ready = are_reachable && is_migrated && is_fresh && !api.system.runtime.stop.is_cancelled();
-    let (code, status) =
+    let (answer, status) =
         if is_ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
-    json(code, &Ready { status, databases, is_migrated, projectors })
+    json(answer, &Ready { status, databases, is_migrated, projectors })
 }
 
 async fn answers(pool: &sqlx::PgPool) -> bool {

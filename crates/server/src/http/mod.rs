@@ -45,6 +45,8 @@ mod service;
 mod specialists;
 mod subscriptions;
 mod telemetry;
+#[cfg(test)]
+mod tests;
 mod text;
 mod trail;
 
@@ -103,8 +105,8 @@ impl Api {
     /// The router with everything around it.
     pub fn service(self: Arc<Self>) -> Service {
         let deadline = self.config.request_timeout();
-        let (routes, _) = resources().split_for_parts();
-        let router: Router = routes
+        let (documented, _) = resources().split_for_parts();
+        let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
             .route("/docs", get(docs::serve))
             .route("/health/live", get(health::live))

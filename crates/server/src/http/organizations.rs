@@ -170,24 +170,13 @@ async fn list(
 ) -> Result<Response, Problem> {
     let window = Window::read(query.limit, query.after.as_deref())?;
     let mut tx = read_all(&operator.api.system.databases.core_system).await?;
-    let rows = sqlx::query!(
-        "
-        select organization_id, created_at
-        from records.organizations
-        where $1::uuid is null or organization_id > $1
-        order by organization_id
-        limit $2
-        ",
-        window.cursor().map(|cursor| cursor.id),
-        window.limit_and_one()
-    )
-    .fetch_all(&mut *tx)
-    .await?;
+    let after = window.cursor().map(|cursor| cursor.id);
+    let rows = carelog_records::queries::list_organizations(&mut tx, after, window.limit_and_one()).await?;
     tx.commit().await?;
-    let (rows, next) = window.cut_at(rows, |row| Cursor { number: 0, id: row.organization_id });
+    let (rows, next) = window.cut_at(rows, |(id, _)| Cursor { number: 0, id: id.uuid() });
     let items = rows
         .into_iter()
-        .map(|row| Ok(OrganizationItem { id: row.organization_id, created_at: timestamp(row.created_at)? }))
+        .map(|(id, created_at)| Ok(OrganizationItem { id: id.uuid(), created_at: timestamp(created_at)? }))
         .collect::<Result<Vec<_>, Problem>>()?;
     Ok(Page { items, next }.respond(&uri))
 }

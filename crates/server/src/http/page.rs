@@ -121,10 +121,12 @@ impl Cursor {
         let Some(text) = text else { return Ok(None) };
         let bytes: Option<[u8; 24]> =
             URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| bytes.try_into().ok());
-        let Some([a, b, c, d, e, f, g, h, id @ ..]) = bytes else {
+        let parts = bytes.as_ref().and_then(|bytes| bytes.split_first_chunk::<8>());
+        let Some((number, id)) = parts.and_then(|(number, id)| Some((*number, Uuid::from_slice(id).ok()?)))
+        else {
             return Err(Problem::invalid_query("after: expected the cursor of an earlier page"));
         };
-        Ok(Some(Self { number: i64::from_be_bytes([a, b, c, d, e, f, g, h]), id: Uuid::from_bytes(id) }))
+        Ok(Some(Self { number: i64::from_be_bytes(number), id }))
     }
 }
 

@@ -156,12 +156,12 @@ pub async fn run(
         options.stop.clone(),
     );
     let (mut rows, mut rejected) = (0, 0);
-    let mut loaded = Loaded::Whole;
-    while loaded == Loaded::Whole {
+    let mut state = Loaded::Whole;
+    while state == Loaded::Whole {
         let chunk = tokio::select! {
             biased;
             () = options.stop.cancelled() => {
-                loaded = Loaded::Interrupted;
+                state = Loaded::Interrupted;
                 break;
             }
             chunk = chunks.recv() => chunk,
@@ -169,13 +169,13 @@ pub async fn run(
         let Some(chunk) = chunk.transpose()? else { break };
         rows += (chunk.rows.len() + chunk.rejects.len()) as u64;
         let mut rejects = chunk.rejects;
-        loaded = loader.load(chunk.rows, &mut rejects).await?;
+        state = loader.load(chunk.rows, &mut rejects).await?;
         rejects.sort_by_key(|reject| reject.line);
         rejected += rejects.len() as u64;
         rejects_file.write(&rejects).map_err(ImportError::Rejects)?;
         progress(ImportProgress { rows, bytes_read: bytes_read.load(Ordering::Relaxed), total_bytes });
     }
-    let is_complete = loaded == Loaded::Whole;
+    let is_complete = state == Loaded::Whole;
     let rejects_path = rejects_file.into_path();
     Ok(ImportSummary::new(
         run_id,

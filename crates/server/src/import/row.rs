@@ -33,11 +33,10 @@ pub(super) struct Row {
 impl Row {
     pub(super) fn parse(record: ByteRecord, places: &Places, zone: &TimeZone) -> Result<Self, Reject> {
         let line = record.position().map_or(0, csv::Position::line);
-        Cells { record: &record, places, zone }.read(line).map_err(|reason| Reject {
-            line,
-            reason,
-            record: record.clone(),
-        })
+        match (Cells { record: &record, places, zone }).read(line) {
+            Ok(row) => Ok(Self { record, ..row }),
+            Err(reason) => Err(Reject { line, reason, record }),
+        }
     }
 
     pub(super) fn reject(self, reason: RejectReason) -> Reject {
@@ -111,7 +110,7 @@ impl Cells<'_> {
         let was_no_show = self.yes_or_no(Field::NoShow)?.ok_or(RejectReason::Missing(Field::NoShow))?;
         Ok(Row {
             line,
-            record: self.record.clone(),
+            record: ByteRecord::new(),
             clinic: self.text(Field::Clinic)?.to_owned(),
             patient: values::number(self.text(Field::Patient)?),
             appointment: values::number(self.text(Field::Appointment)?),

@@ -22,6 +22,8 @@ const CHUNK_ROWS: usize = 4_096;
 const READ_AHEAD: usize = 2;
 /// How every gzip file begins (RFC 1952).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Where rows come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,13 +112,24 @@ fn next_chunk(
     Ok(Some(chunk).filter(|chunk| !chunk.rows.is_empty() || !chunk.rejects.is_empty()))
 }
 
-/// Unpacks what begins like a gzip file, several of them in a row included; a pipe cannot be asked for its name.
-fn unpacked(mut raw: Counted) -> io::Result<Box<dyn Read + Send>> {
-    let mut beginning = Vec::with_capacity(GZIP.len());
-    raw.by_ref().take(GZIP.len() as u64).read_to_end(&mut beginning)?;
-    let is_gzip = beginning == GZIP;
-    let whole = io::Cursor::new(beginning).chain(raw);
-    Ok(if is_gzip { Box::new(MultiGzDecoder::new(io::BufReader::new(whole))) } else { Box::new(whole) })
+/// Unpacks what begins like a gzip file, several of them in a row included; a pipe cannot be asked for its name. The
+/// byte order mark that some programs put before the text is no part of the first column's name.
+fn unpacked(raw: Counted) -> io::Result<Box<dyn Read + Send>> {
+    let (beginning, whole) = peek(Box::new(raw), GZIP.len())?;
+    let text: Box<dyn Read + Send> =
+        if beginning == GZIP { Box::new(MultiGzDecoder::new(io::BufReader::new(whole))) } else { whole };
+    let (beginning, mut text) = peek(text, BYTE_ORDER_MARK.len())?;
+    if beginning == BYTE_ORDER_MARK {
+        text.read_exact(&mut [0; BYTE_ORDER_MARK.len()])?;
+    }
+    Ok(text)
+}
+
+/// The first bytes, and a reader that gives them once more.
+fn peek(mut reader: Box<dyn Read + Send>, count: usize) -> io::Result<(Vec<u8>, Box<dyn Read + Send>)> {
+    let mut beginning = Vec::with_capacity(count);
+    reader.by_ref().take(count as u64).read_to_end(&mut beginning)?;
+    Ok((beginning.clone(), Box::new(io::Cursor::new(beginning).chain(reader))))
 }
 
 struct Counted {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use carelog_domain::organization::{IntegrationKind, OrganizationSettings};
 use carelog_domain::{OrganizationId, StreamKind};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::cells::{Cells, QueryError, sealed, stamp};
@@ -99,6 +100,32 @@ pub(crate) async fn load_integrations(
         &integrations as _
     );
     Ok(Rows::loaded(rows, |row| (row.organization_id, row.integration)))
+}
+
+/// The ids of organizations after `after`, in their order, with the moment each was registered. For the operator: it
+/// looks across organizations.
+///
+/// # Errors
+/// When the database fails.
+pub async fn list_organizations(
+    connection: &mut PgConnection,
+    after: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select organization_id, created_at
+        from organizations
+        where $1::uuid is null or organization_id > $1
+        order by organization_id
+        limit $2
+        ",
+        after,
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.created_at)).collect())
 }
 
 /// A clinic.

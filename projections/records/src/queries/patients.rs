@@ -126,6 +126,22 @@ pub async fn get_patient(
     Ok(rows.into_iter().next())
 }
 
+/// The organizations with a patient whose erasure is under way. For the worker that carries erasures out: it looks
+/// across organizations.
+///
+/// # Errors
+/// When the database fails.
+pub async fn organizations_with_erasures(
+    connection: &mut PgConnection,
+) -> Result<Vec<OrganizationId>, sqlx::Error> {
+    let ids = sqlx::query_scalar!(
+        "select distinct organization_id from patients where status = 'erasing' order by organization_id"
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids.into_iter().map(OrganizationId::new).collect())
+}
+
 /// Patients of an organization, the newest first.
 ///
 /// # Errors
