@@ -60,6 +60,10 @@ create table runtime.quarantine (
 comment on table runtime.quarantine is 'Events set aside, in order, for a stream whose event could not be applied';
 comment on column runtime.quarantine.failure is 'Why the first event of the stream failed; null for those that wait behind it';
 
+-- Without a policy: only roles that bypass row-level security see it, and the application's is none of them.
+alter table runtime.quarantine enable row level security;
+alter table runtime.quarantine force row level security;
+
 create index quarantine_waiting on runtime.quarantine (projector, version, lane, organization_id, stream_id)
     where discarded_at is null;
 

@@ -4,7 +4,8 @@
 //! [`TestSystem`] is one Carelog with databases of its own; [`Node`] is one process of it, of which a test may open
 //! several. [`invariants`] judges the log with plain SQL as the superuser, so that it shares no statement with the
 //! code that it judges. [`Toy`] is a projector that notices what was skipped, repeated or reordered.
-//! [`Children`] are real processes that append until they are killed.
+//! [`Product`] is the whole of it, with HTTP, workers and a partner's receiver. [`Children`] are real processes that
+//! append until they are killed.
 //!
 //! # Guarantees
 //! Nothing here sleeps for a fixed time: [`until`] asks again until an answer comes, and fails with a text that
@@ -13,8 +14,10 @@
 //! Start reading at `system.rs`, then `tests/all/main.rs`.
 
 mod children;
+mod client;
 mod clock;
 mod invariants;
+mod product;
 mod random;
 mod system;
 mod toy;
@@ -22,8 +25,13 @@ mod wait;
 mod wishes;
 
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
+pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::ManualClock;
 pub use invariants::{check_immutable, check_invariants};
+pub use product::{
+    Contents, Partner, Product, contents, is_settled, is_sound, new_secret, product_config, rebuild_all,
+    receiver_options, subscribe,
+};
 pub use random::Random;
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};

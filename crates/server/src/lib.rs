@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`system`], which opens the parts, and `http` for the API.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod databases;

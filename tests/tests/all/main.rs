@@ -1,6 +1,7 @@
 //! The tests of Carelog as a whole, against a real PostgreSQL. The harness is the library beside them.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod api;
 mod append;
 mod architecture;
 mod bypass;
@@ -8,7 +9,10 @@ mod competition;
 mod crash;
 mod effects;
 mod idempotency;
+mod import;
 mod projector;
 mod quarantine;
 mod rebuild;
+mod storm;
 mod vault;
+mod webhooks;

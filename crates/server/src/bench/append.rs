@@ -100,7 +100,8 @@ pub(super) async fn run(options: &AppendOptions, stage: &Stage, report: &mut Rep
         measure(options, stage, &places, report, &label).await?;
     }
     if let [small, large] = sizes.as_slice() {
-        for what in options.clients.iter().map(|clients| product_rate(*clients)).chain([BARE_RATE.to_owned()]) {
+        for what in options.clients.iter().map(|clients| product_rate(*clients)).chain([BARE_RATE.to_owned()])
+        {
             let named = |size: &u64| format!("{what} at {size} events");
             report.ratio(&format!("{what}: at {large} ÷ at {small} events"), &named(large), &named(small));
         }
@@ -134,7 +135,8 @@ async fn measure(
             owner.execute("checkpoint").await?;
             let before = stage.meter().read();
             let measured =
-                product::measure(&system.log, &requests, &places.organizations, *clients, options.duration()).await?;
+                product::measure(&system.log, &requests, &places.organizations, *clients, options.duration())
+                    .await?;
             let used = stage.meter().read().micros_each(before, measured.total_count);
             let what = format!("{}{label}", product_rate(*clients));
             report.figure(&what, "events/s", measured.per_second());
@@ -184,7 +186,8 @@ impl Places {
     /// Spreads organizations over the lanes of the log, and adds a lane for the limit. Writes what the log would
     /// write itself: only so does the limit get a lane that the product does not use.
     async fn make(owner: &PgPool) -> anyhow::Result<Self> {
-        let lanes = sqlx::query_scalar!("select lane from log.lane_heads order by lane").fetch_all(owner).await?;
+        let lanes =
+            sqlx::query_scalar!("select lane from log.lane_heads order by lane").fetch_all(owner).await?;
         let bare_lane = lanes.last().context("the log has no lane")? + 1;
         sqlx::query!("insert into log.lane_heads (lane) values ($1)", bare_lane).execute(owner).await?;
         sqlx::query!("select log.ensure_leaf($1, 1)", bare_lane).execute(owner).await?;

@@ -1,32 +1,35 @@
-//! Delivering: from the log to a receiver that verifies signatures, beside a loop that posts the same bodies.
+//! Delivering: from an HTTP command to a receiver that verifies signatures, beside a loop that posts the same bodies.
 //!
 //! The receiver is the embedded one, HTTPS with an authority of its own, in a separate process, so that its
 //! processor time is nobody's here. It counts what verified. Three modes for the product, one for the limit:
 //!
-//! - *backlog*: announced events are appended while no worker runs; then projector, reactor and worker start. The
-//!   clock runs until the last receipt.
-//! - *flow*: clients book appointments in a closed loop while everything runs; the clock runs until the last
-//!   receipt. Commands go through the aggregate and the log in this process, without HTTP in front.
-//! - *steady*: commands at a fixed rate, far below the limit; from the moment a command is given to its receipt.
+//! - *backlog*: appointments are appended while no worker runs, until the ledger holds a due delivery for each; then a
+//!   server with projectors and workers starts. The clock runs until the last receipt.
+//! - *flow*: clients post `/v1/appointments` in a closed loop to a server with every role; the clock runs until the
+//!   last receipt. The clients are in this process: their processor time is part of Carelog's.
+//! - *steady*: the same at a fixed rate, far below the limit; from the moment a command is sent to its receipt.
 //! - *limit*: 64 loops post bodies of the same size, signed beforehand, over connections that are kept alive.
 
 mod bare;
 mod flow;
-mod pipeline;
+mod partner;
 mod receiver;
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
-use self::pipeline::{Partner, register_consumers, start_consumers};
-pub use self::receiver::ReceiverOptions;
+use self::flow::HttpClients;
+use self::partner::Partner;
 use self::receiver::ReceiverProcess;
-pub(super) use self::receiver::receive;
+pub(super) use self::receiver::{ReceiverOptions, receive};
 use super::Common;
 use super::report::Report;
 use super::stage::Stage;
-use super::usage::resident_mebibytes;
+use super::usage::{Meter, Usage, resident_mebibytes};
+use crate::config::Config;
+use crate::serve::{Roles, Server};
+use crate::system::System;
 
 const BACKLOG: &str = "backlog";
 const FLOW: &str = "flow";
@@ -34,13 +37,18 @@ const STEADY: &str = "steady";
 const LIMIT: &str = "bare: signed posts, 64 in flight";
 /// Longest wait for receipts that do not come.
 const PATIENCE: Duration = Duration::from_mins(5);
+/// Rates that stand in nobody's way: what is measured is the machine.
+const UNLIMITED: std::num::NonZeroU32 = std::num::NonZeroU32::new(1_000_000).expect("not zero");
+
+const PROJECTORS: Roles = Roles { api: false, projectors: true, workers: false };
+const CONSUMERS: Roles = Roles { api: false, projectors: true, workers: true };
 
 /// Options of `bench deliver`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct DeliverOptions {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Deliveries of the backlog and of the limit [default: 20000, quick: 1000].
+    /// Deliveries of the backlog and of the limit [default: 20000, quick: 500].
     #[arg(long)]
     events: Option<u64>,
     /// Seconds of flow and of the steady rate [default: 10, quick: 1].
@@ -49,9 +57,9 @@ pub struct DeliverOptions {
     /// Clients of the flow.
     #[arg(long, default_value_t = 64)]
     clients: usize,
-    /// Commands a second of the steady rate.
-    #[arg(long, default_value_t = 300)]
-    rate: u32,
+    /// Commands a second of the steady rate [default: 300, quick: 50].
+    #[arg(long)]
+    rate: Option<u32>,
     /// Organizations, each with one subscription.
     #[arg(long, default_value_t = 16)]
     organizations: usize,
@@ -59,158 +67,210 @@ pub struct DeliverOptions {
 
 impl DeliverOptions {
     fn events(&self) -> u64 {
-        self.events.unwrap_or(if self.common.quick { 1_000 } else { 20_000 })
+        self.events.unwrap_or(if self.common.quick { 500 } else { 20_000 })
     }
 
     fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds.unwrap_or(if self.common.quick { 1.0 } else { 10.0 }))
     }
+
+    fn rate(&self) -> u32 {
+        self.rate.unwrap_or(if self.common.quick { 50 } else { 300 })
+    }
+}
+
+/// What the modes share.
+struct Scene<'a> {
+    options: &'a DeliverOptions,
+    stage: &'a Stage,
+    config: Config,
+    partner: Partner,
+    receiver: ReceiverProcess,
 }
 
 pub(super) async fn run(options: &DeliverOptions, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
-    let mut receiver = ReceiverProcess::start().await?;
+    let receiver = ReceiverProcess::start().await?;
     let system = stage.open().await?;
     let partner = Partner::subscribe(&system, &receiver.hello, options.organizations).await?;
-    register_consumers(&system, &receiver.hello).await?;
     system.stop().await;
+    let config = config(stage, &receiver)?;
     report.remark(format!(
         "{} organizations with a subscription each; the receiver verifies every signature in a process of its own.",
         options.organizations
     ));
+    let mut scene = Scene { options, stage, config, partner, receiver };
+    // The reactor begins at the present when it is new: from here on, nothing is left out.
+    scene.project_everything().await?;
     for round in 1..=options.common.rounds() {
         eprintln!("deliver: round {round} of {}", options.common.rounds());
-        backlog(options, stage, &partner, &mut receiver, report).await?;
-        limit(options, &mut receiver, report).await?;
-        flow(options, stage, &partner, &mut receiver, report).await?;
-        steady(options, stage, &partner, &mut receiver, report).await?;
+        scene.backlog(report).await?;
+        scene.limit(report).await?;
+        scene.flow(report).await?;
+        scene.steady(report).await?;
     }
     report.ratio("backlog ÷ bare", BACKLOG, LIMIT);
     report.ratio("flow ÷ bare", FLOW, LIMIT);
     if let Some(resident) = resident_mebibytes() {
         report.figure("memory of carelog", "MiB", resident);
     }
-    let counts = receiver.counts().await?;
-    report.check("every receipt verified", counts.refused_signatures == 0 && counts.received == counts.verified);
-    receiver.stop().await
+    let counts = scene.receiver.counts().await?;
+    report.check(
+        "every receipt verified",
+        counts.refused_signatures == 0 && counts.received == counts.verified,
+    );
+    scene.receiver.stop().await
 }
 
-async fn backlog(
-    options: &DeliverOptions,
-    stage: &Stage,
-    partner: &Partner,
-    receiver: &mut ReceiverProcess,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let system = stage.open().await?;
-    let wanted = options.events();
-    partner.append_announced(&system, wanted).await?;
-    let received = receiver.counts().await?.verified;
-    let before = stage.meter().read();
-    let began = Instant::now();
-    start_consumers(&system, &receiver.hello)?;
-    let last = receiver.wait_for(received + wanted).await?;
-    report.figure(BACKLOG, "deliveries/s", wanted as f64 / (last - began).as_secs_f64());
-    settle(&system).await?;
-    enter_processor_time(report, BACKLOG, stage, before, wanted);
-    let now = receiver.counts().await?.verified;
-    report.check(format!("{BACKLOG}: {wanted} deliveries verified, none twice"), now == received + wanted);
-    system.stop().await;
-    Ok(())
+fn config(stage: &Stage, receiver: &ReceiverProcess) -> anyhow::Result<Config> {
+    let authority = stage.directory.join("receiver.pem");
+    std::fs::write(&authority, &receiver.hello.ca_pem).context("the receiver's authority cannot be kept")?;
+    let mut config = Config { home: stage.directory.clone(), ..Config::default() };
+    config.http.listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    config.http.requests_per_second = UNLIMITED;
+    config.http.anonymous_requests_per_second = UNLIMITED;
+    config.webhooks.allow_loopback = true;
+    config.webhooks.extra_root_pem = Some(authority);
+    config.webhooks.per_tick_limit = u16::MAX;
+    Ok(config)
 }
 
-async fn limit(
-    options: &DeliverOptions,
-    receiver: &mut ReceiverProcess,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let before = super::usage::Meter { postmaster: None }.read();
-    let (count, rate) = bare::post(&receiver.hello, options.events()).await?;
-    report.figure(LIMIT, "deliveries/s", rate);
-    let now = super::usage::Meter { postmaster: None }.read();
-    for (who, micros) in now.micros_each(before, count) {
-        if let Some(micros) = micros {
-            report.figure(&format!("{LIMIT}, processor time of {who}"), "µs/delivery", micros);
-        }
+impl Scene<'_> {
+    async fn serve(&self, roles: Roles) -> anyhow::Result<Server> {
+        Server::start(&self.config, self.stage.open().await?, roles).await
     }
-    Ok(())
+
+    /// Runs the projectors alone, up to the head.
+    async fn project_everything(&self) -> anyhow::Result<()> {
+        let server = self.serve(PROJECTORS).await?;
+        wait_for_projectors(server.system()).await?;
+        server.stop().await;
+        Ok(())
+    }
+
+    async fn backlog(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let wanted = self.options.events();
+        let system = self.stage.open().await?;
+        self.partner.append_announced(&system.log, wanted).await?;
+        system.stop().await;
+        self.project_everything().await?;
+
+        let received = self.receiver.counts().await?.verified;
+        let before = self.stage.meter().read();
+        let began = Instant::now();
+        let server = self.serve(CONSUMERS).await?;
+        let last = self.receiver.wait_for(received + wanted).await?;
+        report.figure(BACKLOG, "deliveries/s", wanted as f64 / (last - began).as_secs_f64());
+        settle(server.system()).await?;
+        self.enter_processor_time(report, BACKLOG, before, wanted);
+        let now = self.receiver.counts().await?.verified;
+        report
+            .check(format!("{BACKLOG}: {wanted} deliveries verified, none twice"), now == received + wanted);
+        server.stop().await;
+        Ok(())
+    }
+
+    async fn limit(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let meter = Meter { postmaster: None };
+        let before = meter.read();
+        let (count, rate) = bare::post(&self.receiver.hello, self.options.events()).await?;
+        report.figure(LIMIT, "deliveries/s", rate);
+        enter_processor_time(report, LIMIT, meter, before, count);
+        Ok(())
+    }
+
+    async fn flow(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let server = self.serve(Roles::ALL).await?;
+        let clients = HttpClients::new(&server, &self.partner)?;
+        clients.warm_up().await?;
+        self.receiver.wait_until_quiet().await?;
+        let received = self.receiver.counts().await?.verified;
+        let before = self.stage.meter().read();
+        let began = Instant::now();
+        let commands = clients.closed_loop(self.options.clients, self.options.duration()).await?;
+        let count = commands.count();
+        report.figure("flow, commands", "commands/s", count as f64 / began.elapsed().as_secs_f64());
+        commands.enter(report, "flow, answer to a command");
+        let last = self.receiver.wait_for(received + count).await?;
+        report.figure(FLOW, "deliveries/s", count as f64 / (last - began).as_secs_f64());
+        settle(server.system()).await?;
+        self.enter_processor_time(report, FLOW, before, count);
+        server.stop().await;
+        Ok(())
+    }
+
+    async fn steady(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let rate = self.options.rate();
+        let server = self.serve(Roles::ALL).await?;
+        let clients = HttpClients::new(&server, &self.partner)?;
+        clients.warm_up().await?;
+        self.receiver.wait_until_quiet().await?;
+        let received = self.receiver.counts().await?.verified;
+        let _ = self.receiver.take_receipts().await?;
+        let before = self.stage.meter().read();
+        let given = clients.at_rate(rate, self.options.duration()).await?;
+        let count = given.len() as u64;
+        self.receiver.wait_for(received + count).await?;
+        settle(server.system()).await?;
+        self.enter_processor_time(report, STEADY, before, count);
+        let receipts = self.receiver.take_receipts().await?;
+        let timings = flow::end_to_end(server.system(), &self.partner, &given, &receipts).await?;
+        report.check(format!("{STEADY}: each command has its receipt"), timings.count() == count);
+        timings.enter(report, &format!("{STEADY} at {rate}/s, command to receipt"));
+        server.stop().await;
+        Ok(())
+    }
+
+    fn enter_processor_time(&self, report: &mut Report, mode: &str, before: Usage, count: u64) {
+        enter_processor_time(report, mode, self.stage.meter(), before, count);
+    }
 }
 
-async fn flow(
-    options: &DeliverOptions,
-    stage: &Stage,
-    partner: &Partner,
-    receiver: &mut ReceiverProcess,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let system = stage.open().await?;
-    start_consumers(&system, &receiver.hello)?;
-    let received = receiver.counts().await?.verified;
-    let before = stage.meter().read();
-    let began = Instant::now();
-    let commands = flow::closed_loop(&system.log, partner, options.clients, options.duration()).await?;
-    let count = commands.count();
-    report.figure("flow, commands", "commands/s", count as f64 / began.elapsed().as_secs_f64());
-    commands.enter(report, "flow, answer to a command");
-    let last = receiver.wait_for(received + count).await?;
-    report.figure(FLOW, "deliveries/s", count as f64 / (last - began).as_secs_f64());
-    settle(&system).await?;
-    enter_processor_time(report, FLOW, stage, before, count);
-    system.stop().await;
-    Ok(())
-}
-
-async fn steady(
-    options: &DeliverOptions,
-    stage: &Stage,
-    partner: &Partner,
-    receiver: &mut ReceiverProcess,
-    report: &mut Report,
-) -> anyhow::Result<()> {
-    let system = stage.open().await?;
-    start_consumers(&system, &receiver.hello)?;
-    let received = receiver.counts().await?.verified;
-    let _ = receiver.take_receipts().await?;
-    let before = stage.meter().read();
-    let given = flow::at_rate(&system.log, partner, options.rate, options.duration()).await?;
-    let count = given.len() as u64;
-    receiver.wait_for(received + count).await?;
-    settle(&system).await?;
-    enter_processor_time(report, STEADY, stage, before, count);
-    let receipts = receiver.take_receipts().await?;
-    let timings = flow::end_to_end(&system, partner, &given, &receipts).await?;
-    report.check(format!("{STEADY}: each command has its receipt"), timings.count() == count);
-    timings.enter(report, &format!("{STEADY} at {}/s, command to receipt", options.rate));
-    system.stop().await;
-    Ok(())
-}
-
-fn enter_processor_time(
-    report: &mut Report,
-    mode: &str,
-    stage: &Stage,
-    before: super::usage::Usage,
-    count: u64,
-) {
-    for (who, micros) in stage.meter().read().micros_each(before, count) {
+fn enter_processor_time(report: &mut Report, mode: &str, meter: Meter, before: Usage, count: u64) {
+    for (who, micros) in meter.read().micros_each(before, count) {
         if let Some(micros) = micros {
             report.figure(&format!("{mode}, processor time of {who}"), "µs/delivery", micros);
         }
     }
 }
 
+/// Waits until the projector of webhooks has seen every event.
+async fn wait_for_projectors(system: &System) -> anyhow::Result<()> {
+    wait_until_none(system, "events to project", async |owner| {
+        sqlx::query_scalar!(
+            r#"
+            select coalesce(sum(h.position - coalesce(c.position, 0)), 0)::bigint as "open!"
+            from log.lane_heads h
+            left join runtime.checkpoints c on c.projector = 'webhooks' and c.lane = h.lane
+            "#
+        )
+        .fetch_one(owner)
+        .await
+    })
+    .await
+}
+
 /// Waits until every effect is reported as done.
-async fn settle(system: &crate::system::System) -> anyhow::Result<()> {
+async fn settle(system: &System) -> anyhow::Result<()> {
+    wait_until_none(system, "effects", async |owner| {
+        sqlx::query_scalar!(r#"select count(*) as "open!" from runtime.effects where next_at is not null"#)
+            .fetch_one(owner)
+            .await
+    })
+    .await
+}
+
+async fn wait_until_none(
+    system: &System,
+    what: &str,
+    count: impl AsyncFn(&sqlx::PgPool) -> Result<i64, sqlx::Error>,
+) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
-        let open = sqlx::query_scalar!(
-            r#"select count(*) as "open!" from runtime.effects where next_at is not null"#
-        )
-        .fetch_one(&system.databases.core_owner)
-        .await?;
+        let open = count(&system.databases.core_owner).await?;
         if open == 0 {
             return Ok(());
         }
-        ensure!(began.elapsed() < PATIENCE, "{open} effects stay open");
+        ensure!(began.elapsed() < PATIENCE, "{open} {what} stay open");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

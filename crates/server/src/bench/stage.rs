@@ -37,7 +37,8 @@ pub(super) struct Stage {
     /// The databases of the run.
     pub(super) databases: DatabaseOptions,
     server: PgConnectOptions,
-    directory: PathBuf,
+    /// Goes with the run.
+    pub(super) directory: PathBuf,
     postgres: Option<Postgres>,
     description: Vec<String>,
 }
@@ -51,7 +52,10 @@ impl Stage {
         let mut description = Vec::new();
         let postgres = match &options.database_url {
             Some(_) => {
-                anyhow::ensure!(options.flush_delay_ms.is_none(), "--flush-delay-ms needs the private server");
+                anyhow::ensure!(
+                    options.flush_delay_ms.is_none(),
+                    "--flush-delay-ms needs the private server"
+                );
                 std::fs::create_dir_all(&directory).context("the directory cannot be made")?;
                 description.push("On the server of DATABASE_URL, with its own settings.".to_owned());
                 None
@@ -114,9 +118,11 @@ async fn start_private(
     description: &mut Vec<String>,
 ) -> anyhow::Result<Postgres> {
     let mut server = PostgresOptions::new(directory);
-    description.push("On a private PostgreSQL with the product's settings: every commit is flushed.".to_owned());
+    description
+        .push("On a private PostgreSQL with the product's settings: every commit is flushed.".to_owned());
     if let Some(delay_ms) = options.flush_delay_ms {
-        server = server.setting("commit_delay", (delay_ms * 1000).to_string()).setting("commit_siblings", "0");
+        server =
+            server.setting("commit_delay", (delay_ms * 1000).to_string()).setting("commit_siblings", "0");
         description.push(format!(
             "commit_delay = {delay_ms} ms with commit_siblings = 0: each flush of a commit waits that long first. \
              The nearest thing to a slow disk that PostgreSQL offers; flushes of others than commits are not delayed."

@@ -43,7 +43,10 @@ impl Usage {
         let each = |now: Option<f64>, before: Option<f64>| {
             now.zip(before).filter(|_| count > 0).map(|(now, before)| (now - before) * 1e6 / count as f64)
         };
-        [("carelog", each(self.carelog, earlier.carelog)), ("postgres", each(self.postgres, earlier.postgres))]
+        [
+            ("carelog", each(self.carelog, earlier.carelog)),
+            ("postgres", each(self.postgres, earlier.postgres)),
+        ]
     }
 }
 

@@ -15,6 +15,7 @@ use carelog_event_log::SystemClock;
 use clap::{Parser, Subcommand};
 
 use self::place::Place;
+use crate::bench::{self, Bench};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::demo::{self, DemoOptions};
 use crate::doctor::command::{self as doctor, CANNOT_CHECK, DoctorArgs};
@@ -56,6 +57,9 @@ enum Command {
     Doctor(DoctorArgs),
     /// Show it all, living, on a machine that has nothing but this binary
     Demo(DemoOptions),
+    /// Measure this machine: the product, and the bare limit beside it
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 /// Reads the arguments and does what they ask for.
@@ -113,6 +117,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         }
         Command::Doctor(arguments) => examine(&config, arguments).await,
         Command::Demo(options) => demo::run(options, config).await,
+        Command::Bench(what) => bench::run(what).await,
     }
 }
 

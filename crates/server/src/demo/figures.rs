@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::api::Tally;
 use super::receipts::Receipts;
-use crate::databases::Databases;
+use crate::system::System;
 
 /// Events read at a time.
 const PAGE: i64 = 1_000;
@@ -30,6 +30,8 @@ pub(super) struct Figures {
     core: PgPool,
     audit: PgPool,
     organizations: Vec<Uuid>,
+    /// Under which name this process holds effects.
+    owner: Uuid,
     receipts: Arc<Receipts>,
     cursors: BTreeMap<Lane, Position>,
     commit_to_receipt: Histogram<u64>,
@@ -51,8 +53,7 @@ impl Figures {
     /// Counts from the present heads of the log on.
     pub(super) fn new(
         began: Instant,
-        log: &EventLog,
-        databases: &Databases,
+        system: &System,
         organizations: Vec<Uuid>,
         receipts: Arc<Receipts>,
     ) -> Self {
@@ -60,11 +61,12 @@ impl Figures {
         Self {
             began,
             began_micros: SystemClock.now().unix_micros() - elapsed_micros,
-            core: databases.core_system.clone(),
-            audit: databases.audit_system.clone(),
+            core: system.databases.core_system.clone(),
+            audit: system.databases.audit_system.clone(),
             organizations,
+            owner: system.runtime.owner,
             receipts,
-            cursors: log.lanes().map(|lane| (lane, *log.head(lane).borrow())).collect(),
+            cursors: system.log.lanes().map(|lane| (lane, *system.log.head(lane).borrow())).collect(),
             commit_to_receipt: histogram(),
             events: 0,
             deliveries: 0,
@@ -212,13 +214,15 @@ impl Figures {
         .await
     }
 
+    /// What a process held that was killed is due when its lease ends, and not before.
     async fn count_due(&self) -> Result<i64, sqlx::Error> {
         sqlx::query_scalar!(
             r#"
             select count(*) as "count!"
             from runtime.effects
-            where next_at is not null and (owner is not null or next_at <= now())
-            "#
+            where next_at is not null and (owner = $1 or next_at <= now())
+            "#,
+            self.owner
         )
         .fetch_one(&self.core)
         .await

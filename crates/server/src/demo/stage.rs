@@ -66,7 +66,6 @@ impl Stage {
         config.home = config.home.join("demo");
         // Never anybody's real database.
         config.database = DatabaseConfig::default();
-        config.http.listen = address_for(config.http.listen);
         let per_tick = u16::try_from(rate * PER_TICK_FOR_EACH_COMMAND).unwrap_or(u16::MAX);
         config.webhooks.per_tick_limit = config.webhooks.per_tick_limit.max(per_tick);
         config.webhooks.allow_loopback = true;
@@ -83,9 +82,10 @@ impl Stage {
         let system = System::open(&options, &config.root_key(), Arc::new(SystemClock)).await?;
         tracing::debug!(elapsed = ?began.elapsed(), "the log is open");
         let organizations = cast.clinics.iter().map(|clinic| clinic.organization_id.uuid()).collect();
-        let figures = Figures::new(began, &system.log, &system.databases, organizations, receipts);
+        let figures = Figures::new(began, &system, organizations, receipts);
         let (cast, has_moved) = settle(cast, &system.log, &receiver, &config.home).await?;
         let (log, databases) = (system.log.clone(), system.databases.clone());
+        config.http.listen = address_for(config.http.listen);
         let server = Server::start(&config, system, Roles::ALL).await?;
         tracing::debug!(elapsed = ?began.elapsed(), "the API is up");
         let base = format!("http://{}", server.address.context("the API has no address")?);

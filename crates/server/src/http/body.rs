@@ -23,13 +23,16 @@ use uuid::Uuid;
 use super::Api;
 use super::problem::Problem;
 
+/// How much of a body that is too long is taken in, so that its sender comes to read the answer.
+const MAX_DRAINED_BYTES: usize = 4 << 20;
+
 /// Takes a body in, up to a length.
 ///
 /// # Errors
 /// When it is longer, breaks off, or is not called JSON.
 pub(super) async fn collect(
     headers: &HeaderMap,
-    body: axum::body::Body,
+    mut body: axum::body::Body,
     max_bytes: usize,
 ) -> Result<Bytes, Problem> {
     let announced = headers
@@ -37,11 +40,15 @@ pub(super) async fn collect(
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|length| length > max_bytes) {
+        drain(body).await;
         return Err(too_large(max_bytes));
     }
-    let bytes = match Limited::new(body, max_bytes).collect().await {
+    let bytes = match Limited::new(&mut body, max_bytes).collect().await {
         Ok(collected) => collected.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(too_large(max_bytes)),
+        Err(error) if error.is::<LengthLimitError>() => {
+            drain(body).await;
+            return Err(too_large(max_bytes));
+        }
         Err(_) => return Err(Problem::new(StatusCode::BAD_REQUEST, "body_broke_off")),
     };
     if bytes.is_empty() || is_json(headers) {
@@ -49,6 +56,13 @@ pub(super) async fn collect(
     }
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
         .detail("send application/json"))
+}
+
+/// Takes the rest of a body that is refused and forgets it. A connection that is closed with bytes unread is reset,
+/// and the reset may overtake the answer.
+async fn drain(body: axum::body::Body) {
+    let mut rest = Limited::new(body, MAX_DRAINED_BYTES);
+    while let Some(Ok(_)) = rest.frame().await {}
 }
 
 fn too_large(max_bytes: usize) -> Problem {
@@ -70,6 +84,10 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// When it is no JSON, or not of this shape.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // A parser would take a list for the fields in their order.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid("", "expected an object"));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value =
         serde_path_to_error::deserialize(&mut json).map_err(|error| refused(error.inner(), error.path()))?;

@@ -50,8 +50,16 @@ macro_rules! insert_heads {
                  (organization_id, stream_id, stream_kind, version, first_position, last_position)
              select s.*, s.position
              from unnest(",
-            $organizations, "::uuid[], ", $streams, "::uuid[], ", $kinds, "::text[], ", $versions, "::bigint[], ",
-            $positions, "::bigint[]) as s (organization_id, stream_id, stream_kind, version, position)
+            $organizations,
+            "::uuid[], ",
+            $streams,
+            "::uuid[], ",
+            $kinds,
+            "::text[], ",
+            $versions,
+            "::bigint[], ",
+            $positions,
+            "::bigint[]) as s (organization_id, stream_id, stream_kind, version, position)
              on conflict (organization_id, stream_id, stream_kind) do update
              set version = excluded.version, last_position = excluded.last_position"
         )
@@ -122,7 +130,11 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    pub(super) async fn prepare(owner: &PgPool, places: &Places, requests: Arc<Requests>) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(
+        owner: &PgPool,
+        places: &Places,
+        requests: Arc<Requests>,
+    ) -> anyhow::Result<Self> {
         let connection = PgConnection::connect_with(&owner.connect_options()).await?;
         let position =
             sqlx::query_scalar!("select position from log.lane_heads where lane = $1", places.bare_lane)
@@ -222,9 +234,13 @@ impl Bare {
         )
         .execute(&self.owner)
         .await?;
-        sqlx::query!("update log.lane_heads set position = $2 where lane = $1", self.lane, self.maker.position)
-            .execute(&self.owner)
-            .await?;
+        sqlx::query!(
+            "update log.lane_heads set position = $2 where lane = $1",
+            self.lane,
+            self.maker.position
+        )
+        .execute(&self.owner)
+        .await?;
         Ok(())
     }
 }
@@ -286,7 +302,8 @@ impl Rows {
             self.purpose.push(circumstances.purpose.map(carelog_domain::PurposeOfUse::as_str));
             self.origin.push(circumstances.origin.as_str());
             // As long as a hash and as incompressible; nobody verifies it.
-            self.leaf_hash.push([event.event_id.uuid().into_bytes(), request.stream.id.into_bytes()].concat());
+            self.leaf_hash
+                .push([event.event_id.uuid().into_bytes(), request.stream.id.into_bytes()].concat());
             self.facts.push(event.facts.to_vec());
             self.no_bytes.push(None);
         }

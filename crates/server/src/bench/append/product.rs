@@ -55,7 +55,8 @@ pub(super) async fn measure(
         };
         all.spawn(client.run(from, until));
     }
-    let mut measured = Measured { timings: Timings::default(), total_count: 0, seconds: duration.as_secs_f64() };
+    let mut measured =
+        Measured { timings: Timings::default(), total_count: 0, seconds: duration.as_secs_f64() };
     while let Some(client) = all.join_next().await {
         let (timings, count) = client??;
         measured.timings.merge(&timings);

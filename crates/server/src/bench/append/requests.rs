@@ -28,12 +28,8 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn new(existing_percent: u32) -> anyhow::Result<Self> {
         let facts = (0..DIFFERENT).map(|_| facts()).collect::<Result<_, _>>()?;
-        let actor = Actor {
-            kind: ActorKind::ApiKey,
-            id: Some(new_id()),
-            role: Role::Specialist,
-            on_behalf_of: None,
-        };
+        let actor =
+            Actor { kind: ActorKind::ApiKey, id: Some(new_id()), role: Role::Specialist, on_behalf_of: None };
         Ok(Self { facts, actor, subject: PatientId::new(new_id()), existing_percent })
     }
 
@@ -65,7 +61,14 @@ impl Requests {
             request_id: Some(RequestId::new(new_id())),
             origin: Origin::Live,
         };
-        AppendRequest { stream, expected_version, circumstances, network: None, idempotency: None, events: vec![event] }
+        AppendRequest {
+            stream,
+            expected_version,
+            circumstances,
+            network: None,
+            idempotency: None,
+            events: vec![event],
+        }
     }
 }
 

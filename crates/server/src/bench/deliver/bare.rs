@@ -34,7 +34,8 @@ pub(super) async fn post(hello: &Hello, count: u64) -> anyhow::Result<(u64, f64)
     let began = Instant::now();
     let mut loops = JoinSet::new();
     for _ in 0..IN_FLIGHT {
-        let (client, url, all, next) = (client.clone(), hello.url.clone(), Arc::clone(&all), Arc::clone(&next));
+        let (client, url, all, next) =
+            (client.clone(), hello.url.clone(), Arc::clone(&all), Arc::clone(&next));
         loops.spawn(async move {
             while let Some(signed) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let response = client

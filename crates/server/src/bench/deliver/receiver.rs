@@ -22,6 +22,9 @@ const HOOK: &str = "bench";
 /// How often the counters are asked for.
 const POLL: Duration = Duration::from_millis(2);
 
+/// Without a receipt for so long, there is nothing on its way.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// Options of the hidden `bench receiver`; it needs none of its own.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReceiverOptions {
@@ -85,7 +88,9 @@ fn answer_all(hook: &Hook, receipts: &Mutex<Receipts>) -> anyhow::Result<()> {
                     refused_signatures: counts.refused_signatures,
                 })?;
             }
-            "receipts" => say(&std::mem::take(&mut *receipts.lock().unwrap_or_else(PoisonError::into_inner)))?,
+            "receipts" => {
+                say(&std::mem::take(&mut *receipts.lock().unwrap_or_else(PoisonError::into_inner)))?
+            }
             other => anyhow::bail!("asked for {other:?}"),
         }
     }
@@ -143,6 +148,19 @@ impl ReceiverProcess {
             }
             ensure!(began.elapsed() < PATIENCE, "{verified} receipts awaited, but {counts:?}");
             tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// Waits until nothing has come for a while.
+    pub(super) async fn wait_until_quiet(&mut self) -> anyhow::Result<()> {
+        let mut before = self.counts().await?.received;
+        loop {
+            tokio::time::sleep(QUIET).await;
+            let now = self.counts().await?.received;
+            if now == before {
+                return Ok(());
+            }
+            before = now;
         }
     }
 

@@ -1,8 +1,7 @@
 //! The limit of a rebuild: finished rows, inserted while the log is scanned.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -89,9 +88,8 @@ impl FinishedRows {
     ) -> anyhow::Result<f64> {
         let (tables, indexes) = statements::<P>();
         let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-        let types = format!("drop schema if exists {COPY} cascade; create schema {COPY}");
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(types))).await?;
-        // The live schema is a new one after each rebuild, and its row types with it.
+        let schema = format!("drop schema if exists {COPY} cascade; create schema {COPY}");
+        connection.execute(sqlx::raw_sql(AssertSqlSafe(schema))).await?;
         let began = Instant::now();
         run_in_copy(&mut connection, tables).await?;
         let lanes = self.heads.iter().map(|(lane, head)| self.scan_lane::<P>(pool, log, *lane, *head));

@@ -20,10 +20,13 @@ use carelog_domain::webhook_subscription::{
     EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscriptionCreated, WebhookSubscriptionEvent,
 };
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, EventId, EventType, FormTemplateId, KeyId, OrganizationId, Origin, PatientId,
-    Personal, PersonalPart, Sealed, SpecialistId, StreamEvent, StreamKind, SubscriptionId, Timestamp,
+    Actor, Circumstances, CorrelationId, EventId, EventType, FormTemplateId, KeyId, OrganizationId, Origin,
+    PatientId, Personal, PersonalPart, Sealed, SpecialistId, StreamEvent, StreamKind, SubscriptionId,
+    Timestamp,
 };
-use carelog_event_log::{AppendRequest, Clock, EventLog, NewEvent, SealedPart, StreamKey, SystemClock, Verdict, new_id};
+use carelog_event_log::{
+    AppendRequest, Clock, EventLog, NewEvent, SealedPart, StreamKey, SystemClock, Verdict, new_id,
+};
 use carelog_webhooks::delivery_id;
 use futures::StreamExt;
 use uuid::Uuid;
@@ -125,7 +128,10 @@ fn appointment(patient_id: PatientId) -> [AppointmentEvent; 5] {
             mode: AppointmentMode::Video,
             personal: Some(Personal::Open(note)),
         }),
-        AppointmentEvent::Confirmed(AppointmentConfirmed { patient_id, channel: ConfirmationChannel::Clinic }),
+        AppointmentEvent::Confirmed(AppointmentConfirmed {
+            patient_id,
+            channel: ConfirmationChannel::Clinic,
+        }),
         AppointmentEvent::Onboarded(AppointmentOnboarded { patient_id }),
         AppointmentEvent::Started(AppointmentStarted { patient_id }),
         AppointmentEvent::Completed(AppointmentCompleted { patient_id, duration_minutes: Some(25) }),
@@ -133,9 +139,8 @@ fn appointment(patient_id: PatientId) -> [AppointmentEvent; 5] {
 }
 
 fn form(patient_id: PatientId) -> [FormEvent; 3] {
-    let answers = FormAnswers {
-        answers: (1..=8).map(|n| (format!("question_{n}"), serde_json::json!(n))).collect(),
-    };
+    let answers =
+        FormAnswers { answers: (1..=8).map(|n| (format!("question_{n}"), serde_json::json!(n))).collect() };
     [
         FormEvent::Assigned(FormAssigned {
             patient_id,
@@ -194,7 +199,14 @@ async fn append<E: StreamEvent>(
         origin: Origin::Live,
     };
     let verdict = log
-        .append(AppendRequest { stream, expected_version: 0, circumstances, network: None, idempotency: None, events })
+        .append(AppendRequest {
+            stream,
+            expected_version: 0,
+            circumstances,
+            network: None,
+            idempotency: None,
+            events,
+        })
         .await?;
     ensure!(matches!(verdict, Verdict::Accepted(_)), "a new stream was answered {verdict:?}");
     Ok(ids)

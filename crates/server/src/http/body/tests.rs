@@ -33,7 +33,8 @@ fn what_is_no_json_is_told_apart_from_what_does_not_fit() {
         let (status, code, _) = refusal(body);
         assert_eq!((status, code), (400, "malformed_json"), "{body}");
     }
-    for body in ["", "[]", "null", "{\"count\": 256}", "{\"count\": 1, \"mode\": \"dance\"}"] {
+    for body in ["", "[]", "[1, null, []]", "null", "{\"count\": 256}", "{\"count\": 1, \"mode\": \"dance\"}"]
+    {
         let (status, code, _) = refusal(body);
         assert_eq!((status, code), (422, "invalid_body"), "{body}");
     }

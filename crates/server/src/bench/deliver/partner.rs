@@ -1,0 +1,173 @@
+//! Clinics whose appointments a partner hears of.
+
+use std::sync::Arc;
+
+use anyhow::{Context, ensure};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carelog_domain::appointment::{AppointmentBooked, AppointmentEvent, AppointmentMode, TimePrecision};
+use carelog_domain::closed::Sha256Digest;
+use carelog_domain::organization::{
+    IssueApiKey, Organization, OrganizationCommand, OrganizationProfile, Scope as KeyScope,
+};
+use carelog_domain::patient::{Patient, PatientCommand};
+use carelog_domain::webhook_subscription::{
+    CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
+    WebhookSubscriptionCommand,
+};
+use carelog_domain::{
+    Actor, ApiKeyId, Circumstances, CorrelationId, EventId, OrganizationId, Origin, PatientId, Role,
+    StreamEvent, StreamKind, SubscriptionId,
+};
+use carelog_event_log::{
+    AppendRequest, Clock, EventLog, Expected, NewEvent, Scope, StreamKey, SystemClock, Verdict, new_id,
+};
+use futures::StreamExt;
+use sha2::{Digest, Sha256};
+
+use super::receiver::Hello;
+use crate::system::System;
+
+/// Appends at a time while a backlog is made.
+const AT_A_TIME: usize = 256;
+
+/// One clinic.
+#[derive(Clone, Debug)]
+pub(super) struct Clinic {
+    pub(super) organization_id: OrganizationId,
+    pub(super) subscription_id: SubscriptionId,
+    pub(super) patient_id: PatientId,
+    /// `clk_…`, for commands.
+    pub(super) api_key: String,
+}
+
+/// All clinics.
+#[derive(Clone, Debug)]
+pub(super) struct Partner {
+    pub(super) clinics: Arc<[Clinic]>,
+}
+
+impl Partner {
+    pub(super) async fn subscribe(
+        system: &System,
+        hello: &Hello,
+        organizations: usize,
+    ) -> anyhow::Result<Self> {
+        let mut clinics = Vec::with_capacity(organizations);
+        for _ in 0..organizations.max(1) {
+            clinics.push(open_clinic(&system.log, hello).await?);
+        }
+        Ok(Self { clinics: clinics.into() })
+    }
+
+    /// The n-th clinic, in turn.
+    pub(super) fn clinic(&self, n: usize) -> &Clinic {
+        self.clinics.get(n % self.clinics.len()).expect("there is one, and the index is below the length")
+    }
+
+    /// Books appointments without asking the aggregate.
+    pub(super) async fn append_announced(&self, log: &EventLog, count: u64) -> anyhow::Result<()> {
+        let mut appending = futures::stream::iter(0..usize::try_from(count)?)
+            .map(async |n| anyhow::Ok(log.append(booking(self.clinic(n))?).await?))
+            .buffer_unordered(AT_A_TIME);
+        while let Some(verdict) = appending.next().await {
+            let verdict = verdict?;
+            ensure!(matches!(verdict, Verdict::Accepted(_)), "a new stream was answered {verdict:?}");
+        }
+        Ok(())
+    }
+}
+
+async fn open_clinic(log: &EventLog, hello: &Hello) -> anyhow::Result<Clinic> {
+    let (organization_id, patient_id) = (OrganizationId::new(new_id()), PatientId::new(new_id()));
+    let scope = |expected| Scope {
+        organization_id,
+        circumstances: circumstances(),
+        occurred_at: None,
+        idempotency: None,
+        network: None,
+        expected,
+    };
+    let profile = OrganizationProfile { name: "Clinic".to_owned(), time_zone: "Europe/Berlin".to_owned() };
+    let register = OrganizationCommand::Register { profile };
+    log.execute::<Organization>(&scope(Expected::New), organization_id.uuid(), register).await?;
+    let (issue, api_key) = issue()?;
+    log.execute::<Organization>(&scope(Expected::Any), organization_id.uuid(), issue).await?;
+    let register = PatientCommand::Register { birth_year: Some(1964), details: None };
+    log.execute::<Patient>(&scope(Expected::New), patient_id.uuid(), register).await?;
+    let subscription_id = SubscriptionId::new(new_id());
+    let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        filter: EventFilter::parse(&["appointment.booked"])?,
+        format: WebhookFormat::Standard,
+        per_tick_limit: None,
+        secrets: SubscriptionSecrets {
+            url: hello.url.clone(),
+            description: None,
+            secret: hello.secret.clone(),
+            headers: std::collections::BTreeMap::new(),
+        },
+    });
+    log.execute::<WebhookSubscription>(&scope(Expected::New), subscription_id.uuid(), create).await?;
+    Ok(Clinic { organization_id, subscription_id, patient_id, api_key })
+}
+
+fn issue() -> anyhow::Result<(OrganizationCommand, String)> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("no randomness")?;
+    let id = new_id();
+    let issue = IssueApiKey {
+        api_key_id: ApiKeyId::new(id),
+        role: Role::Admin,
+        scopes: vec![KeyScope::Commands],
+        specialist_id: None,
+        member_id: None,
+        patient_id: None,
+        secret_sha256: Sha256Digest::new(Sha256::digest(secret).into()),
+        expires_at: None,
+        now: SystemClock.now(),
+    };
+    let api_key = format!("clk_{}_{}", id.simple(), URL_SAFE_NO_PAD.encode(secret));
+    Ok((OrganizationCommand::IssueApiKey(issue), api_key))
+}
+
+fn circumstances() -> Circumstances {
+    Circumstances {
+        actor: Actor::OPERATOR,
+        purpose: None,
+        correlation_id: CorrelationId::new(new_id()),
+        causation_id: None,
+        request_id: None,
+        origin: Origin::Live,
+    }
+}
+
+fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {
+    let now = SystemClock.now();
+    let booked = AppointmentEvent::Booked(AppointmentBooked {
+        patient_id: clinic.patient_id,
+        specialist_id: None,
+        starts_at: now,
+        ends_at: Some(now.saturating_add_micros(1_800_000_000)),
+        starts_at_precision: TimePrecision::Minute,
+        mode: AppointmentMode::Video,
+        personal: None,
+    });
+    let encoded = booked.encode()?;
+    let event = NewEvent {
+        event_id: EventId::new(new_id()),
+        event_type: encoded.event_type,
+        occurred_at: now,
+        subject: Some(clinic.patient_id),
+        facts: Arc::from(encoded.facts),
+        personal: None,
+    };
+    let organization_id = clinic.organization_id;
+    Ok(AppendRequest {
+        stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: new_id() },
+        expected_version: 0,
+        circumstances: circumstances(),
+        network: None,
+        idempotency: None,
+        events: vec![event],
+    })
+}

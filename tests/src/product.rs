@@ -1,0 +1,308 @@
+//! The whole product in this process: databases of its own, every role, and a partner's receiver.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use carelog_domain::webhook_subscription::{
+    CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
+    WebhookSubscriptionCommand,
+};
+use carelog_domain::{OrganizationId, SubscriptionId};
+use carelog_embedded::postgres::TestServer;
+use carelog_embedded::receiver::{Hook, Receiver, ReceiverOptions};
+use carelog_event_log::runtime::{Projector, RebuildScope, rebuild};
+use carelog_event_log::{Clock, EventLog, SystemClock, new_id};
+use carelog_server::config::Config;
+use carelog_server::databases::{DatabaseOptions, Databases};
+use carelog_server::doctor::{Leaves, examine};
+use carelog_server::serve::{Roles, Server};
+use carelog_server::system::System;
+use carelog_webhooks::WebhooksProjector;
+use carelog_webhooks::sending::WebhookSecret;
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, Executor, PgPool};
+use tempfile::TempDir;
+use tokio::sync::{OnceCell, watch};
+
+use crate::wait::until;
+use crate::wishes;
+
+const TEMPLATE: &str = "product_template";
+const SUFFIXES: [&str; 3] = ["core", "audit", "vault"];
+
+static MIGRATED: OnceCell<()> = OnceCell::const_new();
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A running Carelog and a receiver that it trusts.
+pub struct Product {
+    /// The running product.
+    pub server: Server,
+    /// Where partners' webhooks arrive.
+    pub receiver: Receiver,
+    /// As the product was started.
+    pub config: Config,
+    prefix: String,
+    _home: TempDir,
+}
+
+/// A partner's subscription, and the hook at the receiver that it leads to.
+#[derive(Clone)]
+pub struct Partner {
+    /// Of whose events it hears.
+    pub organization_id: OrganizationId,
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// The path at the receiver.
+    pub hook: Arc<Hook>,
+    /// The first secret.
+    pub secret: String,
+}
+
+impl Product {
+    /// Starts everything; subscriptions may lead to the receiver on this machine.
+    pub async fn start() -> Self {
+        Self::start_with(true).await
+    }
+
+    /// Starts everything, with or without leave to send to this machine.
+    pub async fn start_with(allow_loopback: bool) -> Self {
+        let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
+        let postgres = server.connect_options("postgres");
+        let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
+        MIGRATED.get_or_init(async || template.migrate().await.expect("the migrations hold")).await;
+        let prefix = format!("product{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        for suffix in SUFFIXES {
+            let (name, template) = (format!("{prefix}_{suffix}"), format!("{TEMPLATE}_{suffix}"));
+            server.copy_database(&name, &template).await.expect("a database can be copied");
+        }
+        let home = TempDir::new().expect("a temporary directory can be made");
+        let receiver = Receiver::start(receiver_options()).await.expect("a port is free");
+        let config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
+        let options = DatabaseOptions::on_server(&postgres, &prefix);
+        let system = System::open_migrated(&options, &config.root_key(), Arc::new(SystemClock))
+            .await
+            .expect("the log opens");
+        let server = Server::start(&config, system, Roles::ALL).await.expect("the product starts");
+        Self { server, receiver, config, prefix, _home: home }
+    }
+
+    /// The log.
+    pub const fn log(&self) -> &EventLog {
+        &self.server.system().log
+    }
+
+    /// Connections for each database and role.
+    pub const fn databases(&self) -> &Databases {
+        &self.server.system().databases
+    }
+
+    /// Registers a clinic by HTTP; gives its id and its administrator's key.
+    pub async fn clinic(&self) -> (OrganizationId, String) {
+        let operator = std::fs::read_to_string(self.config.operator_key()).expect("it is made at the start");
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        let post = async |path: String, body: serde_json::Value| -> serde_json::Value {
+            let address = self.server.address.expect("the API listens");
+            let request = client.post(format!("http://{address}{path}")).bearer_auth(operator.trim());
+            let answer = request.json(&body).send().await.expect("the API answers");
+            answer.json().await.expect("the answer is JSON")
+        };
+        let profile = serde_json::json!({ "profile": { "name": "Klinik", "time_zone": "Europe/Berlin" } });
+        let registered = post("/v1/organizations".to_owned(), profile).await;
+        let id = registered.get("id").and_then(|id| id.as_str()).expect("the clinic has an id");
+        let issued = post(format!("/v1/organizations/{id}/api-keys"), serde_json::json!({})).await;
+        let key = issued.get("api_key").and_then(|key| key.as_str()).expect("the key is told once");
+        (OrganizationId::new(id.parse().expect("ids are UUIDs")), key.to_owned())
+    }
+
+    /// Subscribes a hook of the receiver.
+    pub async fn subscribe(&self, organization_id: OrganizationId, filter: &[&str]) -> Partner {
+        let subscription_id = SubscriptionId::new(new_id());
+        let name = subscription_id.to_string();
+        let hook = self.receiver.hook(&name);
+        let secret = new_secret();
+        hook.set_secrets(&[&secret]).expect("the secret is well formed");
+        let url = self.receiver.url(&name);
+        subscribe(self.log(), organization_id, subscription_id, filter, url, secret.clone()).await;
+        Partner { organization_id, subscription_id, hook, secret }
+    }
+
+    /// Runs a command on a partner's subscription.
+    pub async fn tell(&self, partner: &Partner, command: WebhookSubscriptionCommand) {
+        let scope = wishes::scope(partner.organization_id);
+        let id = partner.subscription_id.uuid();
+        wishes::run::<WebhookSubscription>(self.log(), &scope, id, command).await;
+    }
+
+    /// A number that a statement gives, as the owner of the tables.
+    pub async fn count(&self, statement: &str) -> i64 {
+        let statement = AssertSqlSafe(statement.to_owned());
+        sqlx::query_scalar(statement)
+            .fetch_one(&self.databases().core_owner)
+            .await
+            .expect("the statement counts")
+    }
+
+    /// Texts that a statement gives, as the owner of the tables.
+    pub async fn texts(&self, statement: &str) -> Vec<String> {
+        let statement = AssertSqlSafe(statement.to_owned());
+        sqlx::query_scalar(statement)
+            .fetch_all(&self.databases().core_owner)
+            .await
+            .expect("the statement tells")
+    }
+
+    /// Runs statements as the owner of the tables.
+    pub async fn sql(&self, statements: &str) {
+        self.databases()
+            .core_owner
+            .execute(sqlx::raw_sql(AssertSqlSafe(statements.to_owned())))
+            .await
+            .expect("the test's statements hold");
+    }
+
+    /// Lets everything that waits for a retry be due now.
+    pub async fn pull_retries(&self) {
+        self.sql("update runtime.effects set next_at = now() where next_at > now() and owner is null").await;
+    }
+
+    /// Waits until everything that is due was sent and every projector has seen everything.
+    pub async fn settled(&self) {
+        let databases = self.databases();
+        until("everything is sent and projected", async || is_settled(databases).await.then_some(())).await;
+    }
+
+    /// The rows of every projection.
+    pub async fn contents(&self) -> Contents {
+        contents(self.databases()).await
+    }
+
+    /// Rebuilds every projection.
+    pub async fn rebuild(&self, scope: RebuildScope) {
+        rebuild_all(self.server.system(), scope).await;
+    }
+
+    /// Lets `carelog doctor` look at everything.
+    ///
+    /// # Panics
+    /// With the damage that it found.
+    pub async fn is_sound(&self) {
+        is_sound(self.databases()).await;
+    }
+
+    /// Stops everything and gives the databases back.
+    pub async fn stop(self) {
+        self.server.stop().await;
+        self.receiver.stop().await;
+        let server = TestServer::shared().await.expect("it is there");
+        for suffix in SUFFIXES {
+            let name = format!("{}_{suffix}", self.prefix);
+            server.drop_database(&name).await.expect("a database can be dropped");
+        }
+    }
+}
+
+/// Each row of each table of the projections as a text, in order.
+pub type Contents = BTreeMap<String, Vec<String>>;
+
+/// The configuration of a product in `home` that trusts a receiver.
+pub fn product_config(home: &Path, ca_pem: &str, allow_loopback: bool) -> Config {
+    let pem = home.join("receiver.pem");
+    std::fs::write(&pem, ca_pem).expect("the certificate can be kept");
+    let mut config = Config { home: home.to_path_buf(), ..Config::default() };
+    config.http.listen = ([127, 0, 0, 1], 0).into();
+    config.webhooks.allow_loopback = allow_loopback;
+    config.webhooks.extra_root_pem = Some(pem);
+    config
+}
+
+/// A receiver that keeps what it got.
+pub fn receiver_options() -> ReceiverOptions {
+    ReceiverOptions::new(Arc::new(|| SystemClock.now().unix_micros()))
+}
+
+/// A signing secret that nobody used before.
+pub fn new_secret() -> String {
+    WebhookSecret::from_random(Sha256::digest(new_id().as_bytes()).into()).reveal().to_string()
+}
+
+/// Subscribes a URL, past the checks of the API.
+pub async fn subscribe(
+    log: &EventLog,
+    organization_id: OrganizationId,
+    subscription_id: SubscriptionId,
+    filter: &[&str],
+    url: String,
+    secret: String,
+) {
+    let secrets = SubscriptionSecrets { url, description: None, secret, headers: BTreeMap::new() };
+    let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        filter: EventFilter::parse(filter).expect("the filter is known"),
+        format: WebhookFormat::Standard,
+        per_tick_limit: None,
+        secrets,
+    });
+    let scope = wishes::scope(organization_id);
+    wishes::run::<WebhookSubscription>(log, &scope, subscription_id.uuid(), create).await;
+}
+
+/// Whether nothing is due or held and every projector has seen everything. A database that does not answer has not
+/// settled.
+pub async fn is_settled(databases: &Databases) -> bool {
+    let heads: Result<Option<i64>, _> = sqlx::query_scalar(
+        "select heads.total
+         from (select coalesce(sum(position), 0)::bigint as total from log.lane_heads) heads
+         where not exists (select from runtime.effects where owner is not null or next_at <= now())
+             and heads.total = all (
+                 select coalesce(sum(c.position), 0)::bigint
+                 from (values ('records'), ('webhooks')) wanted (projector)
+                 left join runtime.projections p using (projector)
+                 left join runtime.checkpoints c on c.projector = p.projector and c.version = p.live_version
+                 group by wanted.projector)",
+    )
+    .fetch_optional(&databases.core_owner)
+    .await;
+    let Ok(Some(total)) = heads else { return false };
+    let trail: Result<i64, _> =
+        sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
+    trail.is_ok_and(|trail| trail == total)
+}
+
+/// The rows of every projection.
+pub async fn contents(databases: &Databases) -> Contents {
+    let mut contents = Contents::new();
+    add_rows::<carelog_records::Records>(&databases.core_owner, &mut contents).await;
+    add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
+    add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
+    contents
+}
+
+async fn add_rows<P: Projector>(pool: &PgPool, contents: &mut Contents) {
+    for table in P::SCHEMA.tables {
+        let name = format!("{}.{table}", P::SCHEMA.name);
+        // Names are constants of the projection; the columns have the order of the migration in every version.
+        let statement = AssertSqlSafe(format!("select t::text from {name} t order by t::text collate \"C\""));
+        let rows = sqlx::query_scalar(statement).fetch_all(pool).await.expect("the table can be read");
+        contents.insert(name, rows);
+    }
+}
+
+/// Rebuilds every projection.
+pub async fn rebuild_all(system: &System, scope: RebuildScope) {
+    let (log, core, audit) = (&system.log, &system.databases.core_owner, &system.databases.audit_owner);
+    let progress = watch::Sender::default();
+    rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
+    rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
+    rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
+}
+
+/// Lets `carelog doctor` look at everything.
+///
+/// # Panics
+/// With the damage that it found.
+pub async fn is_sound(databases: &Databases) {
+    let findings = examine(databases, Leaves::All).await.expect("everything can be examined");
+    let damage: Vec<_> = findings.into_iter().filter(|finding| !finding.is_ok()).collect();
+    assert!(damage.is_empty(), "damaged: {damage:#?}");
+}

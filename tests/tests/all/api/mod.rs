@@ -1,0 +1,15 @@
+//! The whole product over HTTP: commands, reads, refusals, isolation, webhooks, erasure.
+
+mod clinic;
+mod commands;
+mod isolation;
+mod life;
+mod once;
+mod personal;
+mod refusals;
+mod roles;
+mod rows;
+mod strangers;
+mod surface;
+mod untouched;
+mod webhooks;

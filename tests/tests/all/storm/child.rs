@@ -1,0 +1,210 @@
+//! A process that runs the whole product and appends, until it is killed.
+//!
+//! It writes down what was acknowledged, in one write with `O_APPEND`, so that a line is whole or absent and never
+//! too early.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use carelog_domain::OrganizationId;
+use carelog_domain::appointment::{Appointment, AppointmentCommand};
+use carelog_event_log::{EventLog, Executed, Expected, SystemClock, new_id};
+use carelog_server::databases::DatabaseOptions;
+use carelog_server::serve::{Roles, Server};
+use carelog_server::system::System;
+use carelog_tests::{Random, book, confirm, product_config, reschedule, scope};
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnectOptions;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const WORK: &str = "CARELOG_TEST_STORM";
+const CHILDREN: u64 = 2;
+/// Commands under way at a time in one child.
+const CLIENTS: u64 = 3;
+/// Between two commands of a client, as people are not faster and two cores have much else to do.
+const PACE: Duration = Duration::from_millis(20);
+/// Before a child opens its databases again that do not answer.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a child is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Work {
+    pub(super) server_url: String,
+    pub(super) prefix: String,
+    pub(super) home: PathBuf,
+    pub(super) ca_pem: String,
+    pub(super) acknowledged: PathBuf,
+    pub(super) organizations: Vec<Uuid>,
+    pub(super) seed: u64,
+    pub(super) parent: u32,
+}
+
+/// A command that a client was told is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Acknowledged {
+    pub(super) correlation_id: Uuid,
+    pub(super) stream_id: Uuid,
+    pub(super) version: i64,
+}
+
+/// Children at work; killed when dropped.
+pub(super) struct Children {
+    running: Vec<Child>,
+    work: Work,
+}
+
+impl Children {
+    pub(super) fn start(work: Work) -> Self {
+        File::create(&work.acknowledged).unwrap();
+        let mut children = Self { running: Vec::new(), work };
+        for seed in 0..CHILDREN {
+            children.spawn(seed);
+        }
+        children
+    }
+
+    fn spawn(&mut self, seed: u64) {
+        let work = serde_json::to_string(&Work { seed, ..self.work.clone() }).unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "storm::child", "--nocapture", "--test-threads=1"])
+            .env(WORK, work)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.running.push(child);
+    }
+
+    /// Kills one child, which has no time to say anything, and starts another. Gives the name under which the dead
+    /// one holds leases, where it came so far.
+    pub(super) fn kill_and_replace(&mut self, index: usize, seed: u64) -> Option<Uuid> {
+        let mut child = self.running.swap_remove(index % self.running.len());
+        assert!(child.try_wait().unwrap().is_none(), "a child ended by itself");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        self.spawn(seed);
+        let owner = std::fs::read_to_string(owner_file(&self.work, child.id())).ok()?;
+        Some(owner.parse().unwrap())
+    }
+
+    pub(super) fn kill_all(&mut self) {
+        for mut child in self.running.drain(..) {
+            assert!(child.try_wait().unwrap().is_none(), "a child ended by itself");
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// What was acknowledged so far, by children dead or alive.
+    pub(super) fn acknowledged(&self) -> Vec<Acknowledged> {
+        read_acknowledged(&self.work.acknowledged)
+    }
+}
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn owner_file(work: &Work, pid: u32) -> PathBuf {
+    work.home.join(format!("owner-{pid}"))
+}
+
+fn read_acknowledged(path: &Path) -> Vec<Acknowledged> {
+    let line = |line: &str| {
+        let [correlation_id, stream_id, version] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("a line is whole or absent: {line:?}")
+        };
+        Acknowledged {
+            correlation_id: correlation_id.parse().unwrap(),
+            stream_id: stream_id.parse().unwrap(),
+            version: version.parse().unwrap(),
+        }
+    };
+    std::fs::read_to_string(path).unwrap().lines().map(line).collect()
+}
+
+/// Does a child's work, when this process is a child. Ends when it is killed, or its parent is.
+pub(super) async fn work() {
+    let Ok(work) = std::env::var(WORK) else { return };
+    let work: Work = serde_json::from_str(&work).unwrap();
+    let server = start(&work).await;
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        let random = Random::seeded(work.seed.wrapping_mul(31).wrapping_add(client));
+        clients.spawn(append_for_ever(server.system().log.clone(), work.clone(), random));
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+}
+
+async fn start(work: &Work) -> Server {
+    let home = work.home.join(new_id().to_string());
+    std::fs::create_dir(&home).unwrap();
+    let config = product_config(&home, &work.ca_pem, true);
+    let url: PgConnectOptions = work.server_url.parse().unwrap();
+    let options = DatabaseOptions::on_server(&url, &work.prefix);
+    loop {
+        let root_key = work.home.join("root.key");
+        match System::open_migrated(&options, &root_key, Arc::new(SystemClock)).await {
+            Ok(system) => {
+                let owner = system.runtime.owner.to_string();
+                std::fs::write(owner_file(work, std::process::id()), owner).unwrap();
+                return Server::start(&config, system, Roles::ALL).await.unwrap();
+            }
+            // Its database was killed too.
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The life of appointments: booked, confirmed or moved, at random.
+async fn append_for_ever(log: EventLog, work: Work, mut random: Random) {
+    let mut file = OpenOptions::new().append(true).open(&work.acknowledged).unwrap();
+    while has_parent(&work) {
+        let organization_id = OrganizationId::new(*random.pick(&work.organizations));
+        let stream_id = new_id();
+        append(&log, &mut file, organization_id, stream_id, Expected::New, book()).await;
+        if random.below(2) == 0 {
+            append(&log, &mut file, organization_id, stream_id, Expected::Any, confirm()).await;
+        }
+        for minute in 0..random.below(3) {
+            append(&log, &mut file, organization_id, stream_id, Expected::Any, reschedule(minute)).await;
+        }
+    }
+}
+
+/// Whoever started it may be killed too, and then nobody kills it.
+fn has_parent(work: &Work) -> bool {
+    rustix::process::getppid().is_some_and(|parent| parent.as_raw_pid().unsigned_abs() == work.parent)
+}
+
+/// Appends one command; writes it down when it is acknowledged. What was refused or has no known outcome is not
+/// asked again.
+async fn append(
+    log: &EventLog,
+    file: &mut File,
+    organization_id: OrganizationId,
+    stream_id: Uuid,
+    expected: Expected,
+    command: AppointmentCommand,
+) {
+    tokio::time::sleep(PACE).await;
+    let mut scope = scope(organization_id);
+    scope.expected = expected;
+    let correlation_id = scope.circumstances.correlation_id;
+    if let Ok(Executed::Appended(appended)) = log.execute::<Appointment>(&scope, stream_id, command).await {
+        let line = format!("{correlation_id} {stream_id} {}\n", appended.version);
+        file.write_all(line.as_bytes()).unwrap();
+    }
+}
