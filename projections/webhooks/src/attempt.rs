@@ -287,7 +287,7 @@ impl Attempter {
         report: Report,
     ) -> Result<Option<Report>, AttemptError> {
         let expected = if begun.version == 0 { Expected::New } else { Expected::Version(begun.version) };
-        let scope = self.scope(task, expected);
+        let scope = Self::scope(task, expected);
         match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
             Ok(_) => Ok(Some(report)),
             Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => {
@@ -299,7 +299,7 @@ impl Attempter {
         }
     }
 
-    fn scope(&self, task: &Task, expected: Expected) -> Scope {
+    fn scope(task: &Task, expected: Expected) -> Scope {
         Scope {
             organization_id: task.effect.organization_id,
             circumstances: Circumstances {
@@ -323,7 +323,7 @@ impl Attempter {
             sending::DisableReason::Requested => DisableReason::ReceiverRequest,
         };
         let command = WebhookSubscriptionCommand::Disable { reason };
-        let scope = self.scope(task, Expected::Any);
+        let scope = Self::scope(task, Expected::Any);
         match self.log.execute::<WebhookSubscription>(&scope, task.subscription_id().uuid(), command).await {
             // Refused: somebody disabled or deleted it already.
             Ok(_) | Err(ExecuteError::Rejected(_)) => {}

@@ -107,7 +107,7 @@ impl Directory {
         Ok(Some(OpenSubscription {
             is_active: row.status == "active",
             format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
-            url: WebhookUrl::parse(&folded.url, &self.policy).map_err(|error| error.code()),
+            url: WebhookUrl::parse(&folded.url, &self.policy).map_err(crate::sending::UrlError::code),
             description: folded.description,
             secrets: folded.secrets,
             headers: ExtraHeaders::parse(

@@ -245,7 +245,7 @@ impl Page {
                 subscription.per_tick_limit = changed.per_tick_limit.or(subscription.per_tick_limit);
             }),
             WebhookSubscriptionEvent::SecretRotated(rotated) => {
-                overlap_seconds = Some(rotated.overlap_seconds)
+                overlap_seconds = Some(rotated.overlap_seconds);
             }
             WebhookSubscriptionEvent::Disabled(disabled) => self.change(key, |subscription| {
                 subscription.status = SubscriptionStatus::Disabled(disabled.reason);
@@ -299,7 +299,7 @@ impl Page {
             }
             WebhookDeliveryEvent::Delivered(_) => {
                 self.advance(key, event, |progress| {
-                    progress.end(DeliveryState::Delivered, event.recorded_at)
+                    progress.end(DeliveryState::Delivered, event.recorded_at);
                 });
             }
             WebhookDeliveryEvent::Exhausted(exhausted) => self.advance(key, event, |progress| {

@@ -79,7 +79,7 @@ impl HttpClients {
     pub(super) async fn at_rate(&self, per_second: u32, duration: Duration) -> anyhow::Result<Given> {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second.max(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let count = (duration.as_secs_f64() * f64::from(per_second)) as usize;
+        let count = usize::try_from(duration.as_millis() * u128::from(per_second) / 1000)?;
         let mut given = Given::with_capacity(count);
         let mut all = JoinSet::new();
         for n in 0..count {

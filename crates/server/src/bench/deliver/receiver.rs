@@ -89,7 +89,7 @@ fn answer_all(hook: &Hook, receipts: &Mutex<Receipts>) -> anyhow::Result<()> {
                 })?;
             }
             "receipts" => {
-                say(&std::mem::take(&mut *receipts.lock().unwrap_or_else(PoisonError::into_inner)))?
+                say(&std::mem::take(&mut *receipts.lock().unwrap_or_else(PoisonError::into_inner)))?;
             }
             other => anyhow::bail!("asked for {other:?}"),
         }
