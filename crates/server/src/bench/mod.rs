@@ -10,12 +10,6 @@
 //! product, in a directory that is removed afterwards, or on the server of `DATABASE_URL`. Client, server and
 //! receiver share the machine. Start reading at `append.rs`.
 
-#![expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "figures for people: counts of one run are far from the limits of these types"
-)]
 #![expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 
 mod append;

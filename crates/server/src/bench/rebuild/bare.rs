@@ -66,9 +66,9 @@ impl FinishedRows {
             .fetch_one(pool)
             .await?;
             // A rebuild gives the row another type, so the text names it: a prepared statement would not follow.
-            let type_id = type_oid.0;
+            let version = type_oid.0;
             let statement = AssertSqlSafe(format!(
-                "/* rows of type {type_id} */
+                "/* rows of type {version} */
                  select array_agg(row_of_table)
                  from (select t as row_of_table, ntile($1) over (order by t.ctid) as portion from {name} t) cut
                  group by portion
