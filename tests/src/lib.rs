@@ -5,7 +5,7 @@
 //! several. [`invariants`] judges the log with plain SQL as the superuser, so that it shares no statement with the
 //! code that it judges. [`Toy`] is a projector that notices what was skipped, repeated or reordered.
 //! [`Product`] is the whole of it, with HTTP, workers and a partner's receiver. [`Children`] are real processes that
-//! append until they are killed.
+//! append until they are killed; [`storm`] kills whole products, and their database.
 //!
 //! # Guarantees
 //! Nothing here sleeps for a fixed time: [`until`] asks again until an answer comes, and fails with a text that
@@ -19,6 +19,8 @@ mod clock;
 mod invariants;
 mod product;
 mod random;
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod storm;
 mod system;
 mod toy;
 mod wait;
@@ -33,6 +35,7 @@ pub use product::{
     receiver_options, subscribe,
 };
 pub use random::Random;
+pub use storm::{as_child, storm};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};
 pub use wait::until;

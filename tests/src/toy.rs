@@ -8,6 +8,7 @@ use carelog_domain::EventType;
 use carelog_event_log::effects::NewEffect;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector, Reaction, Reactor};
 use carelog_event_log::{RecordedEvent, derived_id};
+use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -188,27 +189,29 @@ impl<const STOPS: bool> Projector for Toy<STOPS> {
         ProjectionSchema { name: "toy", sql: SQL, tables: &["entries", "totals"] };
     const ON_POISON: OnPoison = if STOPS { OnPoison::Stop } else { OnPoison::Quarantine };
 
-    async fn apply(
-        &self,
-        tables: &mut PgConnection,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<Vec<NewEffect>, ApplyError> {
-        self.pages.fetch_add(1, Ordering::SeqCst);
-        self.pass_gate().await;
-        insert_entries(tables, page).await?;
-        let mut totals = read_totals(tables, page).await?;
-        let mut intents = Vec::new();
-        for event in page {
-            event.decode()?;
-            self.check_poison(event).map_err(ApplyError::poison)?;
-            let key = (event.stream.organization_id.uuid(), event.stream.id);
-            self.follow(totals.entry(key).or_default(), event.version).map_err(ApplyError::poison)?;
-            if event.event_type == EventType::AppointmentBooked {
-                intents.push(intent(event));
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        page: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<NewEffect>, ApplyError>> {
+        Box::pin(async move {
+            self.pages.fetch_add(1, Ordering::SeqCst);
+            self.pass_gate().await;
+            insert_entries(tables, page).await?;
+            let mut totals = read_totals(tables, page).await?;
+            let mut intents = Vec::new();
+            for event in page {
+                event.decode()?;
+                self.check_poison(event).map_err(ApplyError::poison)?;
+                let key = (event.stream.organization_id.uuid(), event.stream.id);
+                self.follow(totals.entry(key).or_default(), event.version).map_err(ApplyError::poison)?;
+                if event.event_type == EventType::AppointmentBooked {
+                    intents.push(intent(event));
+                }
             }
-        }
-        write_totals(tables, &totals).await?;
-        Ok(intents)
+            write_totals(tables, &totals).await?;
+            Ok(intents)
+        })
     }
 }
 

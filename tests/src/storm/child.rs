@@ -16,11 +16,12 @@ use carelog_event_log::{EventLog, Executed, Expected, SystemClock, new_id};
 use carelog_server::databases::DatabaseOptions;
 use carelog_server::serve::{Roles, Server};
 use carelog_server::system::System;
-use carelog_tests::{Random, book, confirm, product_config, reschedule, scope};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use uuid::Uuid;
+
+use crate::{Random, book, confirm, product_config, reschedule, scope};
 
 const WORK: &str = "CARELOG_TEST_STORM";
 const CHILDREN: u64 = 2;
@@ -56,12 +57,13 @@ pub(super) struct Acknowledged {
 pub(super) struct Children {
     running: Vec<Child>,
     work: Work,
+    arguments: &'static [&'static str],
 }
 
 impl Children {
-    pub(super) fn start(work: Work) -> Self {
+    pub(super) fn start(work: Work, arguments: &'static [&'static str]) -> Self {
         File::create(&work.acknowledged).unwrap();
-        let mut children = Self { running: Vec::new(), work };
+        let mut children = Self { running: Vec::new(), work, arguments };
         for seed in 0..CHILDREN {
             children.spawn(seed);
         }
@@ -71,7 +73,7 @@ impl Children {
     fn spawn(&mut self, seed: u64) {
         let work = serde_json::to_string(&Work { seed, ..self.work.clone() }).unwrap();
         let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "storm::child", "--nocapture", "--test-threads=1"])
+            .args(self.arguments)
             .env(WORK, work)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -133,8 +135,12 @@ fn read_acknowledged(path: &Path) -> Vec<Acknowledged> {
     std::fs::read_to_string(path).unwrap().lines().map(line).collect()
 }
 
-/// Does a child's work, when this process is a child. Ends when it is killed, or its parent is.
-pub(super) async fn work() {
+/// Does a child's work, when this process is a child, and ends when it is killed or its parent is; otherwise does
+/// nothing.
+///
+/// # Panics
+/// When its work cannot be done.
+pub async fn as_child() {
     let Ok(work) = std::env::var(WORK) else { return };
     let work: Work = serde_json::from_str(&work).unwrap();
     let server = start(&work).await;
