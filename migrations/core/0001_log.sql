@@ -202,158 +202,173 @@ comment on function log.place_organization is 'The lane of an organization; a ne
 
 -- One batch of commands for one lane, in one call and one transaction.
 --
+-- All or nothing: when commands are refused, a row for each of them comes back, nothing is written, and the caller
+-- sends the others again. Otherwise one row says after which position of the lane and after which sequence number of
+-- each organization the batch was put. The caller has counted from there, so nothing here is joined to be placed.
+--
 -- The lock is taken in a statement of its own, so that everything after it sees what committed before it. It
 -- is a queue that saves wasted work: a rival that skipped it would stumble over events_pkey and roll back.
 -- The caller sends at most one command for each stream and each idempotency key.
+--
+-- Plans look every key up by itself and are made once: one made for a table while it is small would scan it whole,
+-- and be kept while it grows.
 create function log.append_batch(
     p_lane smallint,
     p_recorded_at timestamptz,
+    -- An element for each organization of the batch.
+    o_organization_id uuid[],
+    o_event_count integer[],
+    -- An element for each command; the last two are empty where no command has a key.
     c_organization_id uuid[],
     c_stream_kind text[],
     c_stream_id uuid[],
     c_expected_version bigint[],
     c_event_count integer[],
-    c_actor_kind text[],
-    c_actor_id uuid[],
-    c_actor_role text[],
-    c_actor_on_behalf_of uuid[],
-    c_purpose text[],
-    c_correlation_id uuid[],
-    c_causation_id uuid[],
-    c_request_id uuid[],
-    c_origin text[],
-    c_network bytea[],
-    c_network_key_id uuid[],
+    c_offset integer[],
     c_idempotency_key text[],
     c_fingerprint bytea[],
-    e_command integer[],
+    -- An element for each event, in the order of their positions. The organization's number counts from 1, the offset
+    -- among its events from 0.
+    e_organization integer[],
+    e_organization_offset integer[],
     e_version bigint[],
-    e_event_id uuid[],
-    e_event_type text[],
-    e_schema_version smallint[],
     e_occurred_at timestamptz[],
+    e_organization_id uuid[],
+    e_stream_id uuid[],
+    e_event_id uuid[],
+    e_correlation_id uuid[],
+    e_causation_id uuid[],
+    e_request_id uuid[],
     e_subject_id uuid[],
+    e_actor_id uuid[],
+    e_actor_on_behalf_of uuid[],
+    e_personal_key_id uuid[],
+    e_network_key_id uuid[],
+    e_schema_version smallint[],
+    e_stream_kind text[],
+    e_event_type text[],
+    e_actor_kind text[],
+    e_actor_role text[],
+    e_purpose text[],
+    e_origin text[],
+    e_leaf_hash bytea[],
     e_facts bytea[],
     e_personal bytea[],
-    e_personal_key_id uuid[],
     e_personal_key_commit bytea[],
-    e_leaf_hash bytea[]
+    e_network bytea[]
 ) returns table (
-    command integer,
-    verdict text,
+    refused_command integer,
     version bigint,
-    first_position bigint,
-    first_sequence bigint,
+    last_position bigint,
+    sequences bigint[],
     known_fingerprint bytea,
     known_stream_kind text,
     known_stream_id uuid,
     known_event_count integer
 )
-language plpgsql volatile security definer set search_path = pg_catalog, log as $$
+language plpgsql volatile security definer set search_path = pg_catalog, log
+set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 #variable_conflict use_column
+declare
+    v_is_refused boolean := false;
+    v_position bigint;
+    v_sequences bigint[];
+    v_head_count bigint;
 begin
     perform pg_advisory_xact_lock(hashtext('carelog.lane'), p_lane);
 
+    if c_idempotency_key <> '{}' then
+        return query
+        select c.command::integer, k.version, k.first_position, null::bigint[], k.fingerprint, k.stream_kind,
+               k.stream_id, k.event_count
+        from unnest(c_organization_id, c_idempotency_key)
+             with ordinality as c (organization_id, idempotency_key, command)
+        join log.idempotency_keys k
+            on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key;
+        v_is_refused := found;
+    end if;
     return query
-    with asked as materialized (
-        select c.command::integer as command, c.organization_id, c.stream_kind, c.stream_id, c.expected_version,
-               c.event_count, c.actor_kind, c.actor_id, c.actor_role, c.actor_on_behalf_of, c.purpose,
-               c.correlation_id, c.causation_id, c.request_id, c.origin, c.network, c.network_key_id,
-               c.idempotency_key, c.fingerprint, o.sequence, coalesce(h.version, 0) as version,
-               k.fingerprint as known_fingerprint, k.stream_kind as known_stream_kind,
-               k.stream_id as known_stream_id, k.version as known_version,
-               k.first_position as known_first_position, k.event_count as known_event_count,
-               case
-                   when k.fingerprint is not null then 'known'
-                   when o.sequence is null then 'unplaced'
-                   when coalesce(h.version, 0) <> c.expected_version then 'conflict'
-                   else 'accepted'
-               end as verdict
-        from unnest(c_organization_id, c_stream_kind, c_stream_id, c_expected_version, c_event_count,
-                    c_actor_kind, c_actor_id, c_actor_role, c_actor_on_behalf_of, c_purpose, c_correlation_id,
-                    c_causation_id, c_request_id, c_origin, c_network, c_network_key_id, c_idempotency_key,
-                    c_fingerprint)
-             with ordinality as c (organization_id, stream_kind, stream_id, expected_version, event_count,
-                                   actor_kind, actor_id, actor_role, actor_on_behalf_of, purpose,
-                                   correlation_id, causation_id, request_id, origin, network, network_key_id,
-                                   idempotency_key, fingerprint, command)
-        left join log.organizations o
-            on o.organization_id = c.organization_id and o.lane = p_lane
-        left join log.stream_heads h
-            on h.organization_id = c.organization_id and h.stream_id = c.stream_id
-               and h.stream_kind = c.stream_kind
-        left join log.idempotency_keys k
-            on k.organization_id = c.organization_id and k.idempotency_key = c.idempotency_key
-    ),
-    placed as materialized (
-        select a.*,
-               (select position from log.lane_heads where lane = p_lane) + 1
-                   + sum(a.event_count) over (order by a.command) - a.event_count as first_position,
-               a.sequence + 1
-                   + sum(a.event_count) over (partition by a.organization_id order by a.command)
-                   - a.event_count as first_sequence
-        from asked a
-        where a.verdict = 'accepted'
-    ),
-    new_events as (
-        insert into log.events (
-            lane, position, organization_sequence, version, occurred_at, recorded_at, organization_id, stream_id,
-            event_id, correlation_id, causation_id, request_id, subject_id, actor_id, actor_on_behalf_of,
-            personal_key_id, network_key_id, schema_version, stream_kind, event_type, actor_kind, actor_role,
-            purpose, origin, leaf_hash, facts, personal, personal_key_commit, network)
-        select p_lane, p.first_position + (e.version - p.expected_version - 1),
-               p.first_sequence + (e.version - p.expected_version - 1), e.version, e.occurred_at, p_recorded_at,
-               p.organization_id, p.stream_id, e.event_id, p.correlation_id, p.causation_id, p.request_id,
-               e.subject_id, p.actor_id, p.actor_on_behalf_of, e.personal_key_id,
-               case when e.version = p.expected_version + 1 then p.network_key_id end,
-               e.schema_version, p.stream_kind, e.event_type, p.actor_kind, p.actor_role, p.purpose, p.origin,
-               e.leaf_hash, e.facts, e.personal, e.personal_key_commit,
-               case when e.version = p.expected_version + 1 then p.network end
-        from unnest(e_command, e_version, e_event_id, e_event_type, e_schema_version, e_occurred_at,
-                    e_subject_id, e_facts, e_personal, e_personal_key_id, e_personal_key_commit, e_leaf_hash)
-             as e (command, version, event_id, event_type, schema_version, occurred_at, subject_id, facts,
-                   personal, personal_key_id, personal_key_commit, leaf_hash)
-        join placed p on p.command = e.command
-    ),
-    new_heads as (
-        insert into log.stream_heads as h
-            (organization_id, stream_id, stream_kind, version, first_position, last_position)
-        select p.organization_id, p.stream_id, p.stream_kind, p.expected_version + p.event_count,
-               p.first_position, p.first_position + p.event_count - 1
-        from placed p
-        on conflict (organization_id, stream_id, stream_kind) do update
-        set version = excluded.version, last_position = excluded.last_position
-    ),
-    new_sequences as (
+    select c.command::integer, coalesce(h.version, 0), null::bigint, null::bigint[], null::bytea, null, null::uuid,
+           null::integer
+    from unnest(c_organization_id, c_stream_kind, c_stream_id, c_expected_version)
+         with ordinality as c (organization_id, stream_kind, stream_id, expected_version, command)
+    left join log.stream_heads h
+        on h.organization_id = c.organization_id and h.stream_id = c.stream_id and h.stream_kind = c.stream_kind
+    where coalesce(h.version, 0) <> c.expected_version;
+    if found or v_is_refused then
+        return;
+    end if;
+
+    update log.lane_heads l
+    set position = l.position + cardinality(e_event_id)
+    where l.lane = p_lane
+    returning l.position - cardinality(e_event_id) into strict v_position;
+
+    with moved as (
         update log.organizations o
-        set sequence = o.sequence + added.events
-        from (select p.organization_id, sum(p.event_count) as events from placed p group by 1) added
-        where o.organization_id = added.organization_id
-    ),
-    new_lane_head as (
-        update log.lane_heads
-        set position = position + (select sum(p.event_count) from placed p)
-        where lane = p_lane and exists (select from placed)
-    ),
-    new_keys as (
+        set sequence = o.sequence + added.event_count
+        from unnest(o_organization_id, o_event_count)
+             with ordinality as added (organization_id, event_count, number)
+        where o.organization_id = added.organization_id and o.lane = p_lane
+        returning added.number, o.sequence - added.event_count as sequence
+    )
+    select array_agg(moved.sequence order by moved.number) into v_sequences from moved;
+    if cardinality(v_sequences) is distinct from cardinality(o_organization_id) then
+        raise exception 'an organization of the batch has no place in lane %', p_lane
+            using errcode = 'foreign_key_violation';
+    end if;
+
+    insert into log.events (
+        lane, position, organization_sequence, version, occurred_at, recorded_at, organization_id, stream_id,
+        event_id, correlation_id, causation_id, request_id, subject_id, actor_id, actor_on_behalf_of,
+        personal_key_id, network_key_id, schema_version, stream_kind, event_type, actor_kind, actor_role,
+        purpose, origin, leaf_hash, facts, personal, personal_key_commit, network)
+    select p_lane, v_position + e.number, v_sequences[e.organization] + e.organization_offset + 1, e.version,
+           e.occurred_at, p_recorded_at, e.organization_id, e.stream_id, e.event_id, e.correlation_id,
+           e.causation_id, e.request_id, e.subject_id, e.actor_id, e.actor_on_behalf_of, e.personal_key_id,
+           e.network_key_id, e.schema_version, e.stream_kind, e.event_type, e.actor_kind, e.actor_role, e.purpose,
+           e.origin, e.leaf_hash, e.facts, e.personal, e.personal_key_commit, e.network
+    from unnest(e_organization, e_organization_offset, e_version, e_occurred_at, e_organization_id, e_stream_id,
+                e_event_id, e_correlation_id, e_causation_id, e_request_id, e_subject_id, e_actor_id,
+                e_actor_on_behalf_of, e_personal_key_id, e_network_key_id, e_schema_version, e_stream_kind,
+                e_event_type, e_actor_kind, e_actor_role, e_purpose, e_origin, e_leaf_hash, e_facts, e_personal,
+                e_personal_key_commit, e_network)
+         with ordinality as e (organization, organization_offset, version, occurred_at, organization_id, stream_id,
+                               event_id, correlation_id, causation_id, request_id, subject_id, actor_id,
+                               actor_on_behalf_of, personal_key_id, network_key_id, schema_version, stream_kind,
+                               event_type, actor_kind, actor_role, purpose, origin, leaf_hash, facts, personal,
+                               personal_key_commit, network, number);
+
+    insert into log.stream_heads as h
+        (organization_id, stream_id, stream_kind, version, first_position, last_position)
+    select c.organization_id, c.stream_id, c.stream_kind, c.expected_version + c.event_count,
+           v_position + c.command_offset + 1, v_position + c.command_offset + c.event_count
+    from unnest(c_organization_id, c_stream_id, c_stream_kind, c_expected_version, c_event_count, c_offset)
+         as c (organization_id, stream_id, stream_kind, expected_version, event_count, command_offset)
+    on conflict (organization_id, stream_id, stream_kind) do update
+    set version = excluded.version, last_position = excluded.last_position
+    where h.version = excluded.version - (excluded.last_position - excluded.first_position + 1);
+    get diagnostics v_head_count = row_count;
+    if v_head_count <> cardinality(c_stream_id) then
+        raise exception 'a stream of the batch has moved on' using errcode = 'serialization_failure';
+    end if;
+
+    if c_idempotency_key <> '{}' then
         insert into log.idempotency_keys (organization_id, idempotency_key, fingerprint, stream_kind, stream_id,
                                           version, first_position, event_count, recorded_at)
-        select p.organization_id, p.idempotency_key, p.fingerprint, p.stream_kind, p.stream_id,
-               p.expected_version + p.event_count, p.first_position, p.event_count, p_recorded_at
-        from placed p
-        where p.idempotency_key is not null
-    )
-    select a.command, a.verdict,
-           case a.verdict when 'known' then a.known_version
-                          when 'accepted' then a.expected_version + a.event_count
-                          else a.version end,
-           coalesce(p.first_position, a.known_first_position)::bigint, p.first_sequence::bigint,
-           a.known_fingerprint, a.known_stream_kind, a.known_stream_id, a.known_event_count
-    from asked a
-    left join placed p on p.command = a.command
-    order by a.command;
+        select c.organization_id, c.idempotency_key, c.fingerprint, c.stream_kind, c.stream_id,
+               c.expected_version + c.event_count, v_position + c.command_offset + 1, c.event_count, p_recorded_at
+        from unnest(c_organization_id, c_idempotency_key, c_fingerprint, c_stream_kind, c_stream_id,
+                    c_expected_version, c_event_count, c_offset)
+             as c (organization_id, idempotency_key, fingerprint, stream_kind, stream_id, expected_version,
+                   event_count, command_offset)
+        where c.idempotency_key is not null;
+    end if;
+
+    return query
+    select null::integer, null::bigint, v_position, v_sequences, null::bytea, null, null::uuid, null::integer;
 end $$;
-comment on function log.append_batch is 'Checks and appends one batch of commands; answers with a verdict for each';
+comment on function log.append_batch is 'Checks and appends one batch of commands, or says which of them it refuses';
 
 -- Rights. The owner of the log's functions passes row-level security; nobody can sign in as it.
 alter table log.events owner to carelog_log;

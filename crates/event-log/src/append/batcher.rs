@@ -9,7 +9,7 @@ use sqlx::{PgConnection, PgPool};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
-use super::arrays::{self, VerdictRow};
+use super::arrays::{self, BatchAnswer, Hashed, Refusal};
 use super::request::{AppendError, AppendRequest, Appended, KnownAnswer, NewEvent, Verdict};
 use crate::clock::Clock;
 use crate::read;
@@ -113,11 +113,12 @@ impl Batcher {
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
         let recorded_at = self.clock.now().max(self.last_recorded_at);
         self.last_recorded_at = recorded_at;
-        let hashes = arrays::leaf_hashes(&self.log_name, recorded_at, requests);
+        let hashed: Vec<Hashed<'_>> =
+            requests.iter().map(|request| Hashed::new(&self.log_name, recorded_at, request)).collect();
         let mut pause = FIRST_PAUSE;
         let mut tries = 1;
         loop {
-            match self.write_once(requests, recorded_at, &hashes, tries > 1).await {
+            match self.write_once(&hashed, recorded_at, tries > 1).await {
                 Ok(done) => return Ok(done),
                 Err(AppendError::Unavailable(error)) if tries < MAX_TRIES && may_pass(&error) => {
                     warn!(lane = self.lane, tries, error = %error, "append failed, trying again");
@@ -130,89 +131,110 @@ impl Batcher {
         }
     }
 
+    /// Writes the commands that are not refused, in the order in which they came.
     async fn write_once(
         &mut self,
-        requests: &[&AppendRequest],
+        batch: &[Hashed<'_>],
         recorded_at: Timestamp,
-        hashes: &[[u8; 32]],
         is_retry: bool,
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
         let mut connection = self.pool.acquire().await.map_err(unavailable)?;
         self.ensure_leaf(&mut connection).await.map_err(unavailable)?;
-        let rows = arrays::append(&mut connection, self.lane, recorded_at, requests, hashes)
-            .await
-            .map_err(unavailable)?;
-        let mut answers = Vec::with_capacity(rows.len());
-        let mut recorded = Vec::with_capacity(hashes.len());
-        let mut hashes = hashes.iter().copied();
-        for (request, row) in requests.iter().zip(&rows) {
-            let own_hashes: Vec<_> = hashes.by_ref().take(request.events.len()).collect();
-            let mut answer = self.verdict(request, row);
-            if let (true, Ok(Verdict::Conflict { .. } | Verdict::Known(_))) = (is_retry, &answer) {
-                if let Some(appended) = self.already_written(&mut connection, request).await? {
-                    self.tail.heard_of(appended.position.position);
-                    answer = Ok(Verdict::Accepted(appended));
-                }
-            } else if let Ok(Verdict::Accepted(_)) = answer {
-                recorded.extend(self.recorded(request, row, recorded_at, own_hashes));
+        let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
+        let mut recorded = Vec::new();
+        loop {
+            let (places, left): (Vec<usize>, Vec<&Hashed<'_>>) = (0..)
+                .zip(batch)
+                .zip(&answers)
+                .filter(|(_, answer)| answer.is_none())
+                .map(|(command, _)| command)
+                .unzip();
+            if left.is_empty() {
+                break;
             }
-            answers.push(answer);
+            let written =
+                arrays::append(&mut connection, self.lane, recorded_at, &left).await.map_err(unavailable)?;
+            let mut answer = |command: usize, answer: Answer| {
+                if let Some(slot) = places.get(command).and_then(|place| answers.get_mut(*place)) {
+                    // What is known of the key comes first and counts.
+                    slot.get_or_insert(answer);
+                }
+            };
+            match written {
+                BatchAnswer::Written { after, sequences } => {
+                    let mut position = after;
+                    for (command, Hashed { request, .. }) in left.iter().enumerate() {
+                        let count = i64::try_from(request.events.len()).unwrap_or(i64::MAX);
+                        position += count;
+                        let place = LogPosition { lane: self.lane, position };
+                        answer(command, Ok(Verdict::Accepted(appended(request, place))));
+                    }
+                    recorded = self.recorded(&left, recorded_at, after, &sequences);
+                }
+                BatchAnswer::Refused(refusals) => {
+                    if refusals.is_empty() {
+                        return Err(AppendError::Stored { table: "stream_heads", column: "version" });
+                    }
+                    for refusal in refusals {
+                        let Some(Hashed { request, .. }) = left.get(refusal.command) else { continue };
+                        let earlier = if is_retry {
+                            self.already_written(&mut connection, request).await?
+                        } else {
+                            None
+                        };
+                        let verdict = match earlier {
+                            Some(appended) => {
+                                self.tail.heard_of(appended.position.position);
+                                Ok(Verdict::Accepted(appended))
+                            }
+                            None => self.refused(&refusal),
+                        };
+                        answer(refusal.command, verdict);
+                    }
+                }
+            }
         }
+        let answers = answers.into_iter().map(|answer| answer.unwrap_or(Err(AppendError::Closing))).collect();
         Ok((answers, recorded))
     }
 
-    fn verdict(&self, request: &AppendRequest, row: &VerdictRow) -> Answer {
-        let event_count = i32::try_from(request.events.len()).unwrap_or(i32::MAX);
-        match row.verdict.as_str() {
-            "accepted" => {
-                let first = row.first_position.ok_or(stored("events", "position"))?;
-                Ok(Verdict::Accepted(self.appended(row.version, first, event_count)))
-            }
-            "conflict" => Ok(Verdict::Conflict { current_version: row.version }),
-            "known" => self.known(row),
-            _ => Err(stored("organizations", "lane")),
-        }
-    }
-
-    fn known(&self, row: &VerdictRow) -> Answer {
-        let bad = |column| stored("idempotency_keys", column);
-        let fingerprint = row.known_fingerprint.as_deref().ok_or(bad("fingerprint"))?;
-        let kind = row.known_stream_kind.as_deref().ok_or(bad("stream_kind"))?;
-        let first = row.first_position.ok_or(bad("first_position"))?;
-        let event_count = row.known_event_count.ok_or(bad("event_count"))?;
+    fn refused(&self, refusal: &Refusal) -> Answer {
+        let Some(known) = &refusal.known else {
+            return Ok(Verdict::Conflict { current_version: refusal.version });
+        };
+        let bad = |column| AppendError::Stored { table: "idempotency_keys", column };
+        let position = known.first_position + i64::from(known.event_count) - 1;
         Ok(Verdict::Known(KnownAnswer {
-            fingerprint: fingerprint.try_into().map_err(|_| bad("fingerprint"))?,
-            stream_kind: kind.parse().map_err(|_| bad("stream_kind"))?,
-            stream_id: row.known_stream_id.ok_or(bad("stream_id"))?,
-            appended: self.appended(row.version, first, event_count),
+            fingerprint: known.fingerprint.as_slice().try_into().map_err(|_| bad("fingerprint"))?,
+            stream_kind: known.stream_kind.parse().map_err(|_| bad("stream_kind"))?,
+            stream_id: known.stream_id,
+            appended: Appended {
+                version: refusal.version,
+                position: LogPosition { lane: self.lane, position },
+                event_count: known.event_count,
+            },
         }))
-    }
-
-    fn appended(&self, version: i64, first_position: Position, event_count: i32) -> Appended {
-        let position = LogPosition { lane: self.lane, position: first_position + i64::from(event_count) - 1 };
-        Appended { version, position, event_count }
     }
 
     fn recorded(
         &self,
-        request: &AppendRequest,
-        row: &VerdictRow,
+        batch: &[&Hashed<'_>],
         recorded_at: Timestamp,
-        hashes: Vec<[u8; 32]>,
+        after: Position,
+        sequences: &[i64],
     ) -> Vec<Arc<RecordedEvent>> {
-        let first_position = row.first_position.unwrap_or_default();
-        let first_sequence = row.first_sequence.unwrap_or_default();
-        let first_version = request.expected_version + 1;
-        (0..)
-            .zip(&request.events)
-            .zip(hashes)
-            .map(|((offset, event), leaf_hash)| {
-                Arc::new(RecordedEvent {
+        let mut places = (after + 1..).zip(sequences);
+        let mut recorded = Vec::with_capacity(sequences.len());
+        for Hashed { request, leaf_hashes } in batch {
+            let first_version = request.expected_version + 1;
+            for ((version, event), leaf_hash) in (first_version..).zip(&request.events).zip(leaf_hashes) {
+                let Some((position, sequence)) = places.next() else { break };
+                recorded.push(Arc::new(RecordedEvent {
                     lane: self.lane,
-                    position: first_position + offset,
-                    organization_sequence: first_sequence + offset,
+                    position,
+                    organization_sequence: *sequence,
                     stream: request.stream,
-                    version: first_version + offset,
+                    version,
                     event_id: event.event_id,
                     event_type: event.event_type,
                     schema_version: event.event_type.schema_version(),
@@ -222,11 +244,12 @@ impl Batcher {
                     subject: event.subject,
                     facts: Arc::clone(&event.facts),
                     personal: event.personal.clone(),
-                    network: request.network.clone().filter(|_| offset == 0),
-                    leaf_hash,
-                })
-            })
-            .collect()
+                    network: request.network.clone().filter(|_| version == first_version),
+                    leaf_hash: *leaf_hash,
+                }));
+            }
+        }
+        recorded
     }
 
     /// Whether an earlier try of this very command was committed before its connection broke.
@@ -243,13 +266,8 @@ impl Batcher {
             })?;
         let ours =
             stored.iter().zip(&request.events).filter(|(old, new)| old.event_id == new.event_id).count();
-        let Some(first) = stored.first().filter(|_| ours == request.events.len()) else { return Ok(None) };
-        let event_count = i32::try_from(ours).unwrap_or(i32::MAX);
-        Ok(Some(self.appended(
-            request.expected_version + i64::from(event_count),
-            first.position,
-            event_count,
-        )))
+        let last = stored.get(ours.wrapping_sub(1)).filter(|_| ours == request.events.len());
+        Ok(last.map(|last| appended(request, LogPosition { lane: self.lane, position: last.position })))
     }
 
     async fn ensure_leaf(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
@@ -309,17 +327,23 @@ async fn next_batch(
     Some(batch)
 }
 
+/// Where a command stands whose last event has this place.
+fn appended(request: &AppendRequest, position: LogPosition) -> Appended {
+    let event_count = i32::try_from(request.events.len()).unwrap_or(i32::MAX);
+    Appended { version: request.expected_version + i64::from(event_count), position, event_count }
+}
+
 fn size_of_event(event: &NewEvent) -> usize {
     event.facts.len() + event.personal.as_ref().map_or(0, |part| part.sealed.bytes.len())
 }
 
-/// Whether another try can help: lost connections, restarts, and a rival that took our position.
+/// Whether another try can help: lost connections, restarts, and a rival that was faster (a violated unique key).
 fn may_pass(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => {
             let code = error.code();
             let class = code.as_deref().and_then(|code| code.get(..2)).unwrap_or_default();
-            matches!(class, "08" | "40" | "53" | "57") || error.constraint().is_some_and(is_position_key)
+            matches!(class, "08" | "40" | "53" | "57") || error.is_unique_violation()
         }
         sqlx::Error::Io(_)
         | sqlx::Error::PoolTimedOut
@@ -329,15 +353,6 @@ fn may_pass(error: &sqlx::Error) -> bool {
     }
 }
 
-/// The primary key of a leaf: each leaf of the log has an index of its own, under a name of its own.
-fn is_position_key(constraint: &str) -> bool {
-    constraint.starts_with("events_lane_") && constraint.ends_with("_pkey")
-}
-
 fn unavailable(error: sqlx::Error) -> AppendError {
     AppendError::Unavailable(Arc::new(error))
-}
-
-const fn stored(table: &'static str, column: &'static str) -> AppendError {
-    AppendError::Stored { table, column }
 }
