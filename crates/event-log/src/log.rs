@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use carelog_domain::OrganizationId;
 use carelog_vault::Vault;
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -57,64 +58,69 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails or holds no log.
-    pub async fn open(
+    pub fn open<'a>(
         pool: PgPool,
         vault: Vault,
         clock: Arc<dyn Clock>,
-        tasks: &TaskTracker,
-    ) -> Result<Self, OpenError> {
-        let settings = sqlx::query!("select log_name, epoch from log.settings")
-            .fetch_optional(&pool)
-            .await?
-            .ok_or(OpenError::NotCreated)?;
-        let heads =
-            sqlx::query!("select lane, position from log.lane_heads order by lane").fetch_all(&pool).await?;
-        let log_name: Arc<str> = settings.log_name.into();
-        let mut lanes = Vec::with_capacity(heads.len());
-        for head in heads {
-            let tail = Arc::new(LaneTail::new(head.position));
-            let (batcher, work) = Batcher::new(
-                head.lane,
-                Arc::clone(&log_name),
-                pool.clone(),
-                Arc::clone(&clock),
-                Arc::clone(&tail),
-            )
-            .start();
-            tasks.spawn(work);
-            lanes.push(LaneHandle { batcher, tail });
-        }
-        let inner = Inner {
-            pool,
-            vault,
-            clock,
-            log_name,
-            epoch: settings.epoch,
-            lanes,
-            placements: RwLock::default(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        tasks: &'a TaskTracker,
+    ) -> BoxFuture<'a, Result<Self, OpenError>> {
+        Box::pin(async move {
+            let settings = sqlx::query!("select log_name, epoch from log.settings")
+                .fetch_optional(&pool)
+                .await?
+                .ok_or(OpenError::NotCreated)?;
+            let heads = sqlx::query!("select lane, position from log.lane_heads order by lane")
+                .fetch_all(&pool)
+                .await?;
+            let log_name: Arc<str> = settings.log_name.into();
+            let mut lanes = Vec::with_capacity(heads.len());
+            for head in heads {
+                let tail = Arc::new(LaneTail::new(head.position));
+                let (batcher, work) = Batcher::new(
+                    head.lane,
+                    Arc::clone(&log_name),
+                    pool.clone(),
+                    Arc::clone(&clock),
+                    Arc::clone(&tail),
+                )
+                .start();
+                tasks.spawn(work);
+                lanes.push(LaneHandle { batcher, tail });
+            }
+            let inner = Inner {
+                pool,
+                vault,
+                clock,
+                log_name,
+                epoch: settings.epoch,
+                lanes,
+                placements: RwLock::default(),
+            };
+            Ok(Self { inner: Arc::new(inner) })
+        })
     }
 
     /// Creates the log in a freshly migrated database; does nothing when it is there.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn create(
-        pool: &PgPool,
-        log_name: &str,
+    pub fn create<'a>(
+        pool: &'a PgPool,
+        log_name: &'a str,
         lane_count: i16,
         epoch: Uuid,
-    ) -> Result<(), sqlx::Error> {
-        sqlx::query!(
-            "select log.create_log($1, $2, $3) where not exists (select from log.settings)",
-            log_name,
-            lane_count,
-            epoch
-        )
-        .execute(pool)
-        .await?;
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            sqlx::query!(
+                "select log.create_log($1, $2, $3) where not exists (select from log.settings)",
+                log_name,
+                lane_count,
+                epoch
+            )
+            .execute(pool)
+            .await?;
+            Ok(())
+        })
     }
 
     /// The log's name: the first part of the origin that stands in every leaf.
@@ -151,65 +157,83 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn lane_of(&self, organization_id: OrganizationId) -> Result<Lane, sqlx::Error> {
-        let known = self
-            .inner
-            .placements
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&organization_id)
-            .copied();
-        if let Some(lane) = known {
-            return Ok(lane);
-        }
-        let lane =
-            sqlx::query_scalar!(r#"select log.place_organization($1) as "lane!""#, organization_id.uuid())
-                .fetch_one(&self.inner.pool)
-                .await?;
-        self.inner.placements.write().unwrap_or_else(PoisonError::into_inner).insert(organization_id, lane);
-        Ok(lane)
+    pub fn lane_of<'a>(
+        &'a self,
+        organization_id: OrganizationId,
+    ) -> BoxFuture<'a, Result<Lane, sqlx::Error>> {
+        Box::pin(async move {
+            let known = self
+                .inner
+                .placements
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&organization_id)
+                .copied();
+            if let Some(lane) = known {
+                return Ok(lane);
+            }
+            let lane = sqlx::query_scalar!(
+                r#"select log.place_organization($1) as "lane!""#,
+                organization_id.uuid()
+            )
+            .fetch_one(&self.inner.pool)
+            .await?;
+            self.inner
+                .placements
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(organization_id, lane);
+            Ok(lane)
+        })
     }
 
     /// Appends the events of one command, as soon as the lane's last commit is through.
     ///
     /// # Errors
     /// When the database stays unavailable, or Carelog is stopping. A refusal is a [`Verdict`], not an error.
-    pub async fn append(&self, request: AppendRequest) -> Result<Verdict, AppendError> {
-        let lane = self
-            .lane_of(request.stream.organization_id)
-            .await
-            .map_err(|error| AppendError::Unavailable(Arc::new(error)))?;
-        let handle = self.lane(lane).ok_or(AppendError::Stored { table: "organizations", column: "lane" })?;
-        handle.batcher.append(request).await
+    pub fn append<'a>(&'a self, request: AppendRequest) -> BoxFuture<'a, Result<Verdict, AppendError>> {
+        Box::pin(async move {
+            let lane = self
+                .lane_of(request.stream.organization_id)
+                .await
+                .map_err(|error| AppendError::Unavailable(Arc::new(error)))?;
+            let handle =
+                self.lane(lane).ok_or(AppendError::Stored { table: "organizations", column: "lane" })?;
+            handle.batcher.append(request).await
+        })
     }
 
     /// The events of a stream after a version.
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
-    pub async fn stream(
-        &self,
-        stream: &StreamKey,
+    pub fn stream<'a>(
+        &'a self,
+        stream: &'a StreamKey,
         after_version: i64,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let lane = self.lane_of(stream.organization_id).await?;
-        let mut connection = self.inner.pool.acquire().await?;
-        read::stream(&mut connection, lane, stream, after_version).await
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+        Box::pin(async move {
+            let lane = self.lane_of(stream.organization_id).await?;
+            let mut connection = self.inner.pool.acquire().await?;
+            read::stream(&mut connection, lane, stream, after_version).await
+        })
     }
 
     /// The events of an organization after a sequence number, at most `limit`.
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
-    pub async fn organization(
-        &self,
+    pub fn organization<'a>(
+        &'a self,
         organization_id: OrganizationId,
         after_sequence: i64,
         limit: i64,
-    ) -> Result<Vec<RecordedEvent>, ReadError> {
-        let lane = self.lane_of(organization_id).await?;
-        let mut connection = self.inner.pool.acquire().await?;
-        read::organization(&mut connection, lane, organization_id, after_sequence, limit).await
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+        Box::pin(async move {
+            let lane = self.lane_of(organization_id).await?;
+            let mut connection = self.inner.pool.acquire().await?;
+            read::organization(&mut connection, lane, organization_id, after_sequence, limit).await
+        })
     }
 
     /// The events of a lane after a position: from memory when the lane's tail reaches back that far, else from
@@ -217,21 +241,24 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
-    pub async fn page(
-        &self,
+    pub fn page<'a>(
+        &'a self,
         lane: Lane,
         after: Position,
         max_events: usize,
         max_bytes: usize,
-    ) -> Result<Vec<Arc<RecordedEvent>>, ReadError> {
-        if let Some(page) = self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
-        {
-            return Ok(page);
-        }
-        let mut connection = self.inner.pool.acquire().await?;
-        let limit = i64::try_from(max_events).unwrap_or(i64::MAX);
-        let events = read::lane(&mut connection, lane, after, limit).await?;
-        Ok(events.into_iter().map(Arc::new).collect())
+    ) -> BoxFuture<'a, Result<Vec<Arc<RecordedEvent>>, ReadError>> {
+        Box::pin(async move {
+            if let Some(page) =
+                self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
+            {
+                return Ok(page);
+            }
+            let mut connection = self.inner.pool.acquire().await?;
+            let limit = i64::try_from(max_events).unwrap_or(i64::MAX);
+            let events = read::lane(&mut connection, lane, after, limit).await?;
+            Ok(events.into_iter().map(Arc::new).collect())
+        })
     }
 
     /// The newest position of a lane that this process has heard of; a change can be awaited.
@@ -246,13 +273,15 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn refresh_heads(&self) -> Result<(), sqlx::Error> {
-        let heads =
-            sqlx::query!("select lane, position from log.lane_heads").fetch_all(&self.inner.pool).await?;
-        for head in heads {
-            self.heard_of(LogPosition { lane: head.lane, position: head.position });
-        }
-        Ok(())
+    pub fn refresh_heads<'a>(&'a self) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let heads =
+                sqlx::query!("select lane, position from log.lane_heads").fetch_all(&self.inner.pool).await?;
+            for head in heads {
+                self.heard_of(LogPosition { lane: head.lane, position: head.position });
+            }
+            Ok(())
+        })
     }
 
     pub(crate) fn heard_of(&self, place: LogPosition) {

@@ -11,6 +11,7 @@ use carelog_domain::{
     Actor, Circumstances, CorrelationId, EventId, KeyId, OrganizationId, PatientId, RequestId, Sealed,
     StreamKind, Timestamp,
 };
+use futures::future::BoxFuture;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
@@ -54,58 +55,63 @@ macro_rules! select_events {
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn lane(
-    connection: &mut PgConnection,
+pub fn lane<'a>(
+    connection: &'a mut PgConnection,
     lane: Lane,
     after: Position,
     limit: i64,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(select_events!(
-        "where lane = $1 and position > $2 and position <= $2 + $3 order by position"
-    ))
-    .bind(lane)
-    .bind(after)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(decode).collect()
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let rows = sqlx::query(select_events!(
+            "where lane = $1 and position > $2 and position <= $2 + $3 order by position"
+        ))
+        .bind(lane)
+        .bind(after)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(decode).collect()
+    })
 }
 
 /// The events of an organization after a sequence number, in order, at most `limit`.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn organization(
-    connection: &mut PgConnection,
+pub fn organization<'a>(
+    connection: &'a mut PgConnection,
     lane: Lane,
     organization_id: OrganizationId,
     after_sequence: i64,
     limit: i64,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(select_events!(
-        "where lane = $1 and organization_id = $2 and organization_sequence > $3 \
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let rows = sqlx::query(select_events!(
+            "where lane = $1 and organization_id = $2 and organization_sequence > $3 \
          order by organization_sequence limit $4"
-    ))
-    .bind(lane)
-    .bind(organization_id.uuid())
-    .bind(after_sequence)
-    .bind(limit)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(decode).collect()
+        ))
+        .bind(lane)
+        .bind(organization_id.uuid())
+        .bind(after_sequence)
+        .bind(limit)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(decode).collect()
+    })
 }
 
 /// The events of a stream after a version, in order.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn stream(
-    connection: &mut PgConnection,
+pub fn stream<'a>(
+    connection: &'a mut PgConnection,
     lane: Lane,
-    stream: &StreamKey,
+    stream: &'a StreamKey,
     after_version: i64,
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    let rows = sqlx::query(select_events!(
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let rows = sqlx::query(select_events!(
         "where lane = $1 and organization_id = $2 and stream_id = $3 and stream_kind = $4 and version > $5 \
          order by version"
     ))
@@ -116,39 +122,43 @@ pub async fn stream(
     .bind(after_version)
     .fetch_all(connection)
     .await?;
-    rows.iter().map(decode).collect()
+        rows.iter().map(decode).collect()
+    })
 }
 
 /// The events at the given places, in no particular order; places that do not exist are left out.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn at(
-    connection: &mut PgConnection,
-    places: &[(Lane, Position)],
-) -> Result<Vec<RecordedEvent>, ReadError> {
-    let (lanes, positions): (Vec<Lane>, Vec<Position>) = places.iter().copied().unzip();
-    let rows = sqlx::query(select_events!(
-        "where (lane, position) in (select * from unnest($1::smallint[], $2::bigint[]))"
-    ))
-    .bind(&lanes)
-    .bind(&positions)
-    .fetch_all(connection)
-    .await?;
-    rows.iter().map(decode).collect()
+pub fn at<'a>(
+    connection: &'a mut PgConnection,
+    places: &'a [(Lane, Position)],
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let (lanes, positions): (Vec<Lane>, Vec<Position>) = places.iter().copied().unzip();
+        let rows = sqlx::query(select_events!(
+            "where (lane, position) in (select * from unnest($1::smallint[], $2::bigint[]))"
+        ))
+        .bind(&lanes)
+        .bind(&positions)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(decode).collect()
+    })
 }
 
 /// Which of the given streams of one kind exist; the two slices go in step.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn existing_streams(
-    connection: &mut PgConnection,
+pub fn existing_streams<'a>(
+    connection: &'a mut PgConnection,
     kind: StreamKind,
-    organizations: &[Uuid],
-    streams: &[Uuid],
-) -> Result<HashSet<Uuid>, sqlx::Error> {
-    let rows = sqlx::query_scalar!(
+    organizations: &'a [Uuid],
+    streams: &'a [Uuid],
+) -> BoxFuture<'a, Result<HashSet<Uuid>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query_scalar!(
         "
         select h.stream_id
         from unnest($1::uuid[], $2::uuid[]) as asked (organization_id, stream_id)
@@ -161,43 +171,46 @@ pub async fn existing_streams(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().collect())
+        Ok(rows.into_iter().collect())
+    })
 }
 
 /// The first answer that was given under an idempotency key.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub(crate) async fn known_answer(
-    connection: &mut PgConnection,
+pub(crate) fn known_answer<'a>(
+    connection: &'a mut PgConnection,
     lane: Lane,
     organization_id: OrganizationId,
-    key: &str,
-) -> Result<Option<KnownAnswer>, ReadError> {
-    let row = sqlx::query!(
-        "
+    key: &'a str,
+) -> BoxFuture<'a, Result<Option<KnownAnswer>, ReadError>> {
+    Box::pin(async move {
+        let row = sqlx::query!(
+            "
         select fingerprint, stream_kind, stream_id, version, first_position, event_count
         from log.idempotency_keys
         where organization_id = $1 and idempotency_key = $2
         ",
-        organization_id.uuid(),
-        key
-    )
-    .fetch_optional(connection)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let position = row.first_position + i64::from(row.event_count) - 1;
-    let does_not_parse = |column| ReadError::Stored { column, lane, position };
-    Ok(Some(KnownAnswer {
-        fingerprint: row.fingerprint.as_slice().try_into().map_err(|_| does_not_parse("fingerprint"))?,
-        stream_kind: row.stream_kind.parse().map_err(|_| does_not_parse("stream_kind"))?,
-        stream_id: row.stream_id,
-        appended: Appended {
-            version: row.version,
-            position: LogPosition { lane, position },
-            event_count: row.event_count,
-        },
-    }))
+            organization_id.uuid(),
+            key
+        )
+        .fetch_optional(connection)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        let position = row.first_position + i64::from(row.event_count) - 1;
+        let does_not_parse = |column| ReadError::Stored { column, lane, position };
+        Ok(Some(KnownAnswer {
+            fingerprint: row.fingerprint.as_slice().try_into().map_err(|_| does_not_parse("fingerprint"))?,
+            stream_kind: row.stream_kind.parse().map_err(|_| does_not_parse("stream_kind"))?,
+            stream_id: row.stream_id,
+            appended: Appended {
+                version: row.version,
+                position: LogPosition { lane, position },
+                event_count: row.event_count,
+            },
+        }))
+    })
 }
 
 fn decode(row: &PgRow) -> Result<RecordedEvent, ReadError> {

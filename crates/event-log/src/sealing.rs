@@ -7,6 +7,7 @@ use carelog_domain::{
     StreamKind, Timestamp,
 };
 use carelog_vault::{KeyState, SealContext, Vault, VaultError};
+use futures::future::BoxFuture;
 
 use crate::append::NewEvent;
 use crate::clock::new_id;
@@ -69,34 +70,36 @@ pub(crate) async fn seal_events<E: StreamEvent>(
     Ok(sealed)
 }
 
-async fn seal_part(
-    vault: &Vault,
-    stream: &StreamKey,
+fn seal_part<'a>(
+    vault: &'a Vault,
+    stream: &'a StreamKey,
     version: i64,
     event_id: EventId,
     subject: Option<PatientId>,
-    encoded: &EncodedEvent,
-) -> Result<Option<SealedPart>, SealError> {
-    let Some((class, PersonalPart::Open(plaintext))) = &encoded.personal else { return Ok(None) };
-    let scope = KeyScope {
-        organization_id: stream.organization_id,
-        subject: key_subject(*class, subject),
-        class: *class,
-    };
-    if is_of_a_patient(*class) && scope.subject.is_none() {
-        return Err(SealError::NoSubject(encoded.event_type));
-    }
-    let KeyState::Live(key) = vault.data_key(&scope).await? else { return Err(SealError::SubjectErased) };
-    let context = SealContext {
-        scope,
-        stream_kind: stream.kind,
-        stream_id: stream.id,
-        version: version.unsigned_abs(),
-        event_id,
-        event_type: encoded.event_type,
-        schema_version: encoded.event_type.schema_version(),
-    };
-    Ok(Some(SealedPart { sealed: key.seal(&context, plaintext)?, key_commit: *key.commit() }))
+    encoded: &'a EncodedEvent,
+) -> BoxFuture<'a, Result<Option<SealedPart>, SealError>> {
+    Box::pin(async move {
+        let Some((class, PersonalPart::Open(plaintext))) = &encoded.personal else { return Ok(None) };
+        let scope = KeyScope {
+            organization_id: stream.organization_id,
+            subject: key_subject(*class, subject),
+            class: *class,
+        };
+        if is_of_a_patient(*class) && scope.subject.is_none() {
+            return Err(SealError::NoSubject(encoded.event_type));
+        }
+        let KeyState::Live(key) = vault.data_key(&scope).await? else { return Err(SealError::SubjectErased) };
+        let context = SealContext {
+            scope,
+            stream_kind: stream.kind,
+            stream_id: stream.id,
+            version: version.unsigned_abs(),
+            event_id,
+            event_type: encoded.event_type,
+            schema_version: encoded.event_type.schema_version(),
+        };
+        Ok(Some(SealedPart { sealed: key.seal(&context, plaintext)?, key_commit: *key.commit() }))
+    })
 }
 
 const fn is_of_a_patient(class: DataClass) -> bool {

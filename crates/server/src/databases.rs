@@ -59,12 +59,18 @@ impl DatabaseOptions {
     /// When the server refuses; the connection must belong to a superuser or to a role that may create databases and
     /// roles that bypass row-level security.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        for options in [&self.core, &self.audit, &self.vault] {
-            create_database(options).await?;
-        }
-        migrate(&self.core, &carelog_event_log::CORE_MIGRATIONS).await.context("database core")?;
-        migrate(&self.audit, &carelog_audit::AUDIT_MIGRATIONS).await.context("database audit")?;
-        migrate(&self.vault, &carelog_vault::MIGRATOR).await.context("database vault")?;
+        let (mut core, mut audit, mut vault) = tokio::try_join!(
+            create_database(&self.core),
+            create_database(&self.audit),
+            create_database(&self.vault)
+        )?;
+        // Roles belong to the whole server, and every database's migrations grant rights to them.
+        core.execute(sqlx::raw_sql(ROLES)).await.context("the roles cannot be created")?;
+        tokio::try_join!(
+            async { carelog_event_log::CORE_MIGRATIONS.run(&mut core).await.context("database core") },
+            async { carelog_audit::AUDIT_MIGRATIONS.run(&mut audit).await.context("database audit") },
+            async { carelog_vault::MIGRATOR.run(&mut vault).await.context("database vault") }
+        )?;
         let pool = pool(&self.core, None, 1);
         let epoch = new_id();
         let name: String = "carelog-".chars().chain(epoch.simple().to_string().chars().skip(24)).collect();
@@ -100,15 +106,15 @@ fn pool(options: &PgConnectOptions, role: Option<&str>, max_connections: u32) ->
         .connect_lazy_with(options)
 }
 
-/// Creates a database unless it exists.
-async fn create_database(options: &PgConnectOptions) -> anyhow::Result<()> {
+/// Connects to a database, which is created unless it exists.
+async fn create_database(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let name = options.get_database().context("the database URL names no database")?.to_owned();
     anyhow::ensure!(
         name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
         "the database name {name:?} may have lower-case letters, digits and underscores only"
     );
-    if PgConnection::connect_with(options).await.is_ok() {
-        return Ok(());
+    if let Ok(connection) = PgConnection::connect_with(options).await {
+        return Ok(connection);
     }
     let mut connection = PgConnection::connect_with(&options.clone().database("postgres"))
         .await
@@ -117,13 +123,12 @@ async fn create_database(options: &PgConnectOptions) -> anyhow::Result<()> {
         .execute(sqlx::AssertSqlSafe(format!("create database {name} template template0 encoding 'UTF8'")))
         .await;
     match created {
-        Ok(_) => Ok(()),
+        Ok(_) => {}
         // Somebody else was faster.
-        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {
-            Ok(())
-        }
-        Err(error) => Err(error).context(format!("database {name} cannot be created")),
+        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("42P04" | "23505")) => {}
+        Err(error) => return Err(error).context(format!("database {name} cannot be created")),
     }
+    PgConnection::connect_with(options).await.with_context(|| format!("database {name} cannot be opened"))
 }
 
 const ROLES: &str = "
@@ -142,11 +147,3 @@ const ROLES: &str = "
             end if;
         end loop;
     end $$";
-
-async fn migrate(options: &PgConnectOptions, migrations: &sqlx::migrate::Migrator) -> anyhow::Result<()> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    connection.execute(sqlx::raw_sql(ROLES)).await.context("the roles cannot be created")?;
-    migrations.run(&mut connection).await.context("the migrations failed")?;
-    connection.close().await?;
-    Ok(())
-}

@@ -1,6 +1,7 @@
 //! The rows of the vault's database, and the way from a row to a key.
 
 use carelog_domain::{KeyId, KeyScope, OrganizationId, PatientId};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -43,15 +44,16 @@ struct KeyRow {
 }
 
 /// The keys of the scopes that have one, in any order.
-pub(crate) async fn by_scopes(
-    conn: &mut PgConnection,
-    root: &RootKey,
-    scopes: &[KeyScope],
-) -> Result<Vec<StoredKey>, VaultError> {
-    let wanted = ScopeColumns::new(scopes);
-    let rows = sqlx::query_as!(
-        KeyRow,
-        r#"
+pub(crate) fn by_scopes<'a>(
+    conn: &'a mut PgConnection,
+    root: &'a RootKey,
+    scopes: &'a [KeyScope],
+) -> BoxFuture<'a, Result<Vec<StoredKey>, VaultError>> {
+    Box::pin(async move {
+        let wanted = ScopeColumns::new(scopes);
+        let rows = sqlx::query_as!(
+            KeyRow,
+            r#"
         select
             k.key_id as "key_id!",
             k.organization_id as "organization_id!",
@@ -71,25 +73,27 @@ pub(crate) async fn by_scopes(
             on o.organization_id = k.organization_id
             and o.epoch = k.organization_key_epoch
         "#,
-        &wanted.organizations,
-        &wanted.subjects,
-        &wanted.classes,
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(|row| row.into_key(root)).collect()
+            &wanted.organizations,
+            &wanted.subjects,
+            &wanted.classes,
+        )
+        .fetch_all(conn)
+        .await?;
+        rows.into_iter().map(|row| row.into_key(root)).collect()
+    })
 }
 
 /// The keys of those names that exist or existed, in any order.
-pub(crate) async fn by_ids(
-    conn: &mut PgConnection,
-    root: &RootKey,
-    key_ids: &[KeyId],
-) -> Result<Vec<StoredKey>, VaultError> {
-    let key_ids: Vec<Uuid> = key_ids.iter().map(|id| id.uuid()).collect();
-    let rows = sqlx::query_as!(
-        KeyRow,
-        r#"
+pub(crate) fn by_ids<'a>(
+    conn: &'a mut PgConnection,
+    root: &'a RootKey,
+    key_ids: &'a [KeyId],
+) -> BoxFuture<'a, Result<Vec<StoredKey>, VaultError>> {
+    Box::pin(async move {
+        let key_ids: Vec<Uuid> = key_ids.iter().map(|id| id.uuid()).collect();
+        let rows = sqlx::query_as!(
+            KeyRow,
+            r#"
         select
             k.key_id as "key_id!",
             k.organization_id as "organization_id!",
@@ -105,37 +109,42 @@ pub(crate) async fn by_ids(
             and o.epoch = k.organization_key_epoch
         where k.key_id = any($1)
         "#,
-        &key_ids,
-    )
-    .fetch_all(conn)
-    .await?;
-    rows.into_iter().map(|row| row.into_key(root)).collect()
+            &key_ids,
+        )
+        .fetch_all(conn)
+        .await?;
+        rows.into_iter().map(|row| row.into_key(root)).collect()
+    })
 }
 
 /// Makes keys for scopes that have none. Scopes that somebody else serves meanwhile, or whose organization's key
 /// was destroyed, are left alone; the caller reads again.
 ///
 /// The scopes must be sorted: every writer then takes the index entries in the same order, and none waits in a ring.
-pub(crate) async fn create(
-    conn: &mut PgConnection,
-    root: &RootKey,
-    scopes: &[KeyScope],
-) -> Result<(), VaultError> {
-    let organizations = organization::get_or_create(conn, root, scopes).await?;
-    let live: Vec<KeyScope> =
-        scopes.iter().copied().filter(|scope| organizations.contains_key(&scope.organization_id)).collect();
-    let (mut key_ids, mut epochs) = (Vec::new(), Vec::new());
-    let (mut wrapped, mut commits): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
-    for scope in &live {
-        let Some(organization) = organizations.get(&scope.organization_id) else { continue };
-        let (key_id, secret) = (random::key_id(), Secret::random()?);
-        wrapped.push(organization.key.wrap(&wrap::data_key_place(scope, key_id), &secret)?);
-        commits.push(DataKey::new(key_id, *scope, secret).commit().to_vec());
-        key_ids.push(key_id.uuid());
-        epochs.push(organization.epoch);
-    }
-    let columns = ScopeColumns::new(&live);
-    sqlx::query!(
+pub(crate) fn create<'a>(
+    conn: &'a mut PgConnection,
+    root: &'a RootKey,
+    scopes: &'a [KeyScope],
+) -> BoxFuture<'a, Result<(), VaultError>> {
+    Box::pin(async move {
+        let organizations = organization::get_or_create(conn, root, scopes).await?;
+        let live: Vec<KeyScope> = scopes
+            .iter()
+            .copied()
+            .filter(|scope| organizations.contains_key(&scope.organization_id))
+            .collect();
+        let (mut key_ids, mut epochs) = (Vec::new(), Vec::new());
+        let (mut wrapped, mut commits): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (Vec::new(), Vec::new());
+        for scope in &live {
+            let Some(organization) = organizations.get(&scope.organization_id) else { continue };
+            let (key_id, secret) = (random::key_id(), Secret::random()?);
+            wrapped.push(organization.key.wrap(&wrap::data_key_place(scope, key_id), &secret)?);
+            commits.push(DataKey::new(key_id, *scope, secret).commit().to_vec());
+            key_ids.push(key_id.uuid());
+            epochs.push(organization.epoch);
+        }
+        let columns = ScopeColumns::new(&live);
+        sqlx::query!(
         "
         insert into vault.data_keys
             (key_id, organization_id, subject_id, class, organization_key_epoch, wrapped, key_commit)
@@ -157,7 +166,8 @@ pub(crate) async fn create(
     )
     .execute(conn)
     .await?;
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Scopes as arrays for `unnest`; the nil id stands for nobody, as in the index.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 
 use carelog_domain::{DataClass, KeyId, KeyScope, OrganizationId, PatientId, PersonalPart};
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tracing::instrument;
 
@@ -32,90 +33,105 @@ impl Vault {
     ///
     /// # Errors
     /// When the database fails or its rows do not open.
-    pub async fn data_key(&self, scope: &KeyScope) -> Result<KeyState, VaultError> {
-        match self.cache.by_scope(scope) {
-            Some(state) => Ok(state),
-            None => self.data_keys(&[*scope]).await?.pop().ok_or(VaultError::Vanished(*scope)),
-        }
+    pub fn data_key<'a>(&'a self, scope: &'a KeyScope) -> BoxFuture<'a, Result<KeyState, VaultError>> {
+        Box::pin(async move {
+            match self.cache.by_scope(scope) {
+                Some(state) => Ok(state),
+                None => self.data_keys(&[*scope]).await?.pop().ok_or(VaultError::Vanished(*scope)),
+            }
+        })
     }
 
     /// The keys of scopes, in their order, made where there is none; in a few statements however many they are.
     ///
     /// # Errors
     /// When the database fails or its rows do not open.
-    pub async fn data_keys(&self, scopes: &[KeyScope]) -> Result<Vec<KeyState>, VaultError> {
-        let (mut states, mut missing) = split(scopes, |scope| self.cache.by_scope(scope));
-        if !missing.is_empty() {
-            missing.sort_unstable_by_key(|scope| (scope.organization_id, scope.subject, scope.class));
-            let keys = self.find_or_create(&missing).await?;
-            states.extend(keys.into_iter().map(|key| (key.scope, key.state)));
-        }
-        in_order(scopes, &states, |scope| VaultError::Vanished(*scope))
+    pub fn data_keys<'a>(
+        &'a self,
+        scopes: &'a [KeyScope],
+    ) -> BoxFuture<'a, Result<Vec<KeyState>, VaultError>> {
+        Box::pin(async move {
+            let (mut states, mut missing) = split(scopes, |scope| self.cache.by_scope(scope));
+            if !missing.is_empty() {
+                missing.sort_unstable_by_key(|scope| (scope.organization_id, scope.subject, scope.class));
+                let keys = self.find_or_create(&missing).await?;
+                states.extend(keys.into_iter().map(|key| (key.scope, key.state)));
+            }
+            in_order(scopes, &states, |scope| VaultError::Vanished(*scope))
+        })
     }
 
     /// The key of that name.
     ///
     /// # Errors
     /// When there never was such a key, the database fails, or its row does not open.
-    pub async fn key(&self, key_id: KeyId) -> Result<KeyState, VaultError> {
-        match self.cache.by_id(key_id) {
-            Some(state) => Ok(state),
-            None => self.keys(&[key_id]).await?.pop().ok_or(VaultError::UnknownKey(key_id)),
-        }
+    pub fn key<'a>(&'a self, key_id: KeyId) -> BoxFuture<'a, Result<KeyState, VaultError>> {
+        Box::pin(async move {
+            match self.cache.by_id(key_id) {
+                Some(state) => Ok(state),
+                None => self.keys(&[key_id]).await?.pop().ok_or(VaultError::UnknownKey(key_id)),
+            }
+        })
     }
 
     /// The keys of those names, in their order, in one statement.
     ///
     /// # Errors
     /// When one of them never was, the database fails, or its rows do not open.
-    pub async fn keys(&self, key_ids: &[KeyId]) -> Result<Vec<KeyState>, VaultError> {
-        let (mut states, missing) = split(key_ids, |key_id| self.cache.by_id(*key_id));
-        if !missing.is_empty() {
-            let generation = self.cache.generation();
-            let mut conn = self.pool.acquire().await?;
-            let keys = store::by_ids(&mut conn, &self.root, &missing).await?;
-            self.cache.remember(generation, &keys);
-            states.extend(keys.into_iter().map(|key| (key.key_id, key.state)));
-        }
-        in_order(key_ids, &states, |key_id| VaultError::UnknownKey(*key_id))
+    pub fn keys<'a>(&'a self, key_ids: &'a [KeyId]) -> BoxFuture<'a, Result<Vec<KeyState>, VaultError>> {
+        Box::pin(async move {
+            let (mut states, missing) = split(key_ids, |key_id| self.cache.by_id(*key_id));
+            if !missing.is_empty() {
+                let generation = self.cache.generation();
+                let mut conn = self.pool.acquire().await?;
+                let keys = store::by_ids(&mut conn, &self.root, &missing).await?;
+                self.cache.remember(generation, &keys);
+                states.extend(keys.into_iter().map(|key| (key.key_id, key.state)));
+            }
+            in_order(key_ids, &states, |key_id| VaultError::UnknownKey(*key_id))
+        })
     }
 
     /// Seals an open part for its event; of a scope whose key was destroyed nothing remains.
     ///
     /// # Errors
     /// When the part is sealed already, because it is then bound to another event, or the key cannot be had.
-    pub async fn seal_part(
-        &self,
-        context: &SealContext,
+    pub fn seal_part<'a>(
+        &'a self,
+        context: &'a SealContext,
         part: PersonalPart,
-    ) -> Result<PersonalPart, VaultError> {
-        let plaintext = match part {
-            PersonalPart::Open(plaintext) => zeroize::Zeroizing::new(plaintext),
-            PersonalPart::Sealed(_) => {
-                return Err(VaultError::AlreadySealed { event_id: context.event_id });
+    ) -> BoxFuture<'a, Result<PersonalPart, VaultError>> {
+        Box::pin(async move {
+            let plaintext = match part {
+                PersonalPart::Open(plaintext) => zeroize::Zeroizing::new(plaintext),
+                PersonalPart::Sealed(_) => {
+                    return Err(VaultError::AlreadySealed { event_id: context.event_id });
+                }
+                PersonalPart::Erased => return Ok(PersonalPart::Erased),
+            };
+            match self.data_key(&context.scope).await? {
+                KeyState::Live(key) => key.seal(context, &plaintext).map(PersonalPart::Sealed),
+                KeyState::Destroyed => Ok(PersonalPart::Erased),
             }
-            PersonalPart::Erased => return Ok(PersonalPart::Erased),
-        };
-        match self.data_key(&context.scope).await? {
-            KeyState::Live(key) => key.seal(context, &plaintext).map(PersonalPart::Sealed),
-            KeyState::Destroyed => Ok(PersonalPart::Erased),
-        }
+        })
     }
 
     /// Opens a part as it lies in the log; what a destroyed key sealed comes out erased.
     ///
     /// # Errors
     /// When the part was not sealed for this event, or the key cannot be had.
-    pub async fn open_part(
-        &self,
-        context: &SealContext,
+    pub fn open_part<'a>(
+        &'a self,
+        context: &'a SealContext,
         part: PersonalPart,
-    ) -> Result<PersonalPart, VaultError> {
-        let PersonalPart::Sealed(sealed) = part else { return Ok(part) };
-        match self.key(sealed.key_id).await? {
-            KeyState::Live(key) => key.open(context, &sealed).map(PersonalPart::Open),
-            KeyState::Destroyed => Ok(PersonalPart::Erased),
-        }
+    ) -> BoxFuture<'a, Result<PersonalPart, VaultError>> {
+        Box::pin(async move {
+            let PersonalPart::Sealed(sealed) = part else { return Ok(part) };
+            match self.key(sealed.key_id).await? {
+                KeyState::Live(key) => key.open(context, &sealed).map(PersonalPart::Open),
+                KeyState::Destroyed => Ok(PersonalPart::Erased),
+            }
+        })
     }
 
     /// A keyed hash by which a personal value can be looked up without being readable. `purpose` names the column,
@@ -127,17 +143,19 @@ impl Vault {
     ///
     /// # Errors
     /// When the organization's key was destroyed or cannot be had.
-    pub async fn blind_index(
-        &self,
+    pub fn blind_index<'a>(
+        &'a self,
         organization_id: OrganizationId,
-        purpose: &str,
-        value: &str,
-    ) -> Result<[u8; 32], VaultError> {
-        let scope = KeyScope { organization_id, subject: None, class: DataClass::Identity };
-        match self.data_key(&scope).await? {
-            KeyState::Live(key) => Ok(key.blind_index(purpose, value.as_bytes())),
-            KeyState::Destroyed => Err(VaultError::IndexKeyDestroyed(organization_id)),
-        }
+        purpose: &'a str,
+        value: &'a str,
+    ) -> BoxFuture<'a, Result<[u8; 32], VaultError>> {
+        Box::pin(async move {
+            let scope = KeyScope { organization_id, subject: None, class: DataClass::Identity };
+            match self.data_key(&scope).await? {
+                KeyState::Live(key) => Ok(key.blind_index(purpose, value.as_bytes())),
+                KeyState::Destroyed => Err(VaultError::IndexKeyDestroyed(organization_id)),
+            }
+        })
     }
 
     /// Destroys all keys of a patient, for ever, and gives their names and commitments. Called again it changes
@@ -146,20 +164,22 @@ impl Vault {
     /// # Errors
     /// When the database fails; then no key was destroyed, or all were, and it must be called again.
     #[instrument(name = "vault.subject.shred", skip_all, fields(organization.id = %organization_id))]
-    pub async fn shred(
-        &self,
+    pub fn shred<'a>(
+        &'a self,
         organization_id: OrganizationId,
         subject: PatientId,
-    ) -> Result<Vec<(KeyId, KeyCommit)>, VaultError> {
-        let mut tx = self.pool.begin().await?;
-        let destroyed = store::shred(&mut tx, organization_id, subject).await?;
-        let committed = tx.commit().await;
-        // Also after a commit of unknown outcome: a cache that forgot too much is only slower.
-        let key_ids: Vec<KeyId> = destroyed.iter().map(|(key_id, _)| *key_id).collect();
-        self.cache.shred(organization_id, subject, &key_ids);
-        committed?;
-        tracing::info!(key_count = destroyed.len(), "keys of a patient destroyed");
-        Ok(destroyed)
+    ) -> BoxFuture<'a, Result<Vec<(KeyId, KeyCommit)>, VaultError>> {
+        Box::pin(async move {
+            let mut tx = self.pool.begin().await?;
+            let destroyed = store::shred(&mut tx, organization_id, subject).await?;
+            let committed = tx.commit().await;
+            // Also after a commit of unknown outcome: a cache that forgot too much is only slower.
+            let key_ids: Vec<KeyId> = destroyed.iter().map(|(key_id, _)| *key_id).collect();
+            self.cache.shred(organization_id, subject, &key_ids);
+            committed?;
+            tracing::info!(key_count = destroyed.len(), "keys of a patient destroyed");
+            Ok(destroyed)
+        })
     }
 
     /// Each statement commits by itself, so that it sees what others made meanwhile.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use carelog_domain::PurposeOfUse;
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -28,14 +29,16 @@ impl Projector for Audit {
 
     const ON_POISON: OnPoison = OnPoison::Stop;
 
-    async fn apply(
-        &self,
-        tables: &mut PgConnection,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<Vec<()>, ApplyError> {
-        let entries: Vec<Entry> = page.iter().map(|event| Entry::of(event)).collect::<Result<_, _>>()?;
-        insert(tables, &entries).await?;
-        Ok(Vec::new())
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        page: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
+        Box::pin(async move {
+            let entries: Vec<Entry> = page.iter().map(|event| Entry::of(event)).collect::<Result<_, _>>()?;
+            insert(tables, &entries).await?;
+            Ok(Vec::new())
+        })
     }
 }
 

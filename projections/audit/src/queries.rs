@@ -6,6 +6,7 @@
 mod row;
 
 use carelog_domain::{CorrelationId, OrganizationId, PatientId, Timestamp};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -140,75 +141,80 @@ macro_rules! select_entries {
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_entries(
-    connection: &mut PgConnection,
+pub fn list_entries<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-    filter: &TrailFilter,
+    filter: &'a TrailFilter,
     page: TrailPage,
-) -> Result<Vec<Entry>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    let limit = i64::from(page.limit.min(MAX_LIMIT));
-    let rows = match page.order {
-        Order::NewestFirst => {
-            let before = page.after.unwrap_or(i64::MAX);
-            select_entries!(
-                "and sequence < $12 order by sequence desc limit $13",
-                organization_id,
-                filter,
-                before,
-                limit
-            )
-            .fetch_all(connection)
-            .await?
-        }
-        Order::OldestFirst => {
-            let after = page.after.unwrap_or(0);
-            select_entries!(
-                "and sequence > $12 order by sequence limit $13",
-                organization_id,
-                filter,
-                after,
-                limit
-            )
-            .fetch_all(connection)
-            .await?
-        }
-    };
-    entries(rows)
+) -> BoxFuture<'a, Result<Vec<Entry>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        let limit = i64::from(page.limit.min(MAX_LIMIT));
+        let rows = match page.order {
+            Order::NewestFirst => {
+                let before = page.after.unwrap_or(i64::MAX);
+                select_entries!(
+                    "and sequence < $12 order by sequence desc limit $13",
+                    organization_id,
+                    filter,
+                    before,
+                    limit
+                )
+                .fetch_all(connection)
+                .await?
+            }
+            Order::OldestFirst => {
+                let after = page.after.unwrap_or(0);
+                select_entries!(
+                    "and sequence > $12 order by sequence limit $13",
+                    organization_id,
+                    filter,
+                    after,
+                    limit
+                )
+                .fetch_all(connection)
+                .await?
+            }
+        };
+        entries(rows)
+    })
 }
 
 /// How many entries there are, counted up to `cap`: that many stands for "so many or more".
 ///
 /// # Errors
 /// When the database fails.
-pub async fn count_entries(
-    connection: &mut PgConnection,
+pub fn count_entries<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-    filter: &TrailFilter,
+    filter: &'a TrailFilter,
     cap: u32,
-) -> Result<u64, QueryError> {
-    prefer_custom_plans(connection).await?;
-    let count = filtered!(
-        query_scalar!(r#"select count(*) as "count!" from (select 1"#, "limit $12) as counted"),
-        organization_id,
-        filter,
-        i64::from(cap)
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(count.unsigned_abs())
+) -> BoxFuture<'a, Result<u64, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        let count = filtered!(
+            query_scalar!(r#"select count(*) as "count!" from (select 1"#, "limit $12) as counted"),
+            organization_id,
+            filter,
+            i64::from(cap)
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(count.unsigned_abs())
+    })
 }
 
 /// One entry.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_entry(
-    connection: &mut PgConnection,
+pub fn get_entry<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     sequence: i64,
-) -> Result<Option<Entry>, QueryError> {
-    let row = sqlx::query_as!(
+) -> BoxFuture<'a, Result<Option<Entry>, QueryError>> {
+    Box::pin(async move {
+        let row = sqlx::query_as!(
         EntryRow,
         "
         select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
@@ -222,7 +228,8 @@ pub async fn get_entry(
     )
     .fetch_optional(connection)
     .await?;
-    row.map(Entry::try_from).transpose()
+        row.map(Entry::try_from).transpose()
+    })
 }
 
 /// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::model::{DecodedEvent, Needed, State};
@@ -44,22 +45,24 @@ impl Projector for Records {
 
     const ON_POISON: OnPoison = OnPoison::Quarantine;
 
-    async fn apply(
-        &self,
-        tables: &mut PgConnection,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<Vec<()>, ApplyError> {
-        let events = decode(page)?;
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut state = load(tables, &Needed::by(&events)).await?;
-        for event in &events {
-            state.apply(event).map_err(ApplyError::poison)?;
-        }
-        write(tables, &state).await?;
-        erasure::erase_sealed(tables, state.patients_to_check().into_iter()).await?;
-        Ok(Vec::new())
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        page: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
+        Box::pin(async move {
+            let events = decode(page)?;
+            if events.is_empty() {
+                return Ok(Vec::new());
+            }
+            let mut state = load(tables, &Needed::by(&events)).await?;
+            for event in &events {
+                state.apply(event).map_err(ApplyError::poison)?;
+            }
+            write(tables, &state).await?;
+            erasure::erase_sealed(tables, state.patients_to_check().into_iter()).await?;
+            Ok(Vec::new())
+        })
     }
 }
 

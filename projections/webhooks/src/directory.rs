@@ -9,6 +9,7 @@ use carelog_domain::webhook_subscription::{
 };
 use carelog_domain::{EventId, EventType, KeyId, Sealed, StreamKind, SubscriptionId, Timestamp};
 use carelog_event_log::{EventLog, SealedPlace, StreamKey};
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 
@@ -72,49 +73,56 @@ impl Directory {
     ///
     /// # Errors
     /// When the database or the vault fails.
-    pub async fn get(&self, key: SubscriptionKey) -> Result<Option<Arc<OpenSubscription>>, DirectoryError> {
-        if let Some(known) = self.open.get(&key) {
-            return Ok(known);
-        }
-        let mut connection = self.pool.acquire().await?;
-        let opened = self.open(&mut connection, key).await?.map(Arc::new);
-        self.open.insert(key, opened.clone());
-        Ok(opened)
+    pub fn get<'a>(
+        &'a self,
+        key: SubscriptionKey,
+    ) -> BoxFuture<'a, Result<Option<Arc<OpenSubscription>>, DirectoryError>> {
+        Box::pin(async move {
+            if let Some(known) = self.open.get(&key) {
+                return Ok(known);
+            }
+            let mut connection = self.pool.acquire().await?;
+            let opened = self.open(&mut connection, key).await?.map(Arc::new);
+            self.open.insert(key, opened.clone());
+            Ok(opened)
+        })
     }
 
     /// Reads and opens a subscription.
     ///
     /// # Errors
     /// When the database or the vault fails.
-    pub async fn open(
-        &self,
-        connection: &mut PgConnection,
+    pub fn open<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
         key: SubscriptionKey,
-    ) -> Result<Option<OpenSubscription>, DirectoryError> {
-        let row = sqlx::query!(
-            "
+    ) -> BoxFuture<'a, Result<Option<OpenSubscription>, DirectoryError>> {
+        Box::pin(async move {
+            let row = sqlx::query!(
+                "
             select status, format
             from webhooks.webhook_subscriptions
             where organization_id = $1 and subscription_id = $2
             ",
-            key.0.uuid(),
-            key.1.uuid()
-        )
-        .fetch_optional(&mut *connection)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let Some(folded) = self.fold_parts(connection, key).await? else { return Ok(None) };
-        Ok(Some(OpenSubscription {
-            is_active: row.status == "active",
-            format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
-            url: WebhookUrl::parse(&folded.url, &self.policy).map_err(crate::sending::UrlError::code),
-            description: folded.description,
-            secrets: folded.secrets,
-            headers: ExtraHeaders::parse(
-                folded.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+                key.0.uuid(),
+                key.1.uuid()
             )
-            .map_err(|_| DirectoryError::Stored(key.1))?,
-        }))
+            .fetch_optional(&mut *connection)
+            .await?;
+            let Some(row) = row else { return Ok(None) };
+            let Some(folded) = self.fold_parts(connection, key).await? else { return Ok(None) };
+            Ok(Some(OpenSubscription {
+                is_active: row.status == "active",
+                format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
+                url: WebhookUrl::parse(&folded.url, &self.policy).map_err(crate::sending::UrlError::code),
+                description: folded.description,
+                secrets: folded.secrets,
+                headers: ExtraHeaders::parse(
+                    folded.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+                )
+                .map_err(|_| DirectoryError::Stored(key.1))?,
+            }))
+        })
     }
 
     /// Folds the sealed parts in order; nothing when their key was destroyed.

@@ -7,6 +7,7 @@ use carelog_domain::webhook_subscription::EventFilter;
 use carelog_domain::{OrganizationId, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -42,26 +43,28 @@ impl Projector for WebhooksProjector {
 
     const ON_POISON: OnPoison = OnPoison::Quarantine;
 
-    async fn apply(
-        &self,
-        tables: &mut PgConnection,
-        events: &[Arc<RecordedEvent>],
-    ) -> Result<Vec<IntendedDelivery>, ApplyError> {
-        let organizations: BTreeSet<OrganizationId> = events
-            .iter()
-            .filter(|event| concerns_subscriptions(event))
-            .map(|event| event.stream.organization_id)
-            .collect();
-        let mut page = Page::starting_with(subscriptions(tables, &organizations).await?);
-        for event in events {
-            page.fold(event)?;
-        }
-        write_subscriptions(tables, &page).await?;
-        write_parts(tables, &page).await?;
-        write_new_deliveries(tables, &page).await?;
-        write_moved_deliveries(tables, &page).await?;
-        write_attempts(tables, &page).await?;
-        Ok(page.intents)
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        events: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<IntendedDelivery>, ApplyError>> {
+        Box::pin(async move {
+            let organizations: BTreeSet<OrganizationId> = events
+                .iter()
+                .filter(|event| concerns_subscriptions(event))
+                .map(|event| event.stream.organization_id)
+                .collect();
+            let mut page = Page::starting_with(subscriptions(tables, &organizations).await?);
+            for event in events {
+                page.fold(event)?;
+            }
+            write_subscriptions(tables, &page).await?;
+            write_parts(tables, &page).await?;
+            write_new_deliveries(tables, &page).await?;
+            write_moved_deliveries(tables, &page).await?;
+            write_attempts(tables, &page).await?;
+            Ok(page.intents)
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the API reads. Every function runs in a transaction whose organization is set, and names it besides.
 
 use carelog_domain::{DeliveryId, OrganizationId, SubscriptionId};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -99,13 +100,14 @@ pub struct DeliveryFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn subscriptions(
-    connection: &mut PgConnection,
+pub fn subscriptions<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<SubscriptionRow>, sqlx::Error> {
-    sqlx::query_as!(
+) -> BoxFuture<'a, Result<Vec<SubscriptionRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
         SubscriptionRow,
         "
         select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
@@ -120,18 +122,20 @@ pub async fn subscriptions(
     )
     .fetch_all(connection)
     .await
+    })
 }
 
 /// One subscription, deleted or not.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn subscription(
-    connection: &mut PgConnection,
+pub fn subscription<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     subscription_id: SubscriptionId,
-) -> Result<Option<SubscriptionRow>, sqlx::Error> {
-    sqlx::query_as!(
+) -> BoxFuture<'a, Result<Option<SubscriptionRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
         SubscriptionRow,
         "
         select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
@@ -143,19 +147,21 @@ pub async fn subscription(
     )
     .fetch_optional(connection)
     .await
+    })
 }
 
 /// Deliveries, newest event first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn deliveries(
-    connection: &mut PgConnection,
+pub fn deliveries<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-    filter: &DeliveryFilter,
+    filter: &'a DeliveryFilter,
     limit: i64,
-) -> Result<Vec<DeliveryRow>, sqlx::Error> {
-    sqlx::query_as!(
+) -> BoxFuture<'a, Result<Vec<DeliveryRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
         DeliveryRow,
         "
         select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at, state,
@@ -181,18 +187,20 @@ pub async fn deliveries(
     )
     .fetch_all(connection)
     .await
+    })
 }
 
 /// One delivery.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn delivery(
-    connection: &mut PgConnection,
+pub fn delivery<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     delivery_id: DeliveryId,
-) -> Result<Option<DeliveryRow>, sqlx::Error> {
-    sqlx::query_as!(
+) -> BoxFuture<'a, Result<Option<DeliveryRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
         DeliveryRow,
         "
         select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at, state,
@@ -205,28 +213,31 @@ pub async fn delivery(
     )
     .fetch_optional(connection)
     .await
+    })
 }
 
 /// The attempts of a delivery, in order.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn attempts(
-    connection: &mut PgConnection,
+pub fn attempts<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     delivery_id: DeliveryId,
-) -> Result<Vec<AttemptRow>, sqlx::Error> {
-    sqlx::query_as!(
-        AttemptRow,
-        "
+) -> BoxFuture<'a, Result<Vec<AttemptRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
+            AttemptRow,
+            "
         select number, outcome, status, started_at, duration_ms, recorded_at
         from webhooks.webhook_attempts
         where organization_id = $1 and delivery_id = $2
         order by number
         ",
-        organization_id.uuid(),
-        delivery_id.uuid()
-    )
-    .fetch_all(connection)
-    .await
+            organization_id.uuid(),
+            delivery_id.uuid()
+        )
+        .fetch_all(connection)
+        .await
+    })
 }

@@ -14,6 +14,7 @@ use carelog_domain::StreamKind;
 use carelog_event_log::effects::{self, Effect, NewEffect, Report};
 use carelog_event_log::runtime::{Reaction, Reactor, Runtime};
 use carelog_event_log::{RecordedEvent, read};
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
@@ -97,62 +98,68 @@ impl Reactor<IntendedDelivery> for WebhooksReactor {
 
 impl WebhooksWorker {
     /// Works until the runtime stops, then waits for what is under way.
-    pub async fn run(self) {
-        let Self { runtime, pool, attempter, mut fresh, held } = self;
-        let (reports_in, reports) = mpsc::channel(MAX_HELD);
-        let has_room = Arc::new(Notify::new());
-        let reporting =
-            runtime.tasks.spawn(report_all(pool.clone(), reports, Arc::clone(&held), Arc::clone(&has_room)));
-        let (claimed_in, mut claimed) = mpsc::channel(MAX_HELD);
-        runtime.tasks.spawn(claim_all(
-            runtime.clone(),
-            pool,
-            Arc::clone(&held),
-            Arc::clone(&has_room),
-            claimed_in,
-        ));
-        let mut under_way = FuturesUnordered::new();
-        let mut waiting = std::collections::VecDeque::new();
-        loop {
-            while under_way.len() < MAX_IN_FLIGHT
-                && let Some(task) = waiting.pop_front()
-            {
-                let attempter = Arc::clone(&attempter);
-                // A task of its own, so that attempts use every core.
-                under_way.push(runtime.tasks.spawn(async move { attempter.carry_out(task).await }));
-            }
-            tokio::select! {
-                biased;
-                () = runtime.stop.cancelled() => break,
-                Some(done) = under_way.next(), if !under_way.is_empty() => {
-                    finish(done, &reports_in, &held, &has_room).await;
+    pub fn run(self) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Self { runtime, pool, attempter, mut fresh, held } = self;
+            let (reports_in, reports) = mpsc::channel(MAX_HELD);
+            let has_room = Arc::new(Notify::new());
+            let reporting = runtime.tasks.spawn(report_all(
+                pool.clone(),
+                reports,
+                Arc::clone(&held),
+                Arc::clone(&has_room),
+            ));
+            let (claimed_in, mut claimed) = mpsc::channel(MAX_HELD);
+            runtime.tasks.spawn(claim_all(
+                runtime.clone(),
+                pool,
+                Arc::clone(&held),
+                Arc::clone(&has_room),
+                claimed_in,
+            ));
+            let mut under_way = FuturesUnordered::new();
+            let mut waiting = std::collections::VecDeque::new();
+            loop {
+                while under_way.len() < MAX_IN_FLIGHT
+                    && let Some(task) = waiting.pop_front()
+                {
+                    let attempter = Arc::clone(&attempter);
+                    // A task of its own, so that attempts use every core.
+                    under_way.push(runtime.tasks.spawn(async move { attempter.carry_out(task).await }));
                 }
-                Some(effects) = fresh.recv() => {
-                    waiting.extend(effects.into_iter().map(Task::fresh));
+                tokio::select! {
+                    biased;
+                    () = runtime.stop.cancelled() => break,
+                    Some(done) = under_way.next(), if !under_way.is_empty() => {
+                        finish(done, &reports_in, &held, &has_room).await;
+                    }
+                    Some(effects) = fresh.recv() => {
+                        waiting.extend(effects.into_iter().map(Task::fresh));
+                    }
+                    Some(task) = claimed.recv() => waiting.push_back(task),
                 }
-                Some(task) = claimed.recv() => waiting.push_back(task),
             }
-        }
-        let now = runtime.log.clock().now();
-        claimed.close();
-        fresh.close();
-        while let Ok(effects) = fresh.try_recv() {
-            waiting.extend(effects.into_iter().map(Task::fresh));
-        }
-        while let Ok(task) = claimed.try_recv() {
-            waiting.push_back(task);
-        }
-        for task in waiting {
-            // Nobody began it: it goes back without waiting for the end of its lease.
-            let _ = reports_in.send(task.again_at(now)).await;
-        }
-        while let Some(done) = under_way.next().await {
-            finish(done, &reports_in, &held, &has_room).await;
-        }
-        drop(reports_in);
-        if let Err(error) = reporting.await {
-            error!(error = %error, "the reporter of deliveries failed");
-        }
+            let now = runtime.log.clock().now();
+            claimed.close();
+            fresh.close();
+            while let Ok(effects) = fresh.try_recv() {
+                waiting.extend(effects.into_iter().map(Task::fresh));
+            }
+            while let Ok(task) = claimed.try_recv() {
+                waiting.push_back(task);
+            }
+            for task in waiting {
+                // Nobody began it: it goes back without waiting for the end of its lease.
+                let _ = reports_in.send(task.again_at(now)).await;
+            }
+            while let Some(done) = under_way.next().await {
+                finish(done, &reports_in, &held, &has_room).await;
+            }
+            drop(reports_in);
+            if let Err(error) = reporting.await {
+                error!(error = %error, "the reporter of deliveries failed");
+            }
+        })
     }
 }
 

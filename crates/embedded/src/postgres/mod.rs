@@ -36,6 +36,7 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{oneshot, watch};
@@ -150,18 +151,20 @@ impl Postgres {
     /// [`PostgresError::OtherMajor`] when the data belong to a version that is
     /// not installed, [`PostgresError::NotTraversable`] when the service account
     /// cannot reach the home.
-    pub async fn start(options: PostgresOptions) -> Result<Self, PostgresError> {
-        let (state_sender, state) = watch::channel(PostgresState::Starting);
-        let (ready_sender, ready) = oneshot::channel();
-        let stop = CancellationToken::new();
-        let stop_on_drop = stop.clone().drop_guard();
+    pub fn start(options: PostgresOptions) -> BoxFuture<'static, Result<Self, PostgresError>> {
+        Box::pin(async move {
+            let (state_sender, state) = watch::channel(PostgresState::Starting);
+            let (ready_sender, ready) = oneshot::channel();
+            let stop = CancellationToken::new();
+            let stop_on_drop = stop.clone().drop_guard();
 
-        let supervisor = Supervisor::new(options, state_sender, stop.clone());
-        supervisor.spawn(ready_sender)?;
-        let (home, access) = ready.await.map_err(|_| PostgresError::SupervisorGone)??;
+            let supervisor = Supervisor::new(options, state_sender, stop.clone());
+            supervisor.spawn(ready_sender)?;
+            let (home, access) = ready.await.map_err(|_| PostgresError::SupervisorGone)??;
 
-        let supervision = Supervision { state, stop, _stop_on_drop: stop_on_drop };
-        Ok(Self { home, access, supervision: Some(supervision) })
+            let supervision = Supervision { state, stop, _stop_on_drop: stop_on_drop };
+            Ok(Self { home, access, supervision: Some(supervision) })
+        })
     }
 
     /// Uses the server which another process (or another part of this one)
@@ -217,12 +220,14 @@ impl Postgres {
 
     /// Stops an owned server: fast shutdown, after 5 s an immediate one; returns
     /// when its processes are gone. Does nothing to an attached one.
-    pub async fn stop(&self) {
-        let Some(supervision) = &self.supervision else { return };
-        supervision.stop.cancel();
-        let mut state = supervision.state.clone();
-        // An error means that the sender is gone, and the supervisor with it.
-        let _ = state.wait_for(|state| *state == PostgresState::Stopped).await;
+    pub fn stop<'a>(&'a self) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let Some(supervision) = &self.supervision else { return };
+            supervision.stop.cancel();
+            let mut state = supervision.state.clone();
+            // An error means that the sender is gone, and the supervisor with it.
+            let _ = state.wait_for(|state| *state == PostgresState::Stopped).await;
+        })
     }
 }
 

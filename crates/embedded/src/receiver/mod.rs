@@ -28,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -142,33 +143,42 @@ impl Receiver {
     ///
     /// # Errors
     /// See [`ReceiverError`].
-    pub async fn start(options: ReceiverOptions) -> Result<Self, ReceiverError> {
-        let authority = Authority::new(&options.names)?;
-        let listener = listen(options.address).await?;
-        let address = listener
-            .local_addr()
-            .map_err(|source| ReceiverError::Listen { address: options.address, source })?;
-        let ledger = Ledger::open(options.clock, options.on_receipt, options.record_to)?;
-        let shared = Arc::new(Shared {
-            hooks: RwLock::default(),
-            ledger,
-            receipts_kept: options.receipts_kept,
-            ids_remembered: options.ids_remembered,
-        });
+    pub fn start(options: ReceiverOptions) -> BoxFuture<'static, Result<Self, ReceiverError>> {
+        Box::pin(async move {
+            let authority = Authority::new(&options.names)?;
+            let listener = listen(options.address).await?;
+            let address = listener
+                .local_addr()
+                .map_err(|source| ReceiverError::Listen { address: options.address, source })?;
+            let ledger = Ledger::open(options.clock, options.on_receipt, options.record_to)?;
+            let shared = Arc::new(Shared {
+                hooks: RwLock::default(),
+                ledger,
+                receipts_kept: options.receipts_kept,
+                ids_remembered: options.ids_remembered,
+            });
 
-        let stop = CancellationToken::new();
-        let connections = TaskTracker::new();
-        let acceptor = TlsAcceptor::from(authority.server);
-        connections.spawn(service::accept(
-            listener,
-            acceptor,
-            Arc::clone(&shared),
-            connections.clone(),
-            stop.clone(),
-        ));
-        connections.close();
-        let stop_on_drop = stop.clone().drop_guard();
-        Ok(Self { address, ca_pem: authority.pem, shared, connections, stop, _stop_on_drop: stop_on_drop })
+            let stop = CancellationToken::new();
+            let connections = TaskTracker::new();
+            let acceptor = TlsAcceptor::from(authority.server);
+            connections.spawn(service::accept(
+                listener,
+                acceptor,
+                Arc::clone(&shared),
+                connections.clone(),
+                stop.clone(),
+            ));
+            connections.close();
+            let stop_on_drop = stop.clone().drop_guard();
+            Ok(Self {
+                address,
+                ca_pem: authority.pem,
+                shared,
+                connections,
+                stop,
+                _stop_on_drop: stop_on_drop,
+            })
+        })
     }
 
     /// Where it listens.
@@ -208,9 +218,11 @@ impl Receiver {
     }
 
     /// Closes the port and all connections, and returns when they are gone.
-    pub async fn stop(&self) {
-        self.stop.cancel();
-        self.connections.wait().await;
+    pub fn stop<'a>(&'a self) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            self.stop.cancel();
+            self.connections.wait().await;
+        })
     }
 }
 

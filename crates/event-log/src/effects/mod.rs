@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use carelog_domain::{EventId, OrganizationId, Timestamp};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use time::OffsetDateTime;
@@ -67,18 +68,19 @@ fn lease() -> PgInterval {
 
 /// Writes effects that are not in the ledger yet. The first `room` of them are leased to `owner` and given back;
 /// the others are due at once, for whoever claims them.
-pub(crate) async fn insert(
-    connection: &mut PgConnection,
-    reactor: &str,
+pub(crate) fn insert<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
     owner: Uuid,
-    wanted: &[NewEffect],
+    wanted: &'a [NewEffect],
     room: usize,
-) -> Result<Vec<Effect>, sqlx::Error> {
-    if wanted.is_empty() {
-        return Ok(Vec::new());
-    }
-    let held: Vec<bool> = (0..wanted.len()).map(|index| index < room).collect();
-    let rows = sqlx::query!(
+) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
+    Box::pin(async move {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let held: Vec<bool> = (0..wanted.len()).map(|index| index < room).collect();
+        let rows = sqlx::query!(
         r#"
         insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner, next_at)
         select organization_id, source_event_id, step, $1, lane, position, case when held then $2::uuid end,
@@ -100,33 +102,35 @@ pub(crate) async fn insert(
     )
     .fetch_all(connection)
     .await?;
-    Ok(rows
-        .into_iter()
-        .filter(|row| row.held)
-        .map(|row| Effect {
-            organization_id: OrganizationId::new(row.organization_id),
-            source_event_id: EventId::new(row.source_event_id),
-            step: row.step,
-            lane: row.lane,
-            position: row.position,
-            token: row.token,
-            was_abandoned: false,
-        })
-        .collect())
+        Ok(rows
+            .into_iter()
+            .filter(|row| row.held)
+            .map(|row| Effect {
+                organization_id: OrganizationId::new(row.organization_id),
+                source_event_id: EventId::new(row.source_event_id),
+                step: row.step,
+                lane: row.lane,
+                position: row.position,
+                token: row.token,
+                was_abandoned: false,
+            })
+            .collect())
+    })
 }
 
 /// Takes effects that are due, and those whose lease ran out, oldest first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn claim(
-    connection: &mut PgConnection,
-    reactor: &str,
+pub fn claim<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
     owner: Uuid,
     limit: i64,
-) -> Result<Vec<Effect>, sqlx::Error> {
-    let rows = sqlx::query!(
-        r#"
+) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            r#"
         with due as materialized (
             select organization_id, source_event_id, step, reactor, owner
             from runtime.effects
@@ -143,40 +147,42 @@ pub async fn claim(
         returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
                   due.owner is not null as "was_abandoned!"
         "#,
-        reactor,
-        limit,
-        owner,
-        lease()
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Effect {
-            organization_id: OrganizationId::new(row.organization_id),
-            source_event_id: EventId::new(row.source_event_id),
-            step: row.step,
-            lane: row.lane,
-            position: row.position,
-            token: row.token,
-            was_abandoned: row.was_abandoned,
-        })
-        .collect())
+            reactor,
+            limit,
+            owner,
+            lease()
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Effect {
+                organization_id: OrganizationId::new(row.organization_id),
+                source_event_id: EventId::new(row.source_event_id),
+                step: row.step,
+                lane: row.lane,
+                position: row.position,
+                token: row.token,
+                was_abandoned: row.was_abandoned,
+            })
+            .collect())
+    })
 }
 
 /// Writes down what became of effects. Gives back how many reports were refused because their token is old.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn report(
-    connection: &mut PgConnection,
-    reactor: &str,
-    reports: &[Report],
-) -> Result<u64, sqlx::Error> {
-    let next_at: Vec<Option<OffsetDateTime>> =
-        reports.iter().map(|report| report.next_at.map(OffsetDateTime::from)).collect();
-    let done = sqlx::query!(
-        "
+pub fn report<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+    reports: &'a [Report],
+) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
+    Box::pin(async move {
+        let next_at: Vec<Option<OffsetDateTime>> =
+            reports.iter().map(|report| report.next_at.map(OffsetDateTime::from)).collect();
+        let done = sqlx::query!(
+            "
         update runtime.effects e
         set owner = null, next_at = said.next_at
         from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::timestamptz[])
@@ -184,59 +190,67 @@ pub async fn report(
         where e.organization_id = said.organization_id and e.source_event_id = said.source_event_id
           and e.step = said.step and e.reactor = $1 and e.token = said.token and e.owner is not null
         ",
-        reactor,
-        &reports.iter().map(|report| report.effect.organization_id.uuid()).collect::<Vec<_>>(),
-        &reports.iter().map(|report| report.effect.source_event_id.uuid()).collect::<Vec<_>>(),
-        &reports.iter().map(|report| report.effect.step).collect::<Vec<_>>(),
-        &reports.iter().map(|report| report.effect.token).collect::<Vec<_>>(),
-        &next_at as _
-    )
-    .execute(connection)
-    .await?;
-    Ok((reports.len() as u64).saturating_sub(done.rows_affected()))
+            reactor,
+            &reports.iter().map(|report| report.effect.organization_id.uuid()).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.source_event_id.uuid()).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.step).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.token).collect::<Vec<_>>(),
+            &next_at as _
+        )
+        .execute(connection)
+        .await?;
+        Ok((reports.len() as u64).saturating_sub(done.rows_affected()))
+    })
 }
 
 /// Makes an effect due again that was done; false when it is not in the ledger or still open.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn renew(
-    connection: &mut PgConnection,
-    reactor: &str,
+pub fn renew<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
     organization_id: OrganizationId,
     source_event_id: EventId,
     step: Uuid,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "
+) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
+    Box::pin(async move {
+        let done = sqlx::query!(
+            "
         update runtime.effects
         set next_at = now()
         where organization_id = $2 and source_event_id = $3 and step = $4 and reactor = $1 and next_at is null
         ",
-        reactor,
-        organization_id.uuid(),
-        source_event_id.uuid(),
-        step
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
+            reactor,
+            organization_id.uuid(),
+            source_event_id.uuid(),
+            step
+        )
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    })
 }
 
 /// When the next effect of a reactor is due or its lease ends.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn next_due(connection: &mut PgConnection, reactor: &str) -> Result<Option<Duration>, sqlx::Error> {
-    let seconds = sqlx::query_scalar!(
-        r#"
+pub fn next_due<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+) -> BoxFuture<'a, Result<Option<Duration>, sqlx::Error>> {
+    Box::pin(async move {
+        let seconds = sqlx::query_scalar!(
+            r#"
         select extract(epoch from min(next_at) - now())::double precision as seconds
         from runtime.effects
         where reactor = $1 and next_at is not null
         "#,
-        reactor
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LEASE)))
+            reactor
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LEASE)))
+    })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carelog_domain::Timestamp;
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
 use time::OffsetDateTime;
@@ -28,16 +29,20 @@ pub(super) fn interval(duration: Duration) -> PgInterval {
 }
 
 /// Makes sure that a projector is known, with a checkpoint in each lane of its live version.
-pub(super) async fn register(
-    connection: &mut PgConnection,
-    projector: &str,
-    lanes: &[Lane],
-) -> Result<(), sqlx::Error> {
-    sqlx::query!("insert into runtime.projections (projector) values ($1) on conflict do nothing", projector)
+pub(super) fn register<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
+    lanes: &'a [Lane],
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query!(
+            "insert into runtime.projections (projector) values ($1) on conflict do nothing",
+            projector
+        )
         .execute(&mut *connection)
         .await?;
-    sqlx::query!(
-        "
+        sqlx::query!(
+            "
         insert into runtime.checkpoints (projector, version, lane)
         select p.projector, p.live_version, lane
         from runtime.projections p
@@ -45,25 +50,27 @@ pub(super) async fn register(
         where p.projector = $1
         on conflict do nothing
         ",
-        projector,
-        lanes
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+            projector,
+            lanes
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    })
 }
 
 /// Takes the lease on the live version's checkpoint when it is free, has run out, or is this process's own from
 /// before a failure.
-pub(super) async fn acquire(
-    connection: &mut PgConnection,
-    projector: &str,
+pub(super) fn acquire<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
     lane: Lane,
     owner: Uuid,
-) -> Result<Option<Lease>, sqlx::Error> {
-    sqlx::query_as!(
-        Lease,
-        "
+) -> BoxFuture<'a, Result<Option<Lease>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
+            Lease,
+            "
         update runtime.checkpoints c
         set owner = $3, epoch = c.epoch + 1, leased_until = now() + $4
         from runtime.projections p
@@ -71,73 +78,79 @@ pub(super) async fn acquire(
           and (c.owner is null or c.owner = $3 or c.leased_until < now())
         returning c.version, c.lane, c.epoch, c.position
         ",
-        projector,
-        lane,
-        owner,
-        interval(LEASE)
-    )
-    .fetch_optional(connection)
-    .await
+            projector,
+            lane,
+            owner,
+            interval(LEASE)
+        )
+        .fetch_optional(connection)
+        .await
+    })
 }
 
 /// Moves a checkpoint, and shows a sign of life. False when the lease was lost: the transaction must not commit.
-pub(super) async fn advance(
-    connection: &mut PgConnection,
-    projector: &str,
-    lease: &Lease,
+pub(super) fn advance<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
+    lease: &'a Lease,
     to: Position,
     recorded_at: Option<Timestamp>,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "
+) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
+    Box::pin(async move {
+        let done = sqlx::query!(
+            "
         update runtime.checkpoints
         set position = $6, recorded_at = coalesce($7, recorded_at), leased_until = now() + $8
         where projector = $1 and version = $2 and lane = $3 and epoch = $4 and position = $5
         ",
-        projector,
-        lease.version,
-        lease.lane,
-        lease.epoch,
-        lease.position,
-        to,
-        recorded_at.map(OffsetDateTime::from),
-        interval(LEASE)
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
+            projector,
+            lease.version,
+            lease.lane,
+            lease.epoch,
+            lease.position,
+            to,
+            recorded_at.map(OffsetDateTime::from),
+            interval(LEASE)
+        )
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    })
 }
 
 /// Gives a lease back, so that another process need not wait for its end.
-pub(super) async fn release(
-    connection: &mut PgConnection,
-    projector: &str,
-    lease: &Lease,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "
+pub(super) fn release<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
+    lease: &'a Lease,
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query!(
+            "
         update runtime.checkpoints
         set owner = null, leased_until = '-infinity'
         where projector = $1 and version = $2 and lane = $3 and epoch = $4
         ",
-        projector,
-        lease.version,
-        lease.lane,
-        lease.epoch
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+            projector,
+            lease.version,
+            lease.lane,
+            lease.epoch
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    })
 }
 
 /// Where a reactor came to in a lane; a new one starts where its projector stands now.
-pub(super) async fn reactor_position(
-    connection: &mut PgConnection,
-    reactor: &str,
+pub(super) fn reactor_position<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
     lane: Lane,
     now: Position,
-) -> Result<Position, sqlx::Error> {
-    sqlx::query!(
+) -> BoxFuture<'a, Result<Position, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query!(
         "insert into runtime.reactors (reactor, lane, position) values ($1, $2, $3) on conflict do nothing",
         reactor,
         lane,
@@ -145,29 +158,32 @@ pub(super) async fn reactor_position(
     )
     .execute(&mut *connection)
     .await?;
-    sqlx::query_scalar!(
-        "select position from runtime.reactors where reactor = $1 and lane = $2",
-        reactor,
-        lane
-    )
-    .fetch_one(connection)
-    .await
+        sqlx::query_scalar!(
+            "select position from runtime.reactors where reactor = $1 and lane = $2",
+            reactor,
+            lane
+        )
+        .fetch_one(connection)
+        .await
+    })
 }
 
 /// Moves a reactor forward. It never moves back.
-pub(super) async fn advance_reactor(
-    connection: &mut PgConnection,
-    reactor: &str,
+pub(super) fn advance_reactor<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
     lane: Lane,
     to: Position,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "update runtime.reactors set position = $3 where reactor = $1 and lane = $2 and position < $3",
-        reactor,
-        lane,
-        to
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query!(
+            "update runtime.reactors set position = $3 where reactor = $1 and lane = $2 and position < $3",
+            reactor,
+            lane,
+            to
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    })
 }

@@ -1,5 +1,6 @@
 //! How far behind the projectors are.
 
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::log::EventLog;
@@ -26,8 +27,12 @@ pub struct Lag {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn lag(log: &EventLog, connection: &mut PgConnection) -> Result<Vec<Lag>, sqlx::Error> {
-    let rows = sqlx::query!(
+pub fn lag<'a>(
+    log: &'a EventLog,
+    connection: &'a mut PgConnection,
+) -> BoxFuture<'a, Result<Vec<Lag>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
         r#"
         select c.projector, c.lane, c.position, (c.owner is not null and c.leased_until > now()) as "is_owned!",
                (select count(*) from runtime.quarantine q
@@ -40,16 +45,17 @@ pub async fn lag(log: &EventLog, connection: &mut PgConnection) -> Result<Vec<La
     )
     .fetch_all(connection)
     .await?;
-    let with_head = |row_lane: Lane| *log.head(row_lane).borrow();
-    Ok(rows
-        .into_iter()
-        .map(|row| Lag {
-            events_behind: (with_head(row.lane) - row.position).max(0),
-            projector: row.projector,
-            lane: row.lane,
-            position: row.position,
-            quarantined: row.quarantined,
-            is_owned: row.is_owned,
-        })
-        .collect())
+        let with_head = |row_lane: Lane| *log.head(row_lane).borrow();
+        Ok(rows
+            .into_iter()
+            .map(|row| Lag {
+                events_behind: (with_head(row.lane) - row.position).max(0),
+                projector: row.projector,
+                lane: row.lane,
+                position: row.position,
+                quarantined: row.quarantined,
+                is_owned: row.is_owned,
+            })
+            .collect())
+    })
 }

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::effects::NewEffect;
@@ -26,11 +27,11 @@ pub trait Projector: Send + Sync + 'static {
     /// checkpoint, and unqualified names mean the tables of the version being written.
     ///
     /// Writes are set-based: one statement per table and page, not one per event.
-    fn apply(
-        &self,
-        tables: &mut PgConnection,
-        page: &[Arc<RecordedEvent>],
-    ) -> impl Future<Output = Result<Vec<Self::Intent>, ApplyError>> + Send;
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        page: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<Self::Intent>, ApplyError>>;
 }
 
 /// What happens to an event that cannot be applied.

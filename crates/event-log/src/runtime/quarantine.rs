@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use carelog_domain::OrganizationId;
+use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -37,116 +38,124 @@ pub(super) fn key_of(event: &RecordedEvent) -> Key {
 }
 
 /// The streams that have waiting events.
-pub(super) async fn keys(
-    connection: &mut PgConnection,
-    projector: &str,
+pub(super) fn keys<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
     version: i32,
     lane: Lane,
-) -> Result<HashSet<Key>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "
+) -> BoxFuture<'a, Result<HashSet<Key>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            "
         select distinct organization_id, stream_id
         from runtime.quarantine
         where projector = $1 and version = $2 and lane = $3 and discarded_at is null
         ",
-        projector,
-        version,
-        lane
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.stream_id)).collect())
+            projector,
+            version,
+            lane
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.stream_id)).collect())
+    })
 }
 
 /// Sets an event aside.
-pub(super) async fn set_aside(
-    connection: &mut PgConnection,
-    projector: &str,
+pub(super) fn set_aside<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
     version: i32,
-    event: &RecordedEvent,
-    failure: Option<&str>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "
+    event: &'a RecordedEvent,
+    failure: Option<&'a str>,
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query!(
+            "
         insert into runtime.quarantine
             (projector, version, lane, position, organization_id, stream_id, event_type, failure)
         values ($1, $2, $3, $4, $5, $6, $7, $8)
         on conflict do nothing
         ",
-        projector,
-        version,
-        event.lane,
-        event.position,
-        event.stream.organization_id.uuid(),
-        event.stream.id,
-        event.event_type.as_str(),
-        failure
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+            projector,
+            version,
+            event.lane,
+            event.position,
+            event.stream.organization_id.uuid(),
+            event.stream.id,
+            event.event_type.as_str(),
+            failure
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    })
 }
 
 /// Applies events one at a time, each under a savepoint; those that cannot be applied, and those behind them, are
 /// set aside. Gives back the intents and the events that were set aside first in their stream.
-pub(super) async fn apply_singly<P: Projector>(
-    projector: &P,
+pub(super) fn apply_singly<'a, P: Projector>(
+    projector: &'a P,
     version: i32,
-    tables: &mut PgConnection,
-    page: &[Arc<RecordedEvent>],
-    waiting: &mut HashSet<Key>,
-) -> Result<Vec<P::Intent>, ApplyError> {
-    let mut intents = Vec::new();
-    for event in page {
-        if waiting.contains(&key_of(event)) {
-            set_aside(tables, P::NAME, version, event, None).await?;
-            continue;
-        }
-        let mut savepoint = tables.begin().await?;
-        match projector.apply(&mut savepoint, std::slice::from_ref(event)).await {
-            Ok(wanted) => {
-                savepoint.commit().await?;
-                intents.extend(wanted);
+    tables: &'a mut PgConnection,
+    page: &'a [Arc<RecordedEvent>],
+    waiting: &'a mut HashSet<Key>,
+) -> BoxFuture<'a, Result<Vec<P::Intent>, ApplyError>> {
+    Box::pin(async move {
+        let mut intents = Vec::new();
+        for event in page {
+            if waiting.contains(&key_of(event)) {
+                set_aside(tables, P::NAME, version, event, None).await?;
+                continue;
             }
-            Err(ApplyError::Poison(source)) => {
-                savepoint.rollback().await?;
-                tracing::error!(
-                    projector.name = P::NAME,
-                    event.lane = event.lane,
-                    event.position = event.position,
-                    error = %source,
-                    "an event cannot be applied; its stream waits in quarantine"
-                );
-                set_aside(tables, P::NAME, version, event, Some(&source.to_string())).await?;
-                waiting.insert(key_of(event));
+            let mut savepoint = tables.begin().await?;
+            match projector.apply(&mut savepoint, std::slice::from_ref(event)).await {
+                Ok(wanted) => {
+                    savepoint.commit().await?;
+                    intents.extend(wanted);
+                }
+                Err(ApplyError::Poison(source)) => {
+                    savepoint.rollback().await?;
+                    tracing::error!(
+                        projector.name = P::NAME,
+                        event.lane = event.lane,
+                        event.position = event.position,
+                        error = %source,
+                        "an event cannot be applied; its stream waits in quarantine"
+                    );
+                    set_aside(tables, P::NAME, version, event, Some(&source.to_string())).await?;
+                    waiting.insert(key_of(event));
+                }
+                Err(transient @ ApplyError::Transient(_)) => return Err(transient),
             }
-            Err(transient @ ApplyError::Transient(_)) => return Err(transient),
         }
-    }
-    Ok(intents)
+        Ok(intents)
+    })
 }
 
 /// What waits for a projector's live version, oldest first.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn quarantined(
-    connection: &mut PgConnection,
-    projector: &str,
-) -> Result<Vec<Quarantined>, sqlx::Error> {
-    sqlx::query_as!(
-        Quarantined,
-        "
+pub fn quarantined<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
+) -> BoxFuture<'a, Result<Vec<Quarantined>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
+            Quarantined,
+            "
         select q.lane, q.position, q.organization_id, q.stream_id, q.event_type, q.failure
         from runtime.quarantine q
         join runtime.projections p on p.projector = q.projector and p.live_version = q.version
         where q.projector = $1 and q.discarded_at is null
         order by q.lane, q.position
         ",
-        projector
-    )
-    .fetch_all(connection)
-    .await
+            projector
+        )
+        .fetch_all(connection)
+        .await
+    })
 }
 
 /// Tries the waiting events of a stream again, in order. Gives back how many are left; stops at the first that
@@ -155,29 +164,31 @@ pub async fn quarantined(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn retry<P: Projector>(
-    projector: &P,
-    log: &EventLog,
-    connection: &mut PgConnection,
+pub fn retry<'a, P: Projector>(
+    projector: &'a P,
+    log: &'a EventLog,
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     stream_id: Uuid,
-) -> Result<usize, ApplyError> {
-    let lane = log.lane_of(organization_id).await?;
-    let stream = Stream { lane, organization_id, id: stream_id };
-    loop {
-        let mut tx = super::unit::begin(connection, P::SCHEMA.name).await?;
-        hold_live(&mut tx, P::NAME, lane).await?;
-        let waiting = positions(&mut tx, P::NAME, stream).await?;
-        let Some(position) = waiting.first().copied() else { return Ok(0) };
-        let event = log.page(lane, position - 1, 1, usize::MAX).await.map_err(cannot_be_read)?;
-        match projector.apply(&mut tx, &event).await {
-            Ok(_) => {}
-            Err(ApplyError::Poison(_)) => return Ok(waiting.len()),
-            Err(transient @ ApplyError::Transient(_)) => return Err(transient),
+) -> BoxFuture<'a, Result<usize, ApplyError>> {
+    Box::pin(async move {
+        let lane = log.lane_of(organization_id).await?;
+        let stream = Stream { lane, organization_id, id: stream_id };
+        loop {
+            let mut tx = super::unit::begin(connection, P::SCHEMA.name).await?;
+            hold_live(&mut tx, P::NAME, lane).await?;
+            let waiting = positions(&mut tx, P::NAME, stream).await?;
+            let Some(position) = waiting.first().copied() else { return Ok(0) };
+            let event = log.page(lane, position - 1, 1, usize::MAX).await.map_err(cannot_be_read)?;
+            match projector.apply(&mut tx, &event).await {
+                Ok(_) => {}
+                Err(ApplyError::Poison(_)) => return Ok(waiting.len()),
+                Err(transient @ ApplyError::Transient(_)) => return Err(transient),
+            }
+            forget(&mut tx, P::NAME, lane, position).await?;
+            tx.commit().await?;
         }
-        forget(&mut tx, P::NAME, lane, position).await?;
-        tx.commit().await?;
-    }
+    })
 }
 
 fn cannot_be_read(error: ReadError) -> ApplyError {
@@ -263,27 +274,29 @@ async fn forget(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn discard(
-    connection: &mut PgConnection,
-    projector: &str,
+pub fn discard<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
     lane: Lane,
     position: Position,
-    reason: &str,
-) -> Result<bool, sqlx::Error> {
-    let done = sqlx::query!(
-        "
+    reason: &'a str,
+) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
+    Box::pin(async move {
+        let done = sqlx::query!(
+            "
         update runtime.quarantine q
         set discarded_at = now(), discard_reason = $4
         from runtime.projections p
         where q.projector = $1 and q.projector = p.projector and q.version = p.live_version
           and q.lane = $2 and q.position = $3 and q.discarded_at is null
         ",
-        projector,
-        lane,
-        position,
-        reason
-    )
-    .execute(connection)
-    .await?;
-    Ok(done.rows_affected() == 1)
+            projector,
+            lane,
+            position,
+            reason
+        )
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +18,19 @@ const NOTIFY_EVERY: Duration = Duration::from_millis(20);
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// Tells other processes of appends here, and hears of theirs, until `stop`.
-pub async fn follow_other_processes(log: EventLog, pool: PgPool, stop: CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tell(&log) => {}
-        () = listen(&log, &pool) => {}
-        () = poll(&log) => {}
-    }
+pub fn follow_other_processes(
+    log: EventLog,
+    pool: PgPool,
+    stop: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = tell(&log) => {}
+            () = listen(&log, &pool) => {}
+            () = poll(&log) => {}
+        }
+    })
 }
 
 async fn poll(log: &EventLog) {

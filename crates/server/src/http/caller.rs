@@ -10,6 +10,7 @@ use carelog_domain::{
     PurposeOfUse, RequestId, Role, Sealed, Timestamp,
 };
 use carelog_event_log::{Expected, Idempotency, Scope};
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use serde::Serialize;
@@ -119,46 +120,50 @@ impl Operator {
 }
 
 impl Caller {
-    async fn check(&self, allows: Allows) -> Result<(), Problem> {
-        let Some(principal) = &self.principal else { return Ok(()) };
-        let unauthorized = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized");
-        if principal.is_revoked {
-            return Err(self.refuse(DenialReason::RevokedKey, unauthorized()).await);
-        }
-        if principal.expires_at.is_some_and(|end| end <= self.api.now()) {
-            return Err(self.refuse(DenialReason::ExpiredKey, unauthorized()).await);
-        }
-        self.api.limits.check_key(principal.api_key_id)?;
-        match allows {
-            Allows::Keys(_, roles) if !roles.contains(&principal.role) => {
-                Err(self.refuse(DenialReason::WrongRole, forbidden("wrong_role")).await)
+    fn check<'a>(&'a self, allows: Allows) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            let Some(principal) = &self.principal else { return Ok(()) };
+            let unauthorized = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized");
+            if principal.is_revoked {
+                return Err(self.refuse(DenialReason::RevokedKey, unauthorized()).await);
             }
-            Allows::Keys(scope, _) if !principal.scopes.contains(&scope) => {
-                Err(self.refuse(DenialReason::MissingScope, forbidden("missing_scope")).await)
+            if principal.expires_at.is_some_and(|end| end <= self.api.now()) {
+                return Err(self.refuse(DenialReason::ExpiredKey, unauthorized()).await);
             }
-            Allows::AnyKey | Allows::Keys(..) => Ok(()),
-            Allows::Operator => Err(Problem::fault("a route of the operator asks for a key")),
-        }
+            self.api.limits.check_key(principal.api_key_id)?;
+            match allows {
+                Allows::Keys(_, roles) if !roles.contains(&principal.role) => {
+                    Err(self.refuse(DenialReason::WrongRole, forbidden("wrong_role")).await)
+                }
+                Allows::Keys(scope, _) if !principal.scopes.contains(&scope) => {
+                    Err(self.refuse(DenialReason::MissingScope, forbidden("missing_scope")).await)
+                }
+                Allows::AnyKey | Allows::Keys(..) => Ok(()),
+                Allows::Operator => Err(Problem::fault("a route of the operator asks for a key")),
+            }
+        })
     }
 
     /// Writes the refusal down, unless this key was refused too often of late, and gives the answer back.
-    pub(super) async fn refuse(&self, reason: DenialReason, answer: Problem) -> Problem {
-        metrics::counter!("carelog_http_denied_total", "reason" => reason.as_str()).increment(1);
-        let is_recorded = self
-            .principal
-            .as_ref()
-            .is_some_and(|principal| self.api.limits.records_denial(principal.api_key_id));
-        if is_recorded
-            && let Err(problem) = access::record_denial(self, reason, answer.status().as_u16()).await
-        {
-            tracing::warn!(error = problem.cause(), "a refusal cannot be written to the log");
-        }
-        answer
+    pub(super) fn refuse<'a>(&'a self, reason: DenialReason, answer: Problem) -> BoxFuture<'a, Problem> {
+        Box::pin(async move {
+            metrics::counter!("carelog_http_denied_total", "reason" => reason.as_str()).increment(1);
+            let is_recorded = self
+                .principal
+                .as_ref()
+                .is_some_and(|principal| self.api.limits.records_denial(principal.api_key_id));
+            if is_recorded
+                && let Err(problem) = access::record_denial(self, reason, answer.status().as_u16()).await
+            {
+                tracing::warn!(error = problem.cause(), "a refusal cannot be written to the log");
+            }
+            answer
+        })
     }
 
     /// The answer to somebody who asks for a record of somebody else: as if it did not exist.
-    pub(super) async fn refuse_foreign(&self) -> Problem {
-        self.refuse(DenialReason::ForeignRecord, Problem::not_found()).await
+    pub(super) fn refuse_foreign<'a>(&'a self) -> BoxFuture<'a, Problem> {
+        Box::pin(async move { self.refuse(DenialReason::ForeignRecord, Problem::not_found()).await })
     }
 
     /// The role that the caller acts in.
@@ -179,11 +184,13 @@ impl Caller {
     ///
     /// # Errors
     /// Not found, whether or not there is such a record.
-    pub(super) async fn may_touch(&self, patient_id: PatientId) -> Result<(), Problem> {
-        match self.bound_to() {
-            Some(own) if own != patient_id => Err(self.refuse_foreign().await),
-            Some(_) | None => Ok(()),
-        }
+    pub(super) fn may_touch<'a>(&'a self, patient_id: PatientId) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            match self.bound_to() {
+                Some(own) if own != patient_id => Err(self.refuse_foreign().await),
+                Some(_) | None => Ok(()),
+            }
+        })
     }
 
     fn actor(&self) -> Actor {
@@ -202,28 +209,30 @@ impl Caller {
     ///
     /// # Errors
     /// When the vault cannot seal the network address.
-    pub(super) async fn scope(
-        &self,
+    pub(super) fn scope<'a>(
+        &'a self,
         expected: Expected,
         occurred_at: Option<Timestamp>,
         idempotency: Option<Idempotency>,
-    ) -> Result<Scope, Problem> {
-        let circumstances = Circumstances {
-            actor: self.actor(),
-            purpose: self.call.purpose,
-            correlation_id: CorrelationId::new(self.call.correlation_id),
-            causation_id: None,
-            request_id: Some(RequestId::new(self.call.request_id)),
-            origin: Origin::Live,
-        };
-        let network = self.sealed_network().await?;
-        Ok(Scope {
-            organization_id: self.organization_id,
-            circumstances,
-            occurred_at,
-            idempotency,
-            network,
-            expected,
+    ) -> BoxFuture<'a, Result<Scope, Problem>> {
+        Box::pin(async move {
+            let circumstances = Circumstances {
+                actor: self.actor(),
+                purpose: self.call.purpose,
+                correlation_id: CorrelationId::new(self.call.correlation_id),
+                causation_id: None,
+                request_id: Some(RequestId::new(self.call.request_id)),
+                origin: Origin::Live,
+            };
+            let network = self.sealed_network().await?;
+            Ok(Scope {
+                organization_id: self.organization_id,
+                circumstances,
+                occurred_at,
+                idempotency,
+                network,
+                expected,
+            })
         })
     }
 
@@ -238,36 +247,49 @@ impl Caller {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(super) async fn read(&self) -> Result<Transaction<'static, Postgres>, Problem> {
-        read(&self.api.system.databases.core_app, self.organization_id).await
+    pub(super) fn read<'a>(&'a self) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+        Box::pin(async move { read(&self.api.system.databases.core_app, self.organization_id).await })
     }
 
     /// Waits until the reads show a write that the caller knows of, by the query or by the header.
     ///
     /// # Errors
     /// When the token is none, or its write does not show in time.
-    pub(super) async fn wait_for(&self, token: Option<&str>, view: View) -> Result<(), Problem> {
-        match token.or(self.call.wait_for.as_deref()) {
-            None => Ok(()),
-            Some(token) => freshness::wait(&self.api, freshness::parse(token)?, view).await,
-        }
+    pub(super) fn wait_for<'a>(
+        &'a self,
+        token: Option<&'a str>,
+        view: View,
+    ) -> BoxFuture<'a, Result<(), Problem>> {
+        Box::pin(async move {
+            match token.or(self.call.wait_for.as_deref()) {
+                None => Ok(()),
+                Some(token) => freshness::wait(&self.api, freshness::parse(token)?, view).await,
+            }
+        })
     }
 }
 
 /// Begins a transaction of the system, which sees every organization.
-pub(super) async fn read_all(pool: &PgPool) -> Result<Transaction<'static, Postgres>, Problem> {
-    Ok(pool.begin_with(AssertSqlSafe(format!("begin read only; {SEARCH_PATH}"))).await?)
+pub(super) fn read_all<'a>(
+    pool: &'a PgPool,
+) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+    Box::pin(
+        async move { Ok(pool.begin_with(AssertSqlSafe(format!("begin read only; {SEARCH_PATH}"))).await?) },
+    )
 }
 
 /// Begins a transaction that sees one organization. The setting is local to the transaction.
-pub(super) async fn read(
-    pool: &PgPool,
+pub(super) fn read<'a>(
+    pool: &'a PgPool,
     organization_id: OrganizationId,
-) -> Result<Transaction<'static, Postgres>, Problem> {
-    // In one round trip; a UUID's text needs no quoting.
-    let statement =
-        format!("begin read only; set local carelog.organization_id = '{organization_id}'; {SEARCH_PATH}");
-    Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
+) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+    Box::pin(async move {
+        // In one round trip; a UUID's text needs no quoting.
+        let statement = format!(
+            "begin read only; set local carelog.organization_id = '{organization_id}'; {SEARCH_PATH}"
+        );
+        Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
+    })
 }
 
 impl Call {

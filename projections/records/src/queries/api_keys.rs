@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use carelog_domain::{ApiKeyId, MemberId, OrganizationId, PatientId, SpecialistId};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::cells::{Cells, QueryError, stamp};
@@ -43,21 +44,23 @@ macro_rules! select_api_keys {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_api_keys(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, ApiKeyRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_api_keys!(
-        tables,
-        "where (organization_id, api_key_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.api_key_id.uuid())))
+pub(crate) fn load_api_keys<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, ApiKeyRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_api_keys!(
+            tables,
+            "where (organization_id, api_key_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.api_key_id.uuid())))
+    })
 }
 
 /// The key that a caller presents. It says itself which organization it belongs to, so this is asked through the
@@ -65,32 +68,36 @@ pub(crate) async fn load_api_keys(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn find_api_key(
-    connection: &mut PgConnection,
+pub fn find_api_key<'a>(
+    connection: &'a mut PgConnection,
     api_key_id: ApiKeyId,
-) -> Result<Option<ApiKeyRecord>, QueryError> {
-    let rows = select_api_keys!(
-        connection,
-        "where api_key_id = $1 order by created_at, organization_id limit 1",
-        api_key_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<ApiKeyRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_api_keys!(
+            connection,
+            "where api_key_id = $1 order by created_at, organization_id limit 1",
+            api_key_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// The keys of an organization, the newest first, revoked and expired ones included.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_api_keys(
-    connection: &mut PgConnection,
+pub fn list_api_keys<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     page: Page,
-) -> Result<Vec<ApiKeyRecord>, QueryError> {
-    Ok(select_api_keys!(
-        connection,
-        "where organization_id = $1 and created_position < $2 order by created_position desc limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit()
-    ))
+) -> BoxFuture<'a, Result<Vec<ApiKeyRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_api_keys!(
+            connection,
+            "where organization_id = $1 and created_position < $2 order by created_position desc limit $3",
+            organization_id.uuid(),
+            page.before(),
+            page.limit()
+        ))
+    })
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use carelog_domain::appointment::AppointmentStatus;
 use carelog_domain::{AppointmentId, OrganizationId, PatientId, SpecialistId, StreamKind, Timestamp};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -75,55 +76,60 @@ macro_rules! select_appointments {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_appointments(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, AppointmentRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_appointments!(
-        tables,
-        "where (organization_id, appointment_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.appointment_id.uuid())))
+pub(crate) fn load_appointments<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, AppointmentRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_appointments!(
+            tables,
+            "where (organization_id, appointment_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.appointment_id.uuid())))
+    })
 }
 
 /// One appointment.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_appointment(
-    connection: &mut PgConnection,
+pub fn get_appointment<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     appointment_id: AppointmentId,
-) -> Result<Option<AppointmentRecord>, QueryError> {
-    let rows = select_appointments!(
-        connection,
-        "where organization_id = $1 and appointment_id = $2",
-        organization_id.uuid(),
-        appointment_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<AppointmentRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_appointments!(
+            connection,
+            "where organization_id = $1 and appointment_id = $2",
+            organization_id.uuid(),
+            appointment_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// Appointments of an organization, the newest booking first.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_appointments(
-    connection: &mut PgConnection,
+pub fn list_appointments<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-    filter: &AppointmentFilter,
+    filter: &'a AppointmentFilter,
     page: Page,
-) -> Result<Vec<AppointmentRecord>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    Ok(select_appointments!(
-        connection,
-        "where organization_id = $1
+) -> BoxFuture<'a, Result<Vec<AppointmentRecord>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        Ok(select_appointments!(
+            connection,
+            "where organization_id = $1
            and created_position < $2
            and ($4::text is null or status = $4)
            and ($5::uuid is null or patient_id = $5)
@@ -132,13 +138,14 @@ pub async fn list_appointments(
            and ($8::timestamptz is null or starts_at < $8)
          order by created_position desc
          limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit(),
-        filter.status.map(AppointmentStatus::as_str) as _,
-        filter.patient_id.map(Uuid::from) as _,
-        filter.specialist_id.map(Uuid::from) as _,
-        filter.starts_from.map(OffsetDateTime::from) as _,
-        filter.starts_before.map(OffsetDateTime::from) as _
-    ))
+            organization_id.uuid(),
+            page.before(),
+            page.limit(),
+            filter.status.map(AppointmentStatus::as_str) as _,
+            filter.patient_id.map(Uuid::from) as _,
+            filter.specialist_id.map(Uuid::from) as _,
+            filter.starts_from.map(OffsetDateTime::from) as _,
+            filter.starts_before.map(OffsetDateTime::from) as _
+        ))
+    })
 }

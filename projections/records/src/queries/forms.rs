@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use carelog_domain::form::FormStatus;
 use carelog_domain::{AppointmentId, FormId, FormTemplateId, OrganizationId, PatientId, StreamKind};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -65,66 +66,72 @@ macro_rules! select_forms {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_forms(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, FormRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_forms!(
-        tables,
-        "where (organization_id, form_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.form_id.uuid())))
+pub(crate) fn load_forms<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, FormRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_forms!(
+            tables,
+            "where (organization_id, form_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.form_id.uuid())))
+    })
 }
 
 /// One form.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_form(
-    connection: &mut PgConnection,
+pub fn get_form<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     form_id: FormId,
-) -> Result<Option<FormRecord>, QueryError> {
-    let rows = select_forms!(
-        connection,
-        "where organization_id = $1 and form_id = $2",
-        organization_id.uuid(),
-        form_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<FormRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_forms!(
+            connection,
+            "where organization_id = $1 and form_id = $2",
+            organization_id.uuid(),
+            form_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// Forms of an organization, the newest assignment first.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_forms(
-    connection: &mut PgConnection,
+pub fn list_forms<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-    filter: &FormFilter,
+    filter: &'a FormFilter,
     page: Page,
-) -> Result<Vec<FormRecord>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    Ok(select_forms!(
-        connection,
-        "where organization_id = $1
+) -> BoxFuture<'a, Result<Vec<FormRecord>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        Ok(select_forms!(
+            connection,
+            "where organization_id = $1
            and created_position < $2
            and ($4::text is null or status = $4)
            and ($5::uuid is null or patient_id = $5)
            and ($6::uuid is null or appointment_id = $6)
          order by created_position desc
          limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit(),
-        filter.status.map(FormStatus::as_str) as _,
-        filter.patient_id.map(Uuid::from) as _,
-        filter.appointment_id.map(Uuid::from) as _
-    ))
+            organization_id.uuid(),
+            page.before(),
+            page.limit(),
+            filter.status.map(FormStatus::as_str) as _,
+            filter.patient_id.map(Uuid::from) as _,
+            filter.appointment_id.map(Uuid::from) as _
+        ))
+    })
 }

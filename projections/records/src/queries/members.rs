@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use carelog_domain::{MemberId, OrganizationId, StreamKind};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::cells::{Cells, QueryError, sealed, stamp};
@@ -39,62 +40,68 @@ macro_rules! select_members {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_members(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, MemberRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_members!(
-        tables,
-        "where (organization_id, member_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.member_id.uuid())))
+pub(crate) fn load_members<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, MemberRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_members!(
+            tables,
+            "where (organization_id, member_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.member_id.uuid())))
+    })
 }
 
 /// One member of the staff.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_member(
-    connection: &mut PgConnection,
+pub fn get_member<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     member_id: MemberId,
-) -> Result<Option<MemberRecord>, QueryError> {
-    let rows = select_members!(
-        connection,
-        "where organization_id = $1 and member_id = $2",
-        organization_id.uuid(),
-        member_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<MemberRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_members!(
+            connection,
+            "where organization_id = $1 and member_id = $2",
+            organization_id.uuid(),
+            member_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// The staff of an organization, the newest first.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_members(
-    connection: &mut PgConnection,
+pub fn list_members<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     status: Option<MemberStatus>,
     page: Page,
-) -> Result<Vec<MemberRecord>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    Ok(select_members!(
-        connection,
-        "where organization_id = $1
+) -> BoxFuture<'a, Result<Vec<MemberRecord>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        Ok(select_members!(
+            connection,
+            "where organization_id = $1
            and created_position < $2
            and ($4::text is null or status = $4)
          order by created_position desc
          limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit(),
-        status.map(MemberStatus::as_str) as _
-    ))
+            organization_id.uuid(),
+            page.before(),
+            page.limit(),
+            status.map(MemberStatus::as_str) as _
+        ))
+    })
 }

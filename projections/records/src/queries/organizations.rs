@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use carelog_domain::organization::{IntegrationKind, OrganizationSettings};
 use carelog_domain::{OrganizationId, StreamKind};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -71,35 +72,39 @@ macro_rules! select_integrations {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_organizations(
-    tables: &mut PgConnection,
-    keys: &HashSet<OrganizationId>,
-) -> Result<Rows<OrganizationId, OrganizationRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let ids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
-    let rows = select_organizations!(tables, "where organization_id = any($1::uuid[])", &ids);
-    Ok(Rows::loaded(rows, |row| row.organization_id))
+pub(crate) fn load_organizations<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<OrganizationId>,
+) -> BoxFuture<'a, Result<Rows<OrganizationId, OrganizationRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.uuid()).collect();
+        let rows = select_organizations!(tables, "where organization_id = any($1::uuid[])", &ids);
+        Ok(Rows::loaded(rows, |row| row.organization_id))
+    })
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_integrations(
-    tables: &mut PgConnection,
-    keys: &HashSet<IntegrationKey>,
-) -> Result<Rows<IntegrationKey, IntegrationRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let organizations: Vec<Uuid> = keys.iter().map(|key| key.0.uuid()).collect();
-    let integrations: Vec<&str> = keys.iter().map(|key| key.1.as_str()).collect();
-    let rows = select_integrations!(
-        tables,
-        "where (organization_id, integration) in (select * from unnest($1::uuid[], $2::text[]))",
-        &organizations,
-        &integrations as _
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.integration)))
+pub(crate) fn load_integrations<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<IntegrationKey>,
+) -> BoxFuture<'a, Result<Rows<IntegrationKey, IntegrationRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let organizations: Vec<Uuid> = keys.iter().map(|key| key.0.uuid()).collect();
+        let integrations: Vec<&str> = keys.iter().map(|key| key.1.as_str()).collect();
+        let rows = select_integrations!(
+            tables,
+            "where (organization_id, integration) in (select * from unnest($1::uuid[], $2::text[]))",
+            &organizations,
+            &integrations as _
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.integration)))
+    })
 }
 
 /// The ids of organizations after `after`, in their order, with the moment each was registered. For the operator: it
@@ -107,68 +112,76 @@ pub(crate) async fn load_integrations(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn list_organizations(
-    connection: &mut PgConnection,
+pub fn list_organizations<'a>(
+    connection: &'a mut PgConnection,
     after: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error> {
-    let rows = sqlx::query!(
-        "
+) -> BoxFuture<'a, Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            "
         select organization_id, created_at
         from organizations
         where $1::uuid is null or organization_id > $1
         order by organization_id
         limit $2
         ",
-        after,
-        limit
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.created_at)).collect())
+            after,
+            limit
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.created_at)).collect())
+    })
 }
 
 /// A clinic.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_organization(
-    connection: &mut PgConnection,
+pub fn get_organization<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-) -> Result<Option<OrganizationRecord>, QueryError> {
-    let rows = select_organizations!(connection, "where organization_id = $1", organization_id.uuid());
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<OrganizationRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_organizations!(connection, "where organization_id = $1", organization_id.uuid());
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// One integration of a clinic.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_integration(
-    connection: &mut PgConnection,
+pub fn get_integration<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     integration: IntegrationKind,
-) -> Result<Option<IntegrationRecord>, QueryError> {
-    let rows = select_integrations!(
-        connection,
-        "where organization_id = $1 and integration = $2",
-        organization_id.uuid(),
-        integration.as_str()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<IntegrationRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_integrations!(
+            connection,
+            "where organization_id = $1 and integration = $2",
+            organization_id.uuid(),
+            integration.as_str()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// Every integration that a clinic ever had, in the order of names.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_integrations(
-    connection: &mut PgConnection,
+pub fn list_integrations<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
-) -> Result<Vec<IntegrationRecord>, QueryError> {
-    Ok(select_integrations!(
-        connection,
-        "where organization_id = $1 order by integration",
-        organization_id.uuid()
-    ))
+) -> BoxFuture<'a, Result<Vec<IntegrationRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_integrations!(
+            connection,
+            "where organization_id = $1 order by integration",
+            organization_id.uuid()
+        ))
+    })
 }

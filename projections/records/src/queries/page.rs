@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use carelog_event_log::Position;
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -32,11 +33,15 @@ impl Page {
 
 /// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of
 /// them in particular must not be kept. Holds until the transaction ends.
-pub(super) async fn prefer_custom_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query_scalar!("select set_config('plan_cache_mode', 'force_custom_plan', true)")
-        .fetch_one(connection)
-        .await?;
-    Ok(())
+pub(super) fn prefer_custom_plans<'a>(
+    connection: &'a mut PgConnection,
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!("select set_config('plan_cache_mode', 'force_custom_plan', true)")
+            .fetch_one(connection)
+            .await?;
+        Ok(())
+    })
 }
 
 /// Keys, column by column.

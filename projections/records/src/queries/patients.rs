@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use carelog_domain::{OrganizationId, PatientId, StreamKind};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -69,61 +70,67 @@ macro_rules! select_consents {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_patients(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, PatientRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_patients!(
-        tables,
-        "where (organization_id, patient_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid())))
+pub(crate) fn load_patients<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, PatientRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_patients!(
+            tables,
+            "where (organization_id, patient_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid())))
+    })
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_consents(
-    tables: &mut PgConnection,
-    keys: &HashSet<ConsentKey>,
-) -> Result<Rows<ConsentKey, ConsentRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let organizations: Vec<Uuid> = keys.iter().map(|key| key.0.uuid()).collect();
-    let patients: Vec<Uuid> = keys.iter().map(|key| key.1).collect();
-    let consents: Vec<&str> = keys.iter().map(|key| key.2.as_str()).collect();
-    let rows = select_consents!(
-        tables,
-        "where (organization_id, patient_id, consent) in
+pub(crate) fn load_consents<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<ConsentKey>,
+) -> BoxFuture<'a, Result<Rows<ConsentKey, ConsentRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let organizations: Vec<Uuid> = keys.iter().map(|key| key.0.uuid()).collect();
+        let patients: Vec<Uuid> = keys.iter().map(|key| key.1).collect();
+        let consents: Vec<&str> = keys.iter().map(|key| key.2.as_str()).collect();
+        let rows = select_consents!(
+            tables,
+            "where (organization_id, patient_id, consent) in
              (select * from unnest($1::uuid[], $2::uuid[], $3::text[]))",
-        &organizations,
-        &patients,
-        &consents as _
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid(), row.consent)))
+            &organizations,
+            &patients,
+            &consents as _
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.patient_id.uuid(), row.consent)))
+    })
 }
 
 /// One patient.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_patient(
-    connection: &mut PgConnection,
+pub fn get_patient<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     patient_id: PatientId,
-) -> Result<Option<PatientRecord>, QueryError> {
-    let rows = select_patients!(
-        connection,
-        "where organization_id = $1 and patient_id = $2",
-        organization_id.uuid(),
-        patient_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<PatientRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_patients!(
+            connection,
+            "where organization_id = $1 and patient_id = $2",
+            organization_id.uuid(),
+            patient_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// The organizations with a patient whose erasure is under way. For the worker that carries erasures out: it looks
@@ -131,55 +138,61 @@ pub async fn get_patient(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn organizations_with_erasures(
-    connection: &mut PgConnection,
-) -> Result<Vec<OrganizationId>, sqlx::Error> {
-    let ids = sqlx::query_scalar!(
-        "select distinct organization_id from patients where status = 'erasing' order by organization_id"
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids.into_iter().map(OrganizationId::new).collect())
+pub fn organizations_with_erasures<'a>(
+    connection: &'a mut PgConnection,
+) -> BoxFuture<'a, Result<Vec<OrganizationId>, sqlx::Error>> {
+    Box::pin(async move {
+        let ids = sqlx::query_scalar!(
+            "select distinct organization_id from patients where status = 'erasing' order by organization_id"
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(ids.into_iter().map(OrganizationId::new).collect())
+    })
 }
 
 /// Patients of an organization, the newest first.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_patients(
-    connection: &mut PgConnection,
+pub fn list_patients<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     status: Option<PatientStatus>,
     page: Page,
-) -> Result<Vec<PatientRecord>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    Ok(select_patients!(
-        connection,
-        "where organization_id = $1
+) -> BoxFuture<'a, Result<Vec<PatientRecord>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        Ok(select_patients!(
+            connection,
+            "where organization_id = $1
            and created_position < $2
            and ($4::text is null or status = $4)
          order by created_position desc
          limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit(),
-        status.map(PatientStatus::as_str) as _
-    ))
+            organization_id.uuid(),
+            page.before(),
+            page.limit(),
+            status.map(PatientStatus::as_str) as _
+        ))
+    })
 }
 
 /// Everything that a patient ever agreed to, in the order of names.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_consents(
-    connection: &mut PgConnection,
+pub fn list_consents<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     patient_id: PatientId,
-) -> Result<Vec<ConsentRecord>, QueryError> {
-    Ok(select_consents!(
-        connection,
-        "where organization_id = $1 and patient_id = $2 order by consent",
-        organization_id.uuid(),
-        patient_id.uuid()
-    ))
+) -> BoxFuture<'a, Result<Vec<ConsentRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_consents!(
+            connection,
+            "where organization_id = $1 and patient_id = $2 order by consent",
+            organization_id.uuid(),
+            patient_id.uuid()
+        ))
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use carelog_domain::{OrganizationId, SpecialistId, StreamKind};
+use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use super::cells::{Cells, QueryError, sealed, stamp};
@@ -41,62 +42,68 @@ macro_rules! select_specialists {
 }
 
 /// The rows that a page builds upon.
-pub(crate) async fn load_specialists(
-    tables: &mut PgConnection,
-    keys: &HashSet<RowKey>,
-) -> Result<Rows<RowKey, SpecialistRecord>, QueryError> {
-    if keys.is_empty() {
-        return Ok(Rows::default());
-    }
-    let (organizations, ids) = columns(keys);
-    let rows = select_specialists!(
-        tables,
-        "where (organization_id, specialist_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
-        &organizations,
-        &ids
-    );
-    Ok(Rows::loaded(rows, |row| (row.organization_id, row.specialist_id.uuid())))
+pub(crate) fn load_specialists<'a>(
+    tables: &'a mut PgConnection,
+    keys: &'a HashSet<RowKey>,
+) -> BoxFuture<'a, Result<Rows<RowKey, SpecialistRecord>, QueryError>> {
+    Box::pin(async move {
+        if keys.is_empty() {
+            return Ok(Rows::default());
+        }
+        let (organizations, ids) = columns(keys);
+        let rows = select_specialists!(
+            tables,
+            "where (organization_id, specialist_id) in (select * from unnest($1::uuid[], $2::uuid[]))",
+            &organizations,
+            &ids
+        );
+        Ok(Rows::loaded(rows, |row| (row.organization_id, row.specialist_id.uuid())))
+    })
 }
 
 /// One specialist.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn get_specialist(
-    connection: &mut PgConnection,
+pub fn get_specialist<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     specialist_id: SpecialistId,
-) -> Result<Option<SpecialistRecord>, QueryError> {
-    let rows = select_specialists!(
-        connection,
-        "where organization_id = $1 and specialist_id = $2",
-        organization_id.uuid(),
-        specialist_id.uuid()
-    );
-    Ok(rows.into_iter().next())
+) -> BoxFuture<'a, Result<Option<SpecialistRecord>, QueryError>> {
+    Box::pin(async move {
+        let rows = select_specialists!(
+            connection,
+            "where organization_id = $1 and specialist_id = $2",
+            organization_id.uuid(),
+            specialist_id.uuid()
+        );
+        Ok(rows.into_iter().next())
+    })
 }
 
 /// Specialists of an organization, the newest first.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub async fn list_specialists(
-    connection: &mut PgConnection,
+pub fn list_specialists<'a>(
+    connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     status: Option<SpecialistStatus>,
     page: Page,
-) -> Result<Vec<SpecialistRecord>, QueryError> {
-    prefer_custom_plans(connection).await?;
-    Ok(select_specialists!(
-        connection,
-        "where organization_id = $1
+) -> BoxFuture<'a, Result<Vec<SpecialistRecord>, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        Ok(select_specialists!(
+            connection,
+            "where organization_id = $1
            and created_position < $2
            and ($4::text is null or status = $4)
          order by created_position desc
          limit $3",
-        organization_id.uuid(),
-        page.before(),
-        page.limit(),
-        status.map(SpecialistStatus::as_str) as _
-    ))
+            organization_id.uuid(),
+            page.before(),
+            page.limit(),
+            status.map(SpecialistStatus::as_str) as _
+        ))
+    })
 }
