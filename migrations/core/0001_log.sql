@@ -22,8 +22,7 @@ comment on column log.settings.epoch is 'Names this life of the log; public curs
 create table log.lane_heads (
     lane smallint not null,
     position bigint not null default 0,
-    constraint lane_heads_pkey primary key (lane),
-    constraint lane_heads_position check (position >= 0)
+    constraint lane_heads_pkey primary key (lane)
 ) with (fillfactor = 10);
 comment on table log.lane_heads is 'The newest position of each lane';
 
@@ -43,8 +42,7 @@ create table log.stream_heads (
     version bigint not null,
     first_position bigint not null,
     last_position bigint not null,
-    constraint stream_heads_pkey primary key (organization_id, stream_id, stream_kind),
-    constraint stream_heads_version check (version >= 1)
+    constraint stream_heads_pkey primary key (organization_id, stream_id, stream_kind)
 ) with (fillfactor = 80);
 comment on table log.stream_heads is 'The newest version of each stream, so that an append costs the same at any size of the log';
 comment on column log.stream_heads.first_position is 'Where the stream begins in its lane: earlier partitions need not be looked at';
@@ -211,7 +209,7 @@ comment on function log.place_organization is 'The lane of an organization; a ne
 -- The caller sends at most one command for each stream and each idempotency key.
 --
 -- Plans look every key up by itself and are made once: one made for a table while it is small would scan it whole,
--- and be kept while it grows.
+-- and be kept while it grows. Rows are put together by subscripts, because `unnest` keeps each array aside once more.
 create function log.append_batch(
     p_lane smallint,
     p_recorded_at timestamptz,
@@ -271,11 +269,10 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_is_refused boolean := false;
-    v_position bigint;
-    v_sequences bigint[];
-    v_head_count bigint;
+    v_lock text;
+    v_updated bigint;
 begin
-    perform pg_advisory_xact_lock(hashtext('carelog.lane'), p_lane);
+    v_lock := pg_advisory_xact_lock(hashtext('carelog.lane'), p_lane);
 
     if c_idempotency_key <> '{}' then
         return query
@@ -299,12 +296,13 @@ begin
         return;
     end if;
 
-    update log.lane_heads l
-    set position = l.position + cardinality(e_event_id)
-    where l.lane = p_lane
-    returning l.position - cardinality(e_event_id) into strict v_position;
-
-    with moved as (
+    with lane as (
+        update log.lane_heads l
+        set position = l.position + cardinality(e_event_id)
+        where l.lane = p_lane
+        returning l.position - cardinality(e_event_id) as position
+    ),
+    moved as (
         update log.organizations o
         set sequence = o.sequence + added.event_count
         from unnest(o_organization_id, o_event_count)
@@ -312,8 +310,10 @@ begin
         where o.organization_id = added.organization_id and o.lane = p_lane
         returning added.number, o.sequence - added.event_count as sequence
     )
-    select array_agg(moved.sequence order by moved.number) into v_sequences from moved;
-    if cardinality(v_sequences) is distinct from cardinality(o_organization_id) then
+    select (select lane.position from lane), array_agg(moved.sequence order by moved.number)
+    into last_position, sequences
+    from moved;
+    if cardinality(sequences) is distinct from cardinality(o_organization_id) then
         raise exception 'an organization of the batch has no place in lane %', p_lane
             using errcode = 'foreign_key_violation';
     end if;
@@ -323,50 +323,48 @@ begin
         event_id, correlation_id, causation_id, request_id, subject_id, actor_id, actor_on_behalf_of,
         personal_key_id, network_key_id, schema_version, stream_kind, event_type, actor_kind, actor_role,
         purpose, origin, leaf_hash, facts, personal, personal_key_commit, network)
-    select p_lane, v_position + e.number, v_sequences[e.organization] + e.organization_offset + 1, e.version,
-           e.occurred_at, p_recorded_at, e.organization_id, e.stream_id, e.event_id, e.correlation_id,
-           e.causation_id, e.request_id, e.subject_id, e.actor_id, e.actor_on_behalf_of, e.personal_key_id,
-           e.network_key_id, e.schema_version, e.stream_kind, e.event_type, e.actor_kind, e.actor_role, e.purpose,
-           e.origin, e.leaf_hash, e.facts, e.personal, e.personal_key_commit, e.network
-    from unnest(e_organization, e_organization_offset, e_version, e_occurred_at, e_organization_id, e_stream_id,
-                e_event_id, e_correlation_id, e_causation_id, e_request_id, e_subject_id, e_actor_id,
-                e_actor_on_behalf_of, e_personal_key_id, e_network_key_id, e_schema_version, e_stream_kind,
-                e_event_type, e_actor_kind, e_actor_role, e_purpose, e_origin, e_leaf_hash, e_facts, e_personal,
-                e_personal_key_commit, e_network)
-         with ordinality as e (organization, organization_offset, version, occurred_at, organization_id, stream_id,
-                               event_id, correlation_id, causation_id, request_id, subject_id, actor_id,
-                               actor_on_behalf_of, personal_key_id, network_key_id, schema_version, stream_kind,
-                               event_type, actor_kind, actor_role, purpose, origin, leaf_hash, facts, personal,
-                               personal_key_commit, network, number);
+    select p_lane, last_position + n, sequences[e_organization[n]] + e_organization_offset[n] + 1, e_version[n],
+           e_occurred_at[n], p_recorded_at, e_organization_id[n], e_stream_id[n], e_event_id[n],
+           e_correlation_id[n], e_causation_id[n], e_request_id[n], e_subject_id[n], e_actor_id[n],
+           e_actor_on_behalf_of[n], e_personal_key_id[n], e_network_key_id[n], e_schema_version[n],
+           e_stream_kind[n], e_event_type[n], e_actor_kind[n], e_actor_role[n], e_purpose[n], e_origin[n],
+           e_leaf_hash[n], e_facts[n], e_personal[n], e_personal_key_commit[n], e_network[n]
+    from generate_series(1, cardinality(e_event_id)) as n;
 
-    insert into log.stream_heads as h
-        (organization_id, stream_id, stream_kind, version, first_position, last_position)
-    select c.organization_id, c.stream_id, c.stream_kind, c.expected_version + c.event_count,
-           v_position + c.command_offset + 1, v_position + c.command_offset + c.event_count
-    from unnest(c_organization_id, c_stream_id, c_stream_kind, c_expected_version, c_event_count, c_offset)
-         as c (organization_id, stream_id, stream_kind, expected_version, event_count, command_offset)
-    on conflict (organization_id, stream_id, stream_kind) do update
-    set version = excluded.version, last_position = excluded.last_position
-    where h.version = excluded.version - (excluded.last_position - excluded.first_position + 1);
-    get diagnostics v_head_count = row_count;
-    if v_head_count <> cardinality(c_stream_id) then
-        raise exception 'a stream of the batch has moved on' using errcode = 'serialization_failure';
+    if 0 = any(c_expected_version) then
+        insert into log.stream_heads
+            (organization_id, stream_id, stream_kind, version, first_position, last_position)
+        select c_organization_id[n], c_stream_id[n], c_stream_kind[n], c_event_count[n],
+               append_batch.last_position + c_offset[n] + 1,
+               append_batch.last_position + c_offset[n] + c_event_count[n]
+        from generate_series(1, cardinality(c_stream_id)) as n
+        where c_expected_version[n] = 0;
+    end if;
+    if 0 < any(c_expected_version) then
+        update log.stream_heads h
+        set version = c.expected_version + c.event_count,
+            last_position = append_batch.last_position + c.command_offset + c.event_count
+        from unnest(c_organization_id, c_stream_id, c_stream_kind, c_expected_version, c_event_count, c_offset)
+             as c (organization_id, stream_id, stream_kind, expected_version, event_count, command_offset)
+        where h.organization_id = c.organization_id and h.stream_id = c.stream_id
+          and h.stream_kind = c.stream_kind and h.version = c.expected_version and c.expected_version > 0;
+        get diagnostics v_updated = row_count;
+        if v_updated <> cardinality(array_remove(c_expected_version, 0)) then
+            raise exception 'a stream of the batch has moved on' using errcode = 'serialization_failure';
+        end if;
     end if;
 
     if c_idempotency_key <> '{}' then
         insert into log.idempotency_keys (organization_id, idempotency_key, fingerprint, stream_kind, stream_id,
                                           version, first_position, event_count, recorded_at)
-        select c.organization_id, c.idempotency_key, c.fingerprint, c.stream_kind, c.stream_id,
-               c.expected_version + c.event_count, v_position + c.command_offset + 1, c.event_count, p_recorded_at
-        from unnest(c_organization_id, c_idempotency_key, c_fingerprint, c_stream_kind, c_stream_id,
-                    c_expected_version, c_event_count, c_offset)
-             as c (organization_id, idempotency_key, fingerprint, stream_kind, stream_id, expected_version,
-                   event_count, command_offset)
-        where c.idempotency_key is not null;
+        select c_organization_id[n], c_idempotency_key[n], c_fingerprint[n], c_stream_kind[n], c_stream_id[n],
+               c_expected_version[n] + c_event_count[n], last_position + c_offset[n] + 1, c_event_count[n],
+               p_recorded_at
+        from generate_series(1, cardinality(c_stream_id)) as n
+        where c_idempotency_key[n] is not null;
     end if;
 
-    return query
-    select null::integer, null::bigint, v_position, v_sequences, null::bytea, null, null::uuid, null::integer;
+    return next;
 end $$;
 comment on function log.append_batch is 'Checks and appends one batch of commands, or says which of them it refuses';
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use carelog_domain::EventType;
 use carelog_event_log::effects::NewEffect;
@@ -188,6 +189,13 @@ impl<const STOPS: bool> Projector for Toy<STOPS> {
     const SCHEMA: ProjectionSchema =
         ProjectionSchema { name: "toy", sql: SQL, tables: &["entries", "totals"] };
     const ON_POISON: OnPoison = if STOPS { OnPoison::Stop } else { OnPoison::Quarantine };
+
+    const PATIENCE: Duration = Duration::from_millis(2);
+
+    /// Every second one, so that pages of both kinds are met.
+    fn is_pressing(&self, event: &RecordedEvent) -> bool {
+        event.position % 2 == 0
+    }
 
     fn apply<'a>(
         &'a self,

@@ -7,7 +7,7 @@ use carelog_domain::OrganizationId;
 use carelog_vault::Vault;
 use futures::future::BoxFuture;
 use sqlx::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -58,12 +58,12 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails or holds no log.
-    pub fn open<'a>(
+    pub fn open(
         pool: PgPool,
         vault: Vault,
         clock: Arc<dyn Clock>,
-        tasks: &'a TaskTracker,
-    ) -> BoxFuture<'a, Result<Self, OpenError>> {
+        tasks: &TaskTracker,
+    ) -> BoxFuture<'_, Result<Self, OpenError>> {
         Box::pin(async move {
             let settings = sqlx::query!("select log_name, epoch from log.settings")
                 .fetch_optional(&pool)
@@ -74,6 +74,7 @@ impl EventLog {
                 .await?;
             let log_name: Arc<str> = settings.log_name.into();
             let mut lanes = Vec::with_capacity(heads.len());
+            let turns = Arc::new(Semaphore::new(appends_at_a_time()));
             for head in heads {
                 let tail = Arc::new(LaneTail::new(head.position));
                 let (batcher, work) = Batcher::new(
@@ -82,6 +83,7 @@ impl EventLog {
                     pool.clone(),
                     Arc::clone(&clock),
                     Arc::clone(&tail),
+                    Arc::clone(&turns),
                 )
                 .start();
                 tasks.spawn(work);
@@ -157,10 +159,7 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn lane_of<'a>(
-        &'a self,
-        organization_id: OrganizationId,
-    ) -> BoxFuture<'a, Result<Lane, sqlx::Error>> {
+    pub fn lane_of(&self, organization_id: OrganizationId) -> BoxFuture<'_, Result<Lane, sqlx::Error>> {
         Box::pin(async move {
             let known = self
                 .inner
@@ -191,7 +190,7 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database stays unavailable, or Carelog is stopping. A refusal is a [`Verdict`], not an error.
-    pub fn append<'a>(&'a self, request: AppendRequest) -> BoxFuture<'a, Result<Verdict, AppendError>> {
+    pub fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<Verdict, AppendError>> {
         Box::pin(async move {
             let lane = self
                 .lane_of(request.stream.organization_id)
@@ -223,12 +222,12 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
-    pub fn organization<'a>(
-        &'a self,
+    pub fn organization(
+        &self,
         organization_id: OrganizationId,
         after_sequence: i64,
         limit: i64,
-    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<RecordedEvent>, ReadError>> {
         Box::pin(async move {
             let lane = self.lane_of(organization_id).await?;
             let mut connection = self.inner.pool.acquire().await?;
@@ -241,17 +240,15 @@ impl EventLog {
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
-    pub fn page<'a>(
-        &'a self,
+    pub fn page(
+        &self,
         lane: Lane,
         after: Position,
         max_events: usize,
         max_bytes: usize,
-    ) -> BoxFuture<'a, Result<Vec<Arc<RecordedEvent>>, ReadError>> {
+    ) -> BoxFuture<'_, Result<Vec<Arc<RecordedEvent>>, ReadError>> {
         Box::pin(async move {
-            if let Some(page) =
-                self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
-            {
+            if let Some(page) = self.page_in_memory(lane, after, max_events, max_bytes) {
                 return Ok(page);
             }
             let mut connection = self.inner.pool.acquire().await?;
@@ -259,6 +256,17 @@ impl EventLog {
             let events = read::lane(&mut connection, lane, after, limit).await?;
             Ok(events.into_iter().map(Arc::new).collect())
         })
+    }
+
+    /// The part of [`Self::page`] that needs no database.
+    pub(crate) fn page_in_memory(
+        &self,
+        lane: Lane,
+        after: Position,
+        max_events: usize,
+        max_bytes: usize,
+    ) -> Option<Vec<Arc<RecordedEvent>>> {
+        self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
     }
 
     /// The newest position of a lane that this process has heard of; a change can be awaited.
@@ -269,11 +277,29 @@ impl EventLog {
         self.lane(lane).expect("lanes are handed out by `lanes` and `lane_of`").tail.head()
     }
 
+    /// Says that a reader waits for what follows from this place: projectors of this process let no further events
+    /// gather before they apply it.
+    pub fn press(&self, place: LogPosition) {
+        if let Some(handle) = self.lane(place.lane) {
+            handle.tail.wait_for(place.position);
+        }
+    }
+
+    /// The newest position that a reader waits for; a change can be awaited.
+    pub(crate) fn awaited(&self, lane: Lane) -> watch::Receiver<Position> {
+        self.lane(lane).expect("lanes are handed out by `lanes` and `lane_of`").tail.awaited()
+    }
+
+    /// The newest position of each lane that this process appended itself.
+    pub(crate) fn own_heads(&self) -> Vec<Position> {
+        self.inner.lanes.iter().map(|lane| lane.tail.own_head()).collect()
+    }
+
     /// Asks the database for the newest positions and wakes whoever follows a lane that moved.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn refresh_heads<'a>(&'a self) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    pub fn refresh_heads(&self) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
             let heads =
                 sqlx::query!("select lane, position from log.lane_heads").fetch_all(&self.inner.pool).await?;
@@ -293,4 +319,10 @@ impl EventLog {
     fn lane(&self, lane: Lane) -> Option<&LaneHandle> {
         usize::try_from(lane - 1).ok().and_then(|index| self.inner.lanes.get(index))
     }
+}
+
+/// Batches that this process writes side by side: one for each processor, and one more that waits for the disk. Others
+/// would only make each batch smaller.
+fn appends_at_a_time() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from) + 1
 }

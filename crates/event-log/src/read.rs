@@ -55,12 +55,12 @@ macro_rules! select_events {
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn lane<'a>(
-    connection: &'a mut PgConnection,
+pub fn lane(
+    connection: &mut PgConnection,
     lane: Lane,
     after: Position,
     limit: i64,
-) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+) -> BoxFuture<'_, Result<Vec<RecordedEvent>, ReadError>> {
     Box::pin(async move {
         let rows = sqlx::query(select_events!(
             "where lane = $1 and position > $2 and position <= $2 + $3 order by position"
@@ -78,13 +78,13 @@ pub fn lane<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn organization<'a>(
-    connection: &'a mut PgConnection,
+pub fn organization(
+    connection: &mut PgConnection,
     lane: Lane,
     organization_id: OrganizationId,
     after_sequence: i64,
     limit: i64,
-) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+) -> BoxFuture<'_, Result<Vec<RecordedEvent>, ReadError>> {
     Box::pin(async move {
         let rows = sqlx::query(select_events!(
             "where lane = $1 and organization_id = $2 and organization_sequence > $3 \
@@ -188,10 +188,10 @@ pub(crate) fn known_answer<'a>(
     Box::pin(async move {
         let row = sqlx::query!(
             "
-        select fingerprint, stream_kind, stream_id, version, first_position, event_count
-        from log.idempotency_keys
-        where organization_id = $1 and idempotency_key = $2
-        ",
+            select fingerprint, stream_kind, stream_id, version, first_position, event_count
+            from log.idempotency_keys
+            where organization_id = $1 and idempotency_key = $2
+            ",
             organization_id.uuid(),
             key
         )

@@ -4,6 +4,7 @@
 //! another process appended are not in it; a consumer that meets such a gap reads the database instead.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -19,6 +20,8 @@ const MAX_BYTES: usize = 16 << 20;
 pub(crate) struct LaneTail {
     buffer: Mutex<Buffer>,
     head: watch::Sender<Position>,
+    own_head: AtomicI64,
+    awaited: watch::Sender<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -29,14 +32,39 @@ struct Buffer {
 
 impl LaneTail {
     pub(crate) fn new(head: Position) -> Self {
-        Self { buffer: Mutex::default(), head: watch::Sender::new(head) }
+        Self {
+            buffer: Mutex::default(),
+            head: watch::Sender::new(head),
+            own_head: AtomicI64::new(head),
+            awaited: watch::Sender::new(head),
+        }
     }
 
     /// Takes committed events of this process and wakes whoever waits for them.
     pub(crate) fn push(&self, events: &[Arc<RecordedEvent>]) {
         let Some(newest) = events.last() else { return };
         self.buffer().push(events);
+        self.own_head.fetch_max(newest.position, Ordering::Relaxed);
         self.heard_of(newest.position);
+    }
+
+    /// The newest position that this process appended itself.
+    pub(crate) fn own_head(&self) -> Position {
+        self.own_head.load(Ordering::Relaxed)
+    }
+
+    /// Says that a reader waits until a position is applied.
+    pub(crate) fn wait_for(&self, position: Position) {
+        self.awaited.send_if_modified(|awaited| {
+            let news = position > *awaited;
+            *awaited = position.max(*awaited);
+            news
+        });
+    }
+
+    /// The newest position that a reader waits for; a change can be awaited.
+    pub(crate) fn awaited(&self) -> watch::Receiver<Position> {
+        self.awaited.subscribe()
     }
 
     /// Wakes whoever waits, when the position is news.

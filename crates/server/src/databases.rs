@@ -13,6 +13,15 @@ use sqlx::{Connection, Executor, PgConnection, PgPool};
 
 /// Lanes of a log that is created on one machine; more would only split its batches.
 const EMBEDDED_LANES: i16 = 4;
+/// Of the connections that follow the log. Their statements look rows up by key, a few or a few thousand at a time;
+/// left alone, PostgreSQL would plan each of them anew for the number of rows at hand, which costs more than to carry
+/// it out, and would scan a table that was small when the plan was made.
+const SYSTEM: [(&str, &str); 4] = [
+    ("role", "carelog_system"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("jit", "off"),
+];
 /// Longest wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -71,7 +80,7 @@ impl DatabaseOptions {
             async { carelog_audit::AUDIT_MIGRATIONS.run(&mut audit).await.context("database audit") },
             async { carelog_vault::MIGRATOR.run(&mut vault).await.context("database vault") }
         )?;
-        let pool = pool(&self.core, None, 1);
+        let pool = pool(&self.core, &[], 1);
         let epoch = new_id();
         let name: String = "carelog-".chars().chain(epoch.simple().to_string().chars().skip(24)).collect();
         EventLog::create(&pool, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")?;
@@ -82,23 +91,19 @@ impl DatabaseOptions {
     /// Pools that connect when they are first used.
     pub fn connect(&self) -> Databases {
         Databases {
-            core_owner: pool(&self.core, None, 10),
-            core_system: pool(&self.core, Some("carelog_system"), 32),
-            core_app: pool(&self.core, Some("carelog_app"), 16),
-            audit_owner: pool(&self.audit, None, 10),
-            audit_system: pool(&self.audit, Some("carelog_system"), 8),
-            audit_app: pool(&self.audit, Some("carelog_app"), 8),
-            vault: pool(&self.vault, Some("carelog_vault"), 4),
+            core_owner: pool(&self.core, &[], 10),
+            core_system: pool(&self.core, &SYSTEM, 32),
+            core_app: pool(&self.core, &[("role", "carelog_app")], 16),
+            audit_owner: pool(&self.audit, &[], 10),
+            audit_system: pool(&self.audit, &SYSTEM, 8),
+            audit_app: pool(&self.audit, &[("role", "carelog_app")], 8),
+            vault: pool(&self.vault, &[("role", "carelog_vault")], 4),
         }
     }
 }
 
-fn pool(options: &PgConnectOptions, role: Option<&str>, max_connections: u32) -> PgPool {
-    let options = options.clone().application_name("carelog");
-    let options = match role {
-        Some(role) => options.options([("role", role)]),
-        None => options,
-    };
+fn pool(options: &PgConnectOptions, settings: &[(&str, &str)], max_connections: u32) -> PgPool {
+    let options = options.clone().application_name("carelog").options(settings.iter().copied());
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -54,25 +54,25 @@ pub(crate) fn by_scopes<'a>(
         let rows = sqlx::query_as!(
             KeyRow,
             r#"
-        select
-            k.key_id as "key_id!",
-            k.organization_id as "organization_id!",
-            k.subject_id,
-            k.class as "class!",
-            k.organization_key_epoch,
-            k.wrapped,
-            k.key_commit,
-            o.wrapped as "organization_wrapped?"
-        from unnest($1::uuid[], $2::uuid[], $3::text[]) as w (organization_id, subject_id, class)
-        join vault.data_keys k
-            on k.organization_id = w.organization_id
-            and coalesce(k.subject_id, '00000000-0000-0000-0000-000000000000') = w.subject_id
-            and k.class = w.class
-            and (k.subject_id is not null or k.destroyed_at is null)
-        left join vault.organization_keys o
-            on o.organization_id = k.organization_id
-            and o.epoch = k.organization_key_epoch
-        "#,
+            select
+                k.key_id as "key_id!",
+                k.organization_id as "organization_id!",
+                k.subject_id,
+                k.class as "class!",
+                k.organization_key_epoch,
+                k.wrapped,
+                k.key_commit,
+                o.wrapped as "organization_wrapped?"
+            from unnest($1::uuid[], $2::uuid[], $3::text[]) as w (organization_id, subject_id, class)
+            join vault.data_keys k
+                on k.organization_id = w.organization_id
+                and coalesce(k.subject_id, '00000000-0000-0000-0000-000000000000') = w.subject_id
+                and k.class = w.class
+                and (k.subject_id is not null or k.destroyed_at is null)
+            left join vault.organization_keys o
+                on o.organization_id = k.organization_id
+                and o.epoch = k.organization_key_epoch
+            "#,
             &wanted.organizations,
             &wanted.subjects,
             &wanted.classes,
@@ -94,21 +94,21 @@ pub(crate) fn by_ids<'a>(
         let rows = sqlx::query_as!(
             KeyRow,
             r#"
-        select
-            k.key_id as "key_id!",
-            k.organization_id as "organization_id!",
-            k.subject_id,
-            k.class as "class!",
-            k.organization_key_epoch,
-            k.wrapped,
-            k.key_commit,
-            o.wrapped as "organization_wrapped?"
-        from vault.data_keys k
-        left join vault.organization_keys o
-            on o.organization_id = k.organization_id
-            and o.epoch = k.organization_key_epoch
-        where k.key_id = any($1)
-        "#,
+            select
+                k.key_id as "key_id!",
+                k.organization_id as "organization_id!",
+                k.subject_id,
+                k.class as "class!",
+                k.organization_key_epoch,
+                k.wrapped,
+                k.key_commit,
+                o.wrapped as "organization_wrapped?"
+            from vault.data_keys k
+            left join vault.organization_keys o
+                on o.organization_id = k.organization_id
+                and o.epoch = k.organization_key_epoch
+            where k.key_id = any($1)
+            "#,
             &key_ids,
         )
         .fetch_all(conn)

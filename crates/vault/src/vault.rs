@@ -65,7 +65,7 @@ impl Vault {
     ///
     /// # Errors
     /// When there never was such a key, the database fails, or its row does not open.
-    pub fn key<'a>(&'a self, key_id: KeyId) -> BoxFuture<'a, Result<KeyState, VaultError>> {
+    pub fn key(&self, key_id: KeyId) -> BoxFuture<'_, Result<KeyState, VaultError>> {
         Box::pin(async move {
             match self.cache.by_id(key_id) {
                 Some(state) => Ok(state),
@@ -164,11 +164,11 @@ impl Vault {
     /// # Errors
     /// When the database fails; then no key was destroyed, or all were, and it must be called again.
     #[instrument(name = "vault.subject.shred", skip_all, fields(organization.id = %organization_id))]
-    pub fn shred<'a>(
-        &'a self,
+    pub fn shred(
+        &self,
         organization_id: OrganizationId,
         subject: PatientId,
-    ) -> BoxFuture<'a, Result<Vec<(KeyId, KeyCommit)>, VaultError>> {
+    ) -> BoxFuture<'_, Result<Vec<(KeyId, KeyCommit)>, VaultError>> {
         Box::pin(async move {
             let mut tx = self.pool.begin().await?;
             let destroyed = store::shred(&mut tx, organization_id, subject).await?;

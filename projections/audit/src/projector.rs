@@ -1,6 +1,7 @@
 //! Enters a page into the trail, with one statement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_domain::PurposeOfUse;
 use carelog_event_log::RecordedEvent;
@@ -28,6 +29,12 @@ impl Projector for Audit {
     };
 
     const ON_POISON: OnPoison = OnPoison::Stop;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    fn is_pressing(&self, _: &RecordedEvent) -> bool {
+        false
+    }
 
     fn apply<'a>(
         &'a self,

@@ -208,11 +208,11 @@ pub fn count_entries<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_entry<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_entry(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     sequence: i64,
-) -> BoxFuture<'a, Result<Option<Entry>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<Entry>, QueryError>> {
     Box::pin(async move {
         let row = sqlx::query_as!(
         EntryRow,

@@ -9,6 +9,7 @@ mod patients;
 mod specialists;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
@@ -44,6 +45,12 @@ impl Projector for Records {
     };
 
     const ON_POISON: OnPoison = OnPoison::Quarantine;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    fn is_pressing(&self, _: &RecordedEvent) -> bool {
+        false
+    }
 
     fn apply<'a>(
         &'a self,

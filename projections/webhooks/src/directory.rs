@@ -73,10 +73,10 @@ impl Directory {
     ///
     /// # Errors
     /// When the database or the vault fails.
-    pub fn get<'a>(
-        &'a self,
+    pub fn get(
+        &self,
         key: SubscriptionKey,
-    ) -> BoxFuture<'a, Result<Option<Arc<OpenSubscription>>, DirectoryError>> {
+    ) -> BoxFuture<'_, Result<Option<Arc<OpenSubscription>>, DirectoryError>> {
         Box::pin(async move {
             if let Some(known) = self.open.get(&key) {
                 return Ok(known);
@@ -100,10 +100,10 @@ impl Directory {
         Box::pin(async move {
             let row = sqlx::query!(
                 "
-            select status, format
-            from webhooks.webhook_subscriptions
-            where organization_id = $1 and subscription_id = $2
-            ",
+                select status, format
+                from webhooks.webhook_subscriptions
+                where organization_id = $1 and subscription_id = $2
+                ",
                 key.0.uuid(),
                 key.1.uuid()
             )

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_domain::webhook_subscription::EventFilter;
-use carelog_domain::{OrganizationId, SubscriptionId, Timestamp};
+use carelog_domain::{EventType, OrganizationId, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
 use futures::future::BoxFuture;
@@ -42,6 +43,13 @@ impl Projector for WebhooksProjector {
     };
 
     const ON_POISON: OnPoison = OnPoison::Quarantine;
+
+    const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// Whatever may lead to a delivery; outcomes can wait.
+    fn is_pressing(&self, event: &RecordedEvent) -> bool {
+        concerns_subscriptions(event) || event.event_type == EventType::WebhookDeliveryRedeliveryRequested
+    }
 
     fn apply<'a>(
         &'a self,

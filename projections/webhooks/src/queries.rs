@@ -100,12 +100,12 @@ pub struct DeliveryFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub fn subscriptions<'a>(
-    connection: &'a mut PgConnection,
+pub fn subscriptions(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     after: Option<Uuid>,
     limit: i64,
-) -> BoxFuture<'a, Result<Vec<SubscriptionRow>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Vec<SubscriptionRow>, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
         SubscriptionRow,
@@ -129,11 +129,11 @@ pub fn subscriptions<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn subscription<'a>(
-    connection: &'a mut PgConnection,
+pub fn subscription(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     subscription_id: SubscriptionId,
-) -> BoxFuture<'a, Result<Option<SubscriptionRow>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Option<SubscriptionRow>, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
         SubscriptionRow,
@@ -194,11 +194,11 @@ pub fn deliveries<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn delivery<'a>(
-    connection: &'a mut PgConnection,
+pub fn delivery(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     delivery_id: DeliveryId,
-) -> BoxFuture<'a, Result<Option<DeliveryRow>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Option<DeliveryRow>, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
         DeliveryRow,
@@ -220,20 +220,20 @@ pub fn delivery<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn attempts<'a>(
-    connection: &'a mut PgConnection,
+pub fn attempts(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     delivery_id: DeliveryId,
-) -> BoxFuture<'a, Result<Vec<AttemptRow>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Vec<AttemptRow>, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
             AttemptRow,
             "
-        select number, outcome, status, started_at, duration_ms, recorded_at
-        from webhooks.webhook_attempts
-        where organization_id = $1 and delivery_id = $2
-        order by number
-        ",
+            select number, outcome, status, started_at, duration_ms, recorded_at
+            from webhooks.webhook_attempts
+            where organization_id = $1 and delivery_id = $2
+            order by number
+            ",
             organization_id.uuid(),
             delivery_id.uuid()
         )

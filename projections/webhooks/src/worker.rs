@@ -38,6 +38,8 @@ const CLAIM: usize = MAX_IN_FLIGHT;
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Reports written in one statement.
 const REPORTS: usize = 500;
+/// How long a report waits for others; only the end of the lease presses it.
+const REPORTS_GATHER: Duration = Duration::from_millis(50);
 
 /// Hands intended deliveries of the projector to the worker of this process.
 #[derive(Debug)]
@@ -193,6 +195,13 @@ async fn report_all(
 ) {
     let mut batch = Vec::with_capacity(REPORTS);
     while reports.recv_many(&mut batch, REPORTS).await > 0 {
+        let gathered = tokio::time::Instant::now() + REPORTS_GATHER;
+        // Those that come meanwhile; none when the worker stops, and then it is not waited for.
+        while batch.len() < REPORTS / 2
+            && let Ok(Some(report)) = tokio::time::timeout_at(gathered, reports.recv()).await
+        {
+            batch.push(report);
+        }
         match write_reports(&pool, &batch).await {
             Ok(0) => {}
             Ok(refused) => {

@@ -227,7 +227,7 @@ async fn the_promises_hold_without_the_lane_lock() {
             "do $$
              declare
                  source text := pg_get_functiondef('log.append_batch'::regproc);
-                 lock text := 'perform pg_advisory_xact_lock(hashtext(''carelog.lane''), p_lane);';
+                 lock text := 'v_lock := pg_advisory_xact_lock(hashtext(''carelog.lane''), p_lane);';
              begin
                  if position(lock in source) = 0 then
                      raise exception 'the lock is not where it was';

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use carelog_domain::OrganizationId;
 use carelog_domain::appointment::Appointment;
-use carelog_event_log::runtime::{ApplyError, Quarantined, Unit, UnitError, discard, quarantined, retry};
+use carelog_event_log::runtime::{
+    ApplyError, Quarantined, RebuildScope, Unit, UnitError, discard, quarantined, rebuild, retry,
+};
 use carelog_tests::{TestSystem, Toy, reschedule, run, scope, start_appointment, until};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 struct Clinic {
@@ -201,6 +204,40 @@ async fn a_discarded_event_is_skipped_for_a_recorded_reason() {
             .await
             .unwrap();
     assert_eq!(reason, "double booking of 2019");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_discarded_event_stays_out_of_a_rebuild_for_its_recorded_reason() {
+    for organization_only in [false, true] {
+        let toy = Toy::<false>::new();
+        let clinic = Clinic::new(&toy).await;
+        clinic.change(clinic.ill, 1).await;
+        clinic.change(clinic.ill, 2).await;
+        clinic.unit(&toy).run_to_head().await.unwrap();
+        toy.tolerate_gaps();
+        clinic.discard(3, "double booking of 2019").await;
+        clinic.retry(&toy).await;
+        let scope = if organization_only {
+            RebuildScope::Organization(clinic.organization_id)
+        } else {
+            RebuildScope::Everything
+        };
+
+        let progress = watch::Sender::default();
+        rebuild(&*toy, clinic.system.log(), &clinic.system.owner, scope, &progress).await.unwrap();
+
+        assert_eq!(clinic.versions(clinic.ill).await, [1, 3]);
+        assert_eq!(clinic.waiting_positions().await, [0; 0]);
+        let discarded: Vec<(i64, String)> = sqlx::query_as(
+            "select q.position, q.discard_reason
+             from runtime.quarantine q
+             join runtime.projections p on p.projector = q.projector and p.live_version = q.version",
+        )
+        .fetch_all(&clinic.system.owner)
+        .await
+        .unwrap();
+        assert_eq!(discarded, [(3, "double booking of 2019".to_owned())]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,7 +220,7 @@ impl Postgres {
 
     /// Stops an owned server: fast shutdown, after 5 s an immediate one; returns
     /// when its processes are gone. Does nothing to an attached one.
-    pub fn stop<'a>(&'a self) -> BoxFuture<'a, ()> {
+    pub fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let Some(supervision) = &self.supervision else { return };
             supervision.stop.cancel();

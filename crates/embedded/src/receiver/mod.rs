@@ -218,7 +218,7 @@ impl Receiver {
     }
 
     /// Closes the port and all connections, and returns when they are gone.
-    pub fn stop<'a>(&'a self) -> BoxFuture<'a, ()> {
+    pub fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.stop.cancel();
             self.connections.wait().await;

@@ -147,21 +147,14 @@ pub(super) fn append<'a>(
             .iter()
             .map(|row| organizations.next_event(row.request.stream.organization_id.uuid()))
             .collect();
-        let mut offset = 0;
         let event_counts = per_command(batch, |r| i32::try_from(r.events.len()).unwrap_or(i32::MAX));
-        let offsets: Vec<i32> = event_counts
-            .iter()
-            .map(|count| {
-                offset += count;
-                offset - count
-            })
-            .collect();
         let has_keys = batch.iter().any(|hashed| hashed.request.idempotency.is_some());
         let keyed = if has_keys { batch } else { &[] };
         let number = |number: usize| i32::try_from(number + 1).unwrap_or(i32::MAX);
         let who = |row: &Row<'_>| row.request.circumstances.actor;
         let network = |row: &Row<'a>| row.request.network.as_ref().filter(|_| row.is_first());
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            AnswerRow,
             r#"
             select refused_command, version, last_position, sequences, known_fingerprint, known_stream_kind,
                    known_stream_id, known_event_count
@@ -178,7 +171,7 @@ pub(super) fn append<'a>(
             &per_command(batch, |r| r.stream.id),
             &per_command(batch, |r| r.expected_version),
             &event_counts,
-            &offsets,
+            &offsets(&event_counts),
             &per_command(keyed, |r| r.idempotency.as_ref().map(|known| known.key.as_str())) as _,
             &per_command(keyed, |r| r.idempotency.as_ref().map(|known| known.fingerprint.as_slice())) as _,
             &places.iter().map(|(organization, _)| number(*organization)).collect::<Vec<_>>(),
@@ -211,29 +204,55 @@ pub(super) fn append<'a>(
         )
         .fetch_all(connection)
         .await?;
-        if let Some(row) = rows.first()
-            && let (Some(after), Some(before)) = (row.last_position, row.sequences.as_deref())
-            && row.refused_command.is_none()
-        {
-            let sequences = places
-                .iter()
-                .map(|(organization, offset)| {
-                    before.get(*organization).copied().unwrap_or_default() + i64::from(*offset) + 1
-                })
-                .collect();
-            return Ok(BatchAnswer::Written { after, sequences });
-        }
-        let refusals = rows.into_iter().filter_map(|row| {
-            let command = usize::try_from(row.refused_command? - 1).ok()?;
-            let known = row.known_fingerprint.map(|fingerprint| KnownRow {
-                fingerprint,
-                stream_kind: row.known_stream_kind.unwrap_or_default(),
-                stream_id: row.known_stream_id.unwrap_or_default(),
-                first_position: row.last_position.unwrap_or_default(),
-                event_count: row.known_event_count.unwrap_or_default(),
-            });
-            Some(Refusal { command, version: row.version?, known })
-        });
-        Ok(BatchAnswer::Refused(refusals.collect()))
+        Ok(answer(rows, &places))
     })
+}
+
+/// How many events come before each command.
+fn offsets(event_counts: &[i32]) -> Vec<i32> {
+    let mut offset = 0;
+    let mut next = |count: &i32| {
+        offset += count;
+        offset - count
+    };
+    event_counts.iter().map(&mut next).collect()
+}
+
+/// A row of the answer: one that says where the batch stands, or one for each refused command.
+struct AnswerRow {
+    refused_command: Option<i32>,
+    version: Option<i64>,
+    last_position: Option<Position>,
+    sequences: Option<Vec<i64>>,
+    known_fingerprint: Option<Vec<u8>>,
+    known_stream_kind: Option<String>,
+    known_stream_id: Option<Uuid>,
+    known_event_count: Option<i32>,
+}
+
+fn answer(rows: Vec<AnswerRow>, places: &[(usize, i32)]) -> BatchAnswer {
+    if let Some(AnswerRow {
+        refused_command: None,
+        last_position: Some(after),
+        sequences: Some(before),
+        ..
+    }) = rows.first()
+    {
+        let sequence = |(organization, offset): &(usize, i32)| {
+            before.get(*organization).copied().unwrap_or_default() + i64::from(*offset) + 1
+        };
+        return BatchAnswer::Written { after: *after, sequences: places.iter().map(sequence).collect() };
+    }
+    let refusals = rows.into_iter().filter_map(|row| {
+        let command = usize::try_from(row.refused_command? - 1).ok()?;
+        let known = row.known_fingerprint.map(|fingerprint| KnownRow {
+            fingerprint,
+            stream_kind: row.known_stream_kind.unwrap_or_default(),
+            stream_id: row.known_stream_id.unwrap_or_default(),
+            first_position: row.last_position.unwrap_or_default(),
+            event_count: row.known_event_count.unwrap_or_default(),
+        });
+        Some(Refusal { command, version: row.version?, known })
+    });
+    BatchAnswer::Refused(refusals.collect())
 }

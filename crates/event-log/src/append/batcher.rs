@@ -2,11 +2,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carelog_domain::Timestamp;
-use sqlx::{PgConnection, PgPool};
-use tokio::sync::{mpsc, oneshot};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tracing::warn;
 
 use super::arrays::{self, BatchAnswer, Hashed, Refusal};
@@ -59,6 +60,9 @@ pub(crate) struct Batcher {
     pub(crate) pool: PgPool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tail: Arc<LaneTail>,
+    turns: Arc<Semaphore>,
+    /// Kept from batch to batch: a session that was used just now has its plans and pages at hand.
+    connection: Option<PoolConnection<Postgres>>,
     last_recorded_at: Timestamp,
     leaf_ready_to: Position,
 }
@@ -70,8 +74,19 @@ impl Batcher {
         pool: PgPool,
         clock: Arc<dyn Clock>,
         tail: Arc<LaneTail>,
+        turns: Arc<Semaphore>,
     ) -> Self {
-        Self { lane, log_name, pool, clock, tail, last_recorded_at: Timestamp::UNIX_EPOCH, leaf_ready_to: 0 }
+        Self {
+            lane,
+            log_name,
+            pool,
+            clock,
+            tail,
+            turns,
+            connection: None,
+            last_recorded_at: Timestamp::UNIX_EPOCH,
+            leaf_ready_to: 0,
+        }
     }
 
     /// The handle, and the future that works until every handle is gone.
@@ -79,7 +94,11 @@ impl Batcher {
         let (queue, mut waiting) = mpsc::channel(QUEUE);
         let work = async move {
             let mut held_back = VecDeque::new();
-            while let Some(batch) = next_batch(&mut waiting, &mut held_back).await {
+            while let Some(first) = next_command(&mut waiting, &mut held_back).await {
+                let turns = Arc::clone(&self.turns);
+                // The batch is gathered once it is this lane's turn, so that it fills while others write.
+                let _turn = turns.acquire().await;
+                let batch = next_batch(first, &mut waiting, &mut held_back);
                 self.write(batch).await;
             }
         };
@@ -88,9 +107,13 @@ impl Batcher {
 
     async fn write(&mut self, batch: Vec<Waiting>) {
         let requests: Vec<&AppendRequest> = batch.iter().map(|waiting| &waiting.request).collect();
+        let began = Instant::now();
         let outcome = self.write_until_it_holds(&requests).await;
+        metrics::histogram!("carelog_append_batch_seconds").record(began.elapsed());
         match outcome {
             Ok((verdicts, recorded)) => {
+                metrics::counter!("carelog_appended_commands_total").increment(verdicts.len() as u64);
+                metrics::counter!("carelog_appended_events_total").increment(recorded.len() as u64);
                 self.tail.push(&recorded);
                 for (waiting, verdict) in batch.into_iter().zip(verdicts) {
                     // A caller that went away loses nothing but the answer.
@@ -98,6 +121,7 @@ impl Batcher {
                 }
             }
             Err(error) => {
+                metrics::counter!("carelog_append_failures_total").increment(1);
                 for waiting in batch {
                     let _ = waiting.answer.send(Err(error.clone()));
                 }
@@ -131,15 +155,34 @@ impl Batcher {
         }
     }
 
-    /// Writes the commands that are not refused, in the order in which they came.
     async fn write_once(
         &mut self,
         batch: &[Hashed<'_>],
         recorded_at: Timestamp,
         is_retry: bool,
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
-        let mut connection = self.pool.acquire().await.map_err(unavailable)?;
-        self.ensure_leaf(&mut connection).await.map_err(unavailable)?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.pool.acquire().await.map_err(unavailable)?,
+        };
+        let written = self.write_with(&mut connection, batch, recorded_at, is_retry).await;
+        if written.is_ok() {
+            self.connection = Some(connection);
+        } else {
+            connection.close_on_drop();
+        }
+        written
+    }
+
+    /// Writes the commands that are not refused, in the order in which they came.
+    async fn write_with(
+        &mut self,
+        connection: &mut PgConnection,
+        batch: &[Hashed<'_>],
+        recorded_at: Timestamp,
+        is_retry: bool,
+    ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
+        self.ensure_leaf(connection).await.map_err(unavailable)?;
         let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
         let mut recorded = Vec::new();
         loop {
@@ -153,7 +196,7 @@ impl Batcher {
                 break;
             }
             let written =
-                arrays::append(&mut connection, self.lane, recorded_at, &left).await.map_err(unavailable)?;
+                arrays::append(&mut *connection, self.lane, recorded_at, &left).await.map_err(unavailable)?;
             let mut answer = |command: usize, answer: Answer| {
                 if let Some(slot) = places.get(command).and_then(|place| answers.get_mut(*place)) {
                     // What is known of the key comes first and counts.
@@ -177,11 +220,8 @@ impl Batcher {
                     }
                     for refusal in refusals {
                         let Some(Hashed { request, .. }) = left.get(refusal.command) else { continue };
-                        let earlier = if is_retry {
-                            self.already_written(&mut connection, request).await?
-                        } else {
-                            None
-                        };
+                        let earlier =
+                            if is_retry { self.already_written(connection, request).await? } else { None };
                         let verdict = match earlier {
                             Some(appended) => {
                                 self.tail.heard_of(appended.position.position);
@@ -285,26 +325,32 @@ impl Batcher {
     }
 }
 
-/// Waits for a command, then takes whatever else is there. A second command for the same stream or under the
-/// same idempotency key waits for the next batch, so that it is judged by what the first one wrote.
-async fn next_batch(
+async fn next_command(
     waiting: &mut mpsc::Receiver<Waiting>,
     held_back: &mut VecDeque<Waiting>,
-) -> Option<Vec<Waiting>> {
+) -> Option<Waiting> {
+    match held_back.pop_front() {
+        Some(next) => Some(next),
+        None => waiting.recv().await,
+    }
+}
+
+/// Takes whatever else is there. A second command for the same stream or under the same idempotency key waits for the
+/// next batch, so that it is judged by what the first one wrote.
+fn next_batch(
+    first: Waiting,
+    waiting: &mut mpsc::Receiver<Waiting>,
+    held_back: &mut VecDeque<Waiting>,
+) -> Vec<Waiting> {
+    let mut first = Some(first);
     let mut batch = Vec::new();
     let mut streams = HashSet::new();
     let mut keys = HashSet::new();
     let mut bytes = 0;
     let mut again = VecDeque::new();
     while batch.len() < MAX_COMMANDS && bytes < MAX_BYTES {
-        let next = match held_back.pop_front() {
-            Some(next) => next,
-            None if batch.is_empty() => waiting.recv().await?,
-            None => match waiting.try_recv() {
-                Ok(next) => next,
-                Err(_) => break,
-            },
-        };
+        let earlier = first.take().or_else(|| held_back.pop_front());
+        let Some(next) = earlier.or_else(|| waiting.try_recv().ok()) else { break };
         let request = &next.request;
         let key =
             request.idempotency.as_ref().map(|known| (request.stream.organization_id, known.key.clone()));
@@ -324,7 +370,7 @@ async fn next_batch(
     }
     again.append(held_back);
     *held_back = again;
-    Some(batch)
+    batch
 }
 
 /// Where a command stands whose last event has this place.

@@ -131,22 +131,22 @@ pub fn claim<'a>(
     Box::pin(async move {
         let rows = sqlx::query!(
             r#"
-        with due as materialized (
-            select organization_id, source_event_id, step, reactor, owner
-            from runtime.effects
-            where reactor = $1 and next_at <= now()
-            order by next_at
-            limit $2
-            for update skip locked
-        )
-        update runtime.effects e
-        set token = e.token + 1, owner = $3, next_at = now() + $4
-        from due
-        where e.organization_id = due.organization_id and e.source_event_id = due.source_event_id
-          and e.step = due.step and e.reactor = due.reactor
-        returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
-                  due.owner is not null as "was_abandoned!"
-        "#,
+            with due as materialized (
+                select organization_id, source_event_id, step, reactor, owner
+                from runtime.effects
+                where reactor = $1 and next_at <= now()
+                order by next_at
+                limit $2
+                for update skip locked
+            )
+            update runtime.effects e
+            set token = e.token + 1, owner = $3, next_at = now() + $4
+            from due
+            where e.organization_id = due.organization_id and e.source_event_id = due.source_event_id
+              and e.step = due.step and e.reactor = due.reactor
+            returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
+                      due.owner is not null as "was_abandoned!"
+            "#,
             reactor,
             limit,
             owner,
@@ -183,13 +183,13 @@ pub fn report<'a>(
             reports.iter().map(|report| report.next_at.map(OffsetDateTime::from)).collect();
         let done = sqlx::query!(
             "
-        update runtime.effects e
-        set owner = null, next_at = said.next_at
-        from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::timestamptz[])
-             as said (organization_id, source_event_id, step, token, next_at)
-        where e.organization_id = said.organization_id and e.source_event_id = said.source_event_id
-          and e.step = said.step and e.reactor = $1 and e.token = said.token and e.owner is not null
-        ",
+            update runtime.effects e
+            set owner = null, next_at = said.next_at
+            from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::timestamptz[])
+                 as said (organization_id, source_event_id, step, token, next_at)
+            where e.organization_id = said.organization_id and e.source_event_id = said.source_event_id
+              and e.step = said.step and e.reactor = $1 and e.token = said.token and e.owner is not null
+            ",
             reactor,
             &reports.iter().map(|report| report.effect.organization_id.uuid()).collect::<Vec<_>>(),
             &reports.iter().map(|report| report.effect.source_event_id.uuid()).collect::<Vec<_>>(),
@@ -217,10 +217,10 @@ pub fn renew<'a>(
     Box::pin(async move {
         let done = sqlx::query!(
             "
-        update runtime.effects
-        set next_at = now()
-        where organization_id = $2 and source_event_id = $3 and step = $4 and reactor = $1 and next_at is null
-        ",
+            update runtime.effects
+            set next_at = now()
+            where organization_id = $2 and source_event_id = $3 and step = $4 and reactor = $1 and next_at is null
+            ",
             reactor,
             organization_id.uuid(),
             source_event_id.uuid(),
@@ -243,10 +243,10 @@ pub fn next_due<'a>(
     Box::pin(async move {
         let seconds = sqlx::query_scalar!(
             r#"
-        select extract(epoch from min(next_at) - now())::double precision as seconds
-        from runtime.effects
-        where reactor = $1 and next_at is not null
-        "#,
+            select extract(epoch from min(next_at) - now())::double precision as seconds
+            from runtime.effects
+            where reactor = $1 and next_at is not null
+            "#,
             reactor
         )
         .fetch_one(connection)

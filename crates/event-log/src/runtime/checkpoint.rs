@@ -43,13 +43,13 @@ pub(super) fn register<'a>(
         .await?;
         sqlx::query!(
             "
-        insert into runtime.checkpoints (projector, version, lane)
-        select p.projector, p.live_version, lane
-        from runtime.projections p
-        cross join unnest($2::smallint[]) as lane
-        where p.projector = $1
-        on conflict do nothing
-        ",
+            insert into runtime.checkpoints (projector, version, lane)
+            select p.projector, p.live_version, lane
+            from runtime.projections p
+            cross join unnest($2::smallint[]) as lane
+            where p.projector = $1
+            on conflict do nothing
+            ",
             projector,
             lanes
         )
@@ -71,13 +71,13 @@ pub(super) fn acquire<'a>(
         sqlx::query_as!(
             Lease,
             "
-        update runtime.checkpoints c
-        set owner = $3, epoch = c.epoch + 1, leased_until = now() + $4
-        from runtime.projections p
-        where p.projector = $1 and c.projector = p.projector and c.version = p.live_version and c.lane = $2
-          and (c.owner is null or c.owner = $3 or c.leased_until < now())
-        returning c.version, c.lane, c.epoch, c.position
-        ",
+            update runtime.checkpoints c
+            set owner = $3, epoch = c.epoch + 1, leased_until = now() + $4
+            from runtime.projections p
+            where p.projector = $1 and c.projector = p.projector and c.version = p.live_version and c.lane = $2
+              and (c.owner is null or c.owner = $3 or c.leased_until < now())
+            returning c.version, c.lane, c.epoch, c.position
+            ",
             projector,
             lane,
             owner,
@@ -88,21 +88,33 @@ pub(super) fn acquire<'a>(
     })
 }
 
-/// Moves a checkpoint, and shows a sign of life. False when the lease was lost: the transaction must not commit.
+/// Moves a checkpoint, and its reactor with it, which never moves back; shows a sign of life. False when the lease was
+/// lost: the transaction must not commit.
 pub(super) fn advance<'a>(
     connection: &'a mut PgConnection,
     projector: &'a str,
     lease: &'a Lease,
     to: Position,
     recorded_at: Option<Timestamp>,
+    reactor: Option<&'a str>,
 ) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
     Box::pin(async move {
-        let done = sqlx::query!(
-            "
-        update runtime.checkpoints
-        set position = $6, recorded_at = coalesce($7, recorded_at), leased_until = now() + $8
-        where projector = $1 and version = $2 and lane = $3 and epoch = $4 and position = $5
-        ",
+        sqlx::query_scalar!(
+            r#"
+            with moved as (
+                update runtime.checkpoints
+                set position = $6, recorded_at = coalesce($7, recorded_at), leased_until = now() + $8
+                where projector = $1 and version = $2 and lane = $3 and epoch = $4 and position = $5
+                returning lane
+            ),
+            reacted as (
+                update runtime.reactors r
+                set position = $6
+                from moved
+                where r.reactor = $9 and r.lane = moved.lane and r.position < $6
+            )
+            select exists (select from moved) as "moved!"
+            "#,
             projector,
             lease.version,
             lease.lane,
@@ -110,11 +122,11 @@ pub(super) fn advance<'a>(
             lease.position,
             to,
             recorded_at.map(OffsetDateTime::from),
-            interval(LEASE)
+            interval(LEASE),
+            reactor
         )
-        .execute(connection)
-        .await?;
-        Ok(done.rows_affected() == 1)
+        .fetch_one(connection)
+        .await
     })
 }
 
@@ -127,10 +139,10 @@ pub(super) fn release<'a>(
     Box::pin(async move {
         sqlx::query!(
             "
-        update runtime.checkpoints
-        set owner = null, leased_until = '-infinity'
-        where projector = $1 and version = $2 and lane = $3 and epoch = $4
-        ",
+            update runtime.checkpoints
+            set owner = null, leased_until = '-infinity'
+            where projector = $1 and version = $2 and lane = $3 and epoch = $4
+            ",
             projector,
             lease.version,
             lease.lane,
@@ -165,25 +177,5 @@ pub(super) fn reactor_position<'a>(
         )
         .fetch_one(connection)
         .await
-    })
-}
-
-/// Moves a reactor forward. It never moves back.
-pub(super) fn advance_reactor<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-    lane: Lane,
-    to: Position,
-) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-    Box::pin(async move {
-        sqlx::query!(
-            "update runtime.reactors set position = $3 where reactor = $1 and lane = $2 and position < $3",
-            reactor,
-            lane,
-            to
-        )
-        .execute(connection)
-        .await?;
-        Ok(())
     })
 }

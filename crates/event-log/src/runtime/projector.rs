@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
@@ -22,6 +23,13 @@ pub trait Projector: Send + Sync + 'static {
 
     /// What happens to an event that cannot be applied.
     const ON_POISON: OnPoison;
+
+    /// How long after a page further events may wait for company, unless one of them is pressing. A page costs its
+    /// transaction, however little is in it. The first event after a quiet time never waits.
+    const PATIENCE: Duration;
+
+    /// Whether somebody waits for what this event leads to.
+    fn is_pressing(&self, event: &RecordedEvent) -> bool;
 
     /// Applies a page of one lane, in order. The connection is inside the transaction that will also move the
     /// checkpoint, and unqualified names mean the tables of the version being written.

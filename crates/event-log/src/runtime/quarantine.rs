@@ -47,10 +47,10 @@ pub(super) fn keys<'a>(
     Box::pin(async move {
         let rows = sqlx::query!(
             "
-        select distinct organization_id, stream_id
-        from runtime.quarantine
-        where projector = $1 and version = $2 and lane = $3 and discarded_at is null
-        ",
+            select distinct organization_id, stream_id
+            from runtime.quarantine
+            where projector = $1 and version = $2 and lane = $3 and discarded_at is null
+            ",
             projector,
             version,
             lane
@@ -58,6 +58,28 @@ pub(super) fn keys<'a>(
         .fetch_all(connection)
         .await?;
         Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.stream_id)).collect())
+    })
+}
+
+/// The events that somebody has discarded.
+pub(super) fn discarded<'a>(
+    connection: &'a mut PgConnection,
+    projector: &'a str,
+    version: i32,
+) -> BoxFuture<'a, Result<HashSet<(Lane, Position)>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            "
+            select lane, position
+            from runtime.quarantine
+            where projector = $1 and version = $2 and discarded_at is not null
+            ",
+            projector,
+            version
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.lane, row.position)).collect())
     })
 }
 
@@ -72,11 +94,11 @@ pub(super) fn set_aside<'a>(
     Box::pin(async move {
         sqlx::query!(
             "
-        insert into runtime.quarantine
-            (projector, version, lane, position, organization_id, stream_id, event_type, failure)
-        values ($1, $2, $3, $4, $5, $6, $7, $8)
-        on conflict do nothing
-        ",
+            insert into runtime.quarantine
+                (projector, version, lane, position, organization_id, stream_id, event_type, failure)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            on conflict do nothing
+            ",
             projector,
             version,
             event.lane,
@@ -145,12 +167,12 @@ pub fn quarantined<'a>(
         sqlx::query_as!(
             Quarantined,
             "
-        select q.lane, q.position, q.organization_id, q.stream_id, q.event_type, q.failure
-        from runtime.quarantine q
-        join runtime.projections p on p.projector = q.projector and p.live_version = q.version
-        where q.projector = $1 and q.discarded_at is null
-        order by q.lane, q.position
-        ",
+            select q.lane, q.position, q.organization_id, q.stream_id, q.event_type, q.failure
+            from runtime.quarantine q
+            join runtime.projections p on p.projector = q.projector and p.live_version = q.version
+            where q.projector = $1 and q.discarded_at is null
+            order by q.lane, q.position
+            ",
             projector
         )
         .fetch_all(connection)
@@ -284,12 +306,12 @@ pub fn discard<'a>(
     Box::pin(async move {
         let done = sqlx::query!(
             "
-        update runtime.quarantine q
-        set discarded_at = now(), discard_reason = $4
-        from runtime.projections p
-        where q.projector = $1 and q.projector = p.projector and q.version = p.live_version
-          and q.lane = $2 and q.position = $3 and q.discarded_at is null
-        ",
+            update runtime.quarantine q
+            set discarded_at = now(), discard_reason = $4
+            from runtime.projections p
+            where q.projector = $1 and q.projector = p.projector and q.version = p.live_version
+              and q.lane = $2 and q.position = $3 and q.discarded_at is null
+            ",
             projector,
             lane,
             position,

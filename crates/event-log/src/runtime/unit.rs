@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
@@ -20,6 +22,8 @@ use crate::recorded::{Lane, Position, RecordedEvent};
 
 /// Events of one page, and so of one transaction.
 const PAGE_EVENTS: usize = 2_000;
+/// The same as a number of positions: a page this long is waited for no longer.
+const PAGE_EVENTS_WAITED_FOR: Position = 2_000;
 /// Bytes of one page.
 const PAGE_BYTES: usize = 8 << 20;
 /// Pause after a failure; doubled up to the longest.
@@ -118,6 +122,17 @@ pub(super) async fn begin<'c>(
     connection.begin_with(sqlx::AssertSqlSafe(statement)).await
 }
 
+/// The same, with a commit that does not wait for the disk: a crash may take the newest pages away, with their
+/// checkpoints, and then they are applied again.
+pub(super) async fn begin_repeatable<'c>(
+    connection: &'c mut PgConnection,
+    schema: &str,
+) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+    let statement =
+        format!("begin; set local search_path to {schema}, public; set local synchronous_commit to off");
+    connection.begin_with(sqlx::AssertSqlSafe(statement)).await
+}
+
 impl<P: Projector> Unit<P> {
     /// Works until the runtime stops.
     pub async fn run(self) {
@@ -200,6 +215,7 @@ impl<P: Projector> Unit<P> {
         while !self.runtime.stop.is_cancelled() {
             match self.step(held).await? {
                 Step::Applied(count) => {
+                    self.gather(held.lease.position, Instant::now() + P::PATIENCE, &mut newest).await;
                     debug!(projector.name = P::NAME, lane = self.lane, count, "page applied");
                     metrics::counter!("carelog_projected_events_total", "projector" => P::NAME)
                         .increment(count as u64);
@@ -218,11 +234,37 @@ impl<P: Projector> Unit<P> {
         Ok(())
     }
 
+    /// Waits until the next page is worth its transaction: until an event is pressing, the page is full, or the
+    /// patience is over, or a reader waits. What another process appended is not looked at and taken for pressing.
+    async fn gather(&self, after: Position, until: Instant, newest: &mut watch::Receiver<Position>) {
+        let mut seen = after;
+        let mut awaited = self.runtime.log.awaited(self.lane);
+        while P::PATIENCE > Duration::ZERO && *awaited.borrow_and_update() <= after {
+            if *newest.borrow_and_update() > seen {
+                let log = &self.runtime.log;
+                let Some(fresh) = log.page_in_memory(self.lane, seen, PAGE_EVENTS, PAGE_BYTES) else {
+                    return;
+                };
+                seen += i64::try_from(fresh.len()).unwrap_or(i64::MAX);
+                let is_full = seen - after >= PAGE_EVENTS_WAITED_FOR;
+                if is_full || fresh.iter().any(|event| self.projector.is_pressing(event)) {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.runtime.stop.cancelled() => return,
+                () = tokio::time::sleep_until(until) => return,
+                moved = newest.changed() => if moved.is_err() { return },
+                moved = awaited.changed() => if moved.is_err() { return },
+            }
+        }
+    }
+
     /// A sign of life of an idle unit.
     async fn keep(&self, held: &Held) -> Result<(), UnitError> {
         let mut connection = self.pool.acquire().await.map_err(ApplyError::from)?;
         let position = held.lease.position;
-        let kept = checkpoint::advance(&mut connection, P::NAME, &held.lease, position, None)
+        let kept = checkpoint::advance(&mut connection, P::NAME, &held.lease, position, None, None)
             .await
             .map_err(ApplyError::from)?;
         if kept { Ok(()) } else { Err(UnitError::LeaseLost) }
@@ -265,12 +307,18 @@ impl<P: Projector> Unit<P> {
         page: &[Arc<RecordedEvent>],
         singly: Singly,
     ) -> Result<Vec<Reaction>, UnitError> {
-        let mut tx = begin(&mut held.connection, P::SCHEMA.name).await.map_err(ApplyError::from)?;
+        // Effects leave the process once the page is committed; a page without a reactor can be repeated unseen.
+        let begun = match self.reactor {
+            Some(_) => begin(&mut held.connection, P::SCHEMA.name).await,
+            None => begin_repeatable(&mut held.connection, P::SCHEMA.name).await,
+        };
+        let mut tx = begun.map_err(ApplyError::from)?;
         let end = end_of(page).unwrap_or(held.lease.position);
         let recorded_at = page.last().map(|event| event.recorded_at);
+        let reactor = self.reactor.as_deref().map(Reactor::name);
         // First of all, so that a lost lease costs no work, and that rebuilds and retries, which hold this row too,
         // never wait for rows of a unit that waits for them.
-        if !checkpoint::advance(&mut tx, P::NAME, &held.lease, end, recorded_at)
+        if !checkpoint::advance(&mut tx, P::NAME, &held.lease, end, recorded_at, reactor)
             .await
             .map_err(ApplyError::from)?
         {
@@ -313,7 +361,6 @@ impl<P: Projector> Unit<P> {
             .filter(|effect| effect.position > after)
             .collect();
         let fresh = effects::insert(tx, reactor.name(), self.runtime.owner, &wanted, reactor.room()).await?;
-        checkpoint::advance_reactor(tx, reactor.name(), self.lane, end).await?;
         let first = page.first().map_or(0, |event| event.position);
         Ok(fresh
             .into_iter()

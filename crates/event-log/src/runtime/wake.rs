@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::log::EventLog;
-use crate::recorded::{LogPosition, Position};
+use crate::recorded::LogPosition;
 
 const CHANNEL: &str = "carelog_heads";
 /// At most one NOTIFY in this time; never inside an append, whose commits it would serialise.
@@ -43,10 +43,10 @@ async fn poll(log: &EventLog) {
 }
 
 async fn tell(log: &EventLog) {
-    let mut told: Vec<Position> = log.lanes().map(|lane| *log.head(lane).borrow()).collect();
+    let mut told = log.own_heads();
     loop {
         tokio::time::sleep(NOTIFY_EVERY).await;
-        let heads: Vec<Position> = log.lanes().map(|lane| *log.head(lane).borrow()).collect();
+        let heads = log.own_heads();
         if heads == told {
             continue;
         }

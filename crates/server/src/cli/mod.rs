@@ -116,8 +116,8 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             Ok(result?)
         }
         Command::Doctor(arguments) => examine(&config, arguments).await,
-        Command::Demo(options) => demo::run(options, config).await,
-        Command::Bench(what) => bench::run(what).await,
+        Command::Demo(options) => Box::pin(demo::run(options, config)).await,
+        Command::Bench(what) => Box::pin(bench::run(what)).await,
     }
 }
 

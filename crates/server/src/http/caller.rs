@@ -120,7 +120,7 @@ impl Operator {
 }
 
 impl Caller {
-    fn check<'a>(&'a self, allows: Allows) -> BoxFuture<'a, Result<(), Problem>> {
+    fn check(&self, allows: Allows) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             let Some(principal) = &self.principal else { return Ok(()) };
             let unauthorized = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized");
@@ -145,7 +145,7 @@ impl Caller {
     }
 
     /// Writes the refusal down, unless this key was refused too often of late, and gives the answer back.
-    pub(super) fn refuse<'a>(&'a self, reason: DenialReason, answer: Problem) -> BoxFuture<'a, Problem> {
+    pub(super) fn refuse(&self, reason: DenialReason, answer: Problem) -> BoxFuture<'_, Problem> {
         Box::pin(async move {
             metrics::counter!("carelog_http_denied_total", "reason" => reason.as_str()).increment(1);
             let is_recorded = self
@@ -162,7 +162,7 @@ impl Caller {
     }
 
     /// The answer to somebody who asks for a record of somebody else: as if it did not exist.
-    pub(super) fn refuse_foreign<'a>(&'a self) -> BoxFuture<'a, Problem> {
+    pub(super) fn refuse_foreign(&self) -> BoxFuture<'_, Problem> {
         Box::pin(async move { self.refuse(DenialReason::ForeignRecord, Problem::not_found()).await })
     }
 
@@ -184,7 +184,7 @@ impl Caller {
     ///
     /// # Errors
     /// Not found, whether or not there is such a record.
-    pub(super) fn may_touch<'a>(&'a self, patient_id: PatientId) -> BoxFuture<'a, Result<(), Problem>> {
+    pub(super) fn may_touch(&self, patient_id: PatientId) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             match self.bound_to() {
                 Some(own) if own != patient_id => Err(self.refuse_foreign().await),
@@ -209,12 +209,12 @@ impl Caller {
     ///
     /// # Errors
     /// When the vault cannot seal the network address.
-    pub(super) fn scope<'a>(
-        &'a self,
+    pub(super) fn scope(
+        &self,
         expected: Expected,
         occurred_at: Option<Timestamp>,
         idempotency: Option<Idempotency>,
-    ) -> BoxFuture<'a, Result<Scope, Problem>> {
+    ) -> BoxFuture<'_, Result<Scope, Problem>> {
         Box::pin(async move {
             let circumstances = Circumstances {
                 actor: self.actor(),
@@ -247,7 +247,7 @@ impl Caller {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(super) fn read<'a>(&'a self) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+    pub(super) fn read(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
         Box::pin(async move { read(&self.api.system.databases.core_app, self.organization_id).await })
     }
 
@@ -270,19 +270,17 @@ impl Caller {
 }
 
 /// Begins a transaction of the system, which sees every organization.
-pub(super) fn read_all<'a>(
-    pool: &'a PgPool,
-) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+pub(super) fn read_all(pool: &PgPool) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
     Box::pin(
         async move { Ok(pool.begin_with(AssertSqlSafe(format!("begin read only; {SEARCH_PATH}"))).await?) },
     )
 }
 
 /// Begins a transaction that sees one organization. The setting is local to the transaction.
-pub(super) fn read<'a>(
-    pool: &'a PgPool,
+pub(super) fn read(
+    pool: &PgPool,
     organization_id: OrganizationId,
-) -> BoxFuture<'a, Result<Transaction<'static, Postgres>, Problem>> {
+) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
     Box::pin(async move {
         // In one round trip; a UUID's text needs no quoting.
         let statement = format!(

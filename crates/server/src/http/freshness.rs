@@ -76,6 +76,7 @@ pub(super) async fn wait(api: &Api, place: LogPosition, view: View) -> Result<()
     if api.log().lanes().all(|lane| lane != place.lane) {
         return Err(Problem::invalid_query("wait_for: there is no such place"));
     }
+    api.log().press(place);
     let deadline = Instant::now() + LONGEST_WAIT;
     let mut pause = FIRST_PAUSE;
     loop {

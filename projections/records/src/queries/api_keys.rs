@@ -68,10 +68,10 @@ pub(crate) fn load_api_keys<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn find_api_key<'a>(
-    connection: &'a mut PgConnection,
+pub fn find_api_key(
+    connection: &mut PgConnection,
     api_key_id: ApiKeyId,
-) -> BoxFuture<'a, Result<Option<ApiKeyRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<ApiKeyRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_api_keys!(
             connection,
@@ -86,11 +86,11 @@ pub fn find_api_key<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_api_keys<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_api_keys(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     page: Page,
-) -> BoxFuture<'a, Result<Vec<ApiKeyRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<ApiKeyRecord>, QueryError>> {
     Box::pin(async move {
         Ok(select_api_keys!(
             connection,

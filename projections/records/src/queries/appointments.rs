@@ -99,11 +99,11 @@ pub(crate) fn load_appointments<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_appointment<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_appointment(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     appointment_id: AppointmentId,
-) -> BoxFuture<'a, Result<Option<AppointmentRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<AppointmentRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_appointments!(
             connection,

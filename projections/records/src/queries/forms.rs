@@ -89,11 +89,11 @@ pub(crate) fn load_forms<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_form<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_form(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     form_id: FormId,
-) -> BoxFuture<'a, Result<Option<FormRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<FormRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_forms!(
             connection,

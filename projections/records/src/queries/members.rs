@@ -63,11 +63,11 @@ pub(crate) fn load_members<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_member<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_member(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     member_id: MemberId,
-) -> BoxFuture<'a, Result<Option<MemberRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<MemberRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_members!(
             connection,
@@ -83,12 +83,12 @@ pub fn get_member<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_members<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_members(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     status: Option<MemberStatus>,
     page: Page,
-) -> BoxFuture<'a, Result<Vec<MemberRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<MemberRecord>, QueryError>> {
     Box::pin(async move {
         prefer_custom_plans(connection).await?;
         Ok(select_members!(

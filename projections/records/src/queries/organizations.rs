@@ -112,20 +112,20 @@ pub(crate) fn load_integrations<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn list_organizations<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_organizations(
+    connection: &mut PgConnection,
     after: Option<Uuid>,
     limit: i64,
-) -> BoxFuture<'a, Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Vec<(OrganizationId, OffsetDateTime)>, sqlx::Error>> {
     Box::pin(async move {
         let rows = sqlx::query!(
             "
-        select organization_id, created_at
-        from organizations
-        where $1::uuid is null or organization_id > $1
-        order by organization_id
-        limit $2
-        ",
+            select organization_id, created_at
+            from organizations
+            where $1::uuid is null or organization_id > $1
+            order by organization_id
+            limit $2
+            ",
             after,
             limit
         )
@@ -139,10 +139,10 @@ pub fn list_organizations<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_organization<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_organization(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
-) -> BoxFuture<'a, Result<Option<OrganizationRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<OrganizationRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_organizations!(connection, "where organization_id = $1", organization_id.uuid());
         Ok(rows.into_iter().next())
@@ -153,11 +153,11 @@ pub fn get_organization<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_integration<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_integration(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     integration: IntegrationKind,
-) -> BoxFuture<'a, Result<Option<IntegrationRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<IntegrationRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_integrations!(
             connection,
@@ -173,10 +173,10 @@ pub fn get_integration<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_integrations<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_integrations(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
-) -> BoxFuture<'a, Result<Vec<IntegrationRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<IntegrationRecord>, QueryError>> {
     Box::pin(async move {
         Ok(select_integrations!(
             connection,

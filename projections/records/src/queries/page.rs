@@ -33,9 +33,7 @@ impl Page {
 
 /// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of
 /// them in particular must not be kept. Holds until the transaction ends.
-pub(super) fn prefer_custom_plans<'a>(
-    connection: &'a mut PgConnection,
-) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+pub(super) fn prefer_custom_plans(connection: &mut PgConnection) -> BoxFuture<'_, Result<(), sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_scalar!("select set_config('plan_cache_mode', 'force_custom_plan', true)")
             .fetch_one(connection)

@@ -117,11 +117,11 @@ pub(crate) fn load_consents<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_patient<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_patient(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     patient_id: PatientId,
-) -> BoxFuture<'a, Result<Option<PatientRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<PatientRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_patients!(
             connection,
@@ -138,9 +138,9 @@ pub fn get_patient<'a>(
 ///
 /// # Errors
 /// When the database fails.
-pub fn organizations_with_erasures<'a>(
-    connection: &'a mut PgConnection,
-) -> BoxFuture<'a, Result<Vec<OrganizationId>, sqlx::Error>> {
+pub fn organizations_with_erasures(
+    connection: &mut PgConnection,
+) -> BoxFuture<'_, Result<Vec<OrganizationId>, sqlx::Error>> {
     Box::pin(async move {
         let ids = sqlx::query_scalar!(
             "select distinct organization_id from patients where status = 'erasing' order by organization_id"
@@ -155,12 +155,12 @@ pub fn organizations_with_erasures<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_patients<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_patients(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     status: Option<PatientStatus>,
     page: Page,
-) -> BoxFuture<'a, Result<Vec<PatientRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<PatientRecord>, QueryError>> {
     Box::pin(async move {
         prefer_custom_plans(connection).await?;
         Ok(select_patients!(
@@ -182,11 +182,11 @@ pub fn list_patients<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_consents<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_consents(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     patient_id: PatientId,
-) -> BoxFuture<'a, Result<Vec<ConsentRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<ConsentRecord>, QueryError>> {
     Box::pin(async move {
         Ok(select_consents!(
             connection,

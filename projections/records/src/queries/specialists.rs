@@ -65,11 +65,11 @@ pub(crate) fn load_specialists<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn get_specialist<'a>(
-    connection: &'a mut PgConnection,
+pub fn get_specialist(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     specialist_id: SpecialistId,
-) -> BoxFuture<'a, Result<Option<SpecialistRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Option<SpecialistRecord>, QueryError>> {
     Box::pin(async move {
         let rows = select_specialists!(
             connection,
@@ -85,12 +85,12 @@ pub fn get_specialist<'a>(
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
-pub fn list_specialists<'a>(
-    connection: &'a mut PgConnection,
+pub fn list_specialists(
+    connection: &mut PgConnection,
     organization_id: OrganizationId,
     status: Option<SpecialistStatus>,
     page: Page,
-) -> BoxFuture<'a, Result<Vec<SpecialistRecord>, QueryError>> {
+) -> BoxFuture<'_, Result<Vec<SpecialistRecord>, QueryError>> {
     Box::pin(async move {
         prefer_custom_plans(connection).await?;
         Ok(select_specialists!(
