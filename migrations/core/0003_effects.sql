@@ -12,6 +12,7 @@ create table runtime.effects (
     position bigint not null,
     token bigint not null default 1,
     owner uuid,
+    claimed_at timestamptz,
     next_at timestamptz,
     created_at timestamptz not null default now(),
     constraint effects_pkey primary key (organization_id, source_event_id, step, reactor),
@@ -22,6 +23,8 @@ comment on column runtime.effects.step is 'What to do for the source event; for 
 comment on column runtime.effects.position is 'Where the source event stands in its lane';
 comment on column runtime.effects.token is 'Fencing token: raised by every claim, and matched by every report';
 comment on column runtime.effects.owner is 'The worker process that holds it';
+comment on column runtime.effects.claimed_at is 'When its last holder took it, by the holder''s clock'
+    ' as the outcomes in the log are';
 comment on column runtime.effects.next_at is 'When it is due or, while held, when the lease ends; null when nothing is left to do';
 
 create index effects_next on runtime.effects (reactor, next_at) where next_at is not null;

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
+use tracing::error;
 use uuid::Uuid;
 
 use crate::append::{Appended, KnownAnswer};
@@ -126,7 +127,8 @@ pub fn stream<'a>(
     })
 }
 
-/// The events at the given places, in no particular order; places that do not exist are left out.
+/// The events at the given places, in no particular order. Places that do not exist, and events whose stored values do
+/// not parse, are left out: they concern others than the rest.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
@@ -143,7 +145,10 @@ pub fn at<'a>(
         .bind(&positions)
         .fetch_all(connection)
         .await?;
-        rows.iter().map(decode).collect()
+        let decoded = rows.iter().map(decode);
+        Ok(decoded
+            .filter_map(|event| event.inspect_err(|error| error!(%error, "an event is left out")).ok())
+            .collect())
     })
 }
 

@@ -165,7 +165,8 @@ impl SealedPlace {
             KeyState::Destroyed => Ok(None),
             KeyState::Live(key) => {
                 let context = SealContext {
-                    scope: *key.scope(),
+                    // The clinic is the row's, not the key's: a value moved to another clinic's row does not open.
+                    scope: KeyScope { organization_id: self.stream.organization_id, ..*key.scope() },
                     stream_kind: self.stream.kind,
                     stream_id: self.stream.id,
                     version: self.version.unsigned_abs(),

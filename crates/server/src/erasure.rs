@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
 use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin, PatientId, StreamKind};
 use carelog_event_log::runtime::{Projector, lag};
@@ -46,9 +45,10 @@ pub async fn run_once(system: &System) -> anyhow::Result<()> {
         if system.runtime.stop.is_cancelled() {
             break;
         }
-        carry_out(system, patient.organization_id, patient.patient_id)
-            .await
-            .with_context(|| format!("erasure of patient {}", patient.patient_id))?;
+        // One that fails is tried again, and keeps no other from being erased.
+        if let Err(error) = carry_out(system, patient.organization_id, patient.patient_id).await {
+            warn!(patient.id = %patient.patient_id, error = format!("{error:#}"), "an erasure failed");
+        }
     }
     Ok(())
 }

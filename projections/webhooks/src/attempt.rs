@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use carelog_domain::webhook_delivery::{
     AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
@@ -11,7 +12,7 @@ use carelog_domain::webhook_subscription::{
     DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
 };
 use carelog_domain::{Actor, Circumstances, DeliveryId, Origin, StreamKind, SubscriptionId, Timestamp};
-use carelog_event_log::effects::{Effect, Report};
+use carelog_event_log::effects::{Effect, LEASE, Report};
 use carelog_event_log::runtime::Reaction;
 use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
 use cqrs_es::Aggregate;
@@ -36,6 +37,7 @@ pub(crate) struct Task {
     delivery_id: DeliveryId,
     /// Whether the delivery's stream may have events already.
     may_have_begun: bool,
+    taken_at: Instant,
 }
 
 impl Task {
@@ -43,13 +45,20 @@ impl Task {
     pub(crate) fn fresh(reaction: Reaction) -> Self {
         let delivery_id = Self::delivery_id(&reaction.effect, &reaction.event);
         let may_have_begun = reaction.event.stream.kind == StreamKind::WebhookDelivery;
-        Self { effect: reaction.effect, cause: reaction.event, delivery_id, may_have_begun }
+        Self {
+            effect: reaction.effect,
+            cause: reaction.event,
+            delivery_id,
+            may_have_begun,
+            taken_at: Instant::now(),
+        }
     }
 
     /// From the ledger.
     pub(crate) fn claimed(effect: Effect, cause: Arc<RecordedEvent>, begun: &HashSet<Uuid>) -> Self {
         let delivery_id = Self::delivery_id(&effect, &cause);
-        Self { effect, cause, delivery_id, may_have_begun: begun.contains(&delivery_id.uuid()) }
+        let may_have_begun = begun.contains(&delivery_id.uuid());
+        Self { effect, cause, delivery_id, may_have_begun, taken_at: Instant::now() }
     }
 
     /// Which delivery an effect is about.
@@ -69,8 +78,19 @@ impl Task {
     }
 
     /// To be taken up again at this moment.
-    pub(crate) fn again_at(&self, at: Timestamp) -> Report {
+    fn again_at(&self, at: Timestamp) -> Report {
         Report { effect: self.effect, next_at: Some(at) }
+    }
+
+    /// To be taken up again although nothing was done with it. One that was abandoned keeps its lease: only the end of
+    /// that tells the next holder that it may have been sent.
+    pub(crate) fn untouched(&self, at: Timestamp) -> Option<Report> {
+        self.effect.abandoned_since.is_none().then(|| self.again_at(at))
+    }
+
+    /// Whether so much of the lease is over that its rest may be too short for an attempt.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.taken_at.elapsed() > LEASE / 2
     }
 }
 
@@ -79,6 +99,8 @@ struct Begun {
     delivery: WebhookDelivery,
     version: i64,
     event: Arc<RecordedEvent>,
+    /// When the last outcome was recorded, and when that said to try again.
+    retry: Option<(Timestamp, Timestamp)>,
 }
 
 /// Why a delivery was not carried out. Somebody takes it up again.
@@ -124,7 +146,7 @@ impl Attempter {
                     | AttemptError::Read(_)
                     | AttemptError::Codec(_)
                     | AttemptError::SourceMissing => {
-                        Some(task.again_at(self.log.clock().now().saturating_add_micros(PAUSE_MICROS)))
+                        task.untouched(self.log.clock().now().saturating_add_micros(PAUSE_MICROS))
                     }
                 }
             }
@@ -140,8 +162,12 @@ impl Attempter {
         {
             return Ok(Some(task.done()));
         }
-        if task.effect.was_abandoned {
-            return self.record_unknown(task, &begun).await;
+        if let Some(since) = task.effect.abandoned_since {
+            return match begun.retry {
+                // The outcome was recorded, and only the report to the ledger was lost.
+                Some((recorded_at, at)) if recorded_at >= since => Ok(Some(task.again_at(at))),
+                _ => self.record_unknown(task, &begun).await,
+            };
         }
         let subscription = self.directory.get((task.effect.organization_id, task.subscription_id())).await?;
         let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
@@ -166,7 +192,7 @@ impl Attempter {
     async fn begin(&self, task: &Task) -> Result<Begun, AttemptError> {
         if !task.may_have_begun {
             let event = Arc::clone(&task.cause);
-            return Ok(Begun { delivery: WebhookDelivery::default(), version: 0, event });
+            return Ok(Begun { delivery: WebhookDelivery::default(), version: 0, event, retry: None });
         }
         let stream = StreamKey {
             organization_id: task.effect.organization_id,
@@ -176,10 +202,14 @@ impl Attempter {
         let mut delivery = WebhookDelivery::default();
         let mut version = 0;
         let mut source = None;
+        let mut retry = None;
         for recorded in self.log.stream(&stream, 0).await? {
             let event = recorded.decode_as::<WebhookDeliveryEvent>()?;
             if let WebhookDeliveryEvent::Emitted(emitted) = &event {
                 source = Some(emitted.source_sequence);
+            }
+            if let WebhookDeliveryEvent::Attempted(attempted) = &event {
+                retry = attempted.next_attempt_at.map(|at| (recorded.recorded_at, at));
             }
             version = recorded.version;
             delivery.apply(event);
@@ -191,7 +221,7 @@ impl Attempter {
             }
             _ => Arc::clone(&task.cause),
         };
-        Ok(Begun { delivery, version, event })
+        Ok(Begun { delivery, version, event, retry })
     }
 
     async fn send(

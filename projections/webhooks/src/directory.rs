@@ -59,7 +59,7 @@ pub struct Directory {
     log: EventLog,
     pool: PgPool,
     policy: Arc<AddressPolicy>,
-    open: moka::sync::Cache<SubscriptionKey, Option<Arc<OpenSubscription>>>,
+    open: moka::sync::Cache<SubscriptionKey, Arc<OpenSubscription>>,
 }
 
 impl Directory {
@@ -79,11 +79,14 @@ impl Directory {
     ) -> BoxFuture<'_, Result<Option<Arc<OpenSubscription>>, DirectoryError>> {
         Box::pin(async move {
             if let Some(known) = self.open.get(&key) {
-                return Ok(known);
+                return Ok(Some(known));
             }
             let mut connection = self.pool.acquire().await?;
             let opened = self.open(&mut connection, key).await?.map(Arc::new);
-            self.open.insert(key, opened.clone());
+            // What is paused may be resumed at any moment, and then nothing more may be refused for it.
+            if let Some(active) = opened.as_ref().filter(|subscription| subscription.is_active) {
+                self.open.insert(key, Arc::clone(active));
+            }
             Ok(opened)
         })
     }

@@ -6,6 +6,7 @@
 //! moved on, and its outcome is refused. An abandoned delivery may have reached its receiver: it gets an attempt
 //! with outcome `unknown` before it is tried again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -36,6 +37,8 @@ const MAX_IN_FLIGHT: usize = 256;
 const CLAIM: usize = MAX_IN_FLIGHT;
 /// Longest pause between two looks for due deliveries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Before claimed deliveries are taken again whose events could not be read.
+const PAUSE_AFTER_FAILURE_MICROS: i64 = 1_000_000;
 /// Reports written in one statement.
 const REPORTS: usize = 500;
 /// How long a report waits for others; only the end of the lease presses it.
@@ -78,6 +81,9 @@ impl Reactor<IntendedDelivery> for WebhooksReactor {
     }
 
     fn room(&self) -> usize {
+        if self.fresh.is_closed() {
+            return 0;
+        }
         MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
@@ -120,11 +126,17 @@ impl WebhooksWorker {
                 claimed_in,
             ));
             let mut under_way = FuturesUnordered::new();
-            let mut waiting = std::collections::VecDeque::new();
+            let mut waiting = VecDeque::<Task>::new();
             loop {
                 while under_way.len() < MAX_IN_FLIGHT
                     && let Some(task) = waiting.pop_front()
                 {
+                    if task.is_stale() {
+                        // Whoever takes it next has the whole time for it.
+                        let untouched = task.untouched(runtime.log.clock().now());
+                        finish(Ok(untouched), &reports_in, &held, &has_room).await;
+                        continue;
+                    }
                     let attempter = Arc::clone(&attempter);
                     // A task of its own, so that attempts use every core.
                     under_way.push(runtime.tasks.spawn(async move { attempter.carry_out(task).await }));
@@ -152,7 +164,7 @@ impl WebhooksWorker {
             }
             for task in waiting {
                 // Nobody began it: it goes back without waiting for the end of its lease.
-                let _ = reports_in.send(task.again_at(now)).await;
+                finish(Ok(task.untouched(now)), &reports_in, &held, &has_room).await;
             }
             while let Some(done) = under_way.next().await {
                 finish(done, &reports_in, &held, &has_room).await;
@@ -274,32 +286,70 @@ async fn claim_once(
     }
     let mut connection = pool.acquire().await?;
     let limit = i64::try_from(room).unwrap_or(i64::MAX);
-    let taken = effects::claim(&mut connection, REACTOR, runtime.owner, limit).await?;
+    let now = runtime.log.clock().now();
+    let taken = effects::claim(&mut connection, REACTOR, runtime.owner, now, limit).await?;
     if taken.is_empty() {
         let due = effects::next_due(&mut connection, REACTOR).await?;
         return Ok(Claimed::Waiting(due.map_or(LONGEST_PAUSE, |due| due.min(LONGEST_PAUSE))));
     }
     held.fetch_add(taken.len(), Ordering::Relaxed);
+    let is_full = taken.len() == room;
+    let tasks = match tasks(&mut connection, &taken).await {
+        Ok(tasks) => tasks,
+        Err(error) => {
+            give_back(&mut connection, held, &taken, now).await;
+            return Err(error);
+        }
+    };
+    let mut missing = taken.len() - tasks.len();
+    for task in tasks {
+        // A worker that has stopped leaves the rest to their leases.
+        if claimed.send(task).await.is_err() {
+            missing += 1;
+        }
+    }
+    held.fetch_sub(missing, Ordering::Relaxed);
+    Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
+}
+
+/// Claimed effects with the events that they follow from.
+async fn tasks(connection: &mut sqlx::PgConnection, taken: &[Effect]) -> Result<Vec<Task>, ClaimError> {
     let places: Vec<_> = taken.iter().map(|effect| (effect.lane, effect.position)).collect();
-    let events: std::collections::HashMap<_, _> = read::at(&mut connection, &places)
+    let events: std::collections::HashMap<_, _> = read::at(connection, &places)
         .await?
         .into_iter()
         .map(|event| ((event.lane, event.position), Arc::new(event)))
         .collect();
-    let begun = begun_streams(&mut connection, &taken, &events).await?;
-    let is_full = taken.len() == room;
+    let begun = begun_streams(connection, taken, &events).await?;
+    let mut tasks = Vec::with_capacity(taken.len());
     for effect in taken {
-        let Some(event) = events.get(&(effect.lane, effect.position)) else {
-            error!(effect.lane, effect.position, "an effect names an event that is not in the log");
-            held.fetch_sub(1, Ordering::Relaxed);
-            continue;
-        };
-        let task = Task::claimed(effect, Arc::clone(event), &begun);
-        if claimed.send(task).await.is_err() {
-            break;
+        if let Some(event) = events.get(&(effect.lane, effect.position)) {
+            tasks.push(Task::claimed(*effect, Arc::clone(event), &begun));
+        } else {
+            error!(effect.lane, effect.position, "an effect names an event that cannot be read");
         }
     }
-    Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
+    Ok(tasks)
+}
+
+/// Gives claimed effects back with which nothing was done. One that was abandoned keeps its lease, which alone tells
+/// the next holder of it.
+async fn give_back(
+    connection: &mut sqlx::PgConnection,
+    held: &AtomicUsize,
+    taken: &[Effect],
+    now: carelog_domain::Timestamp,
+) {
+    held.fetch_sub(taken.len(), Ordering::Relaxed);
+    let next_at = Some(now.saturating_add_micros(PAUSE_AFTER_FAILURE_MICROS));
+    let untouched: Vec<_> = taken
+        .iter()
+        .filter(|effect| effect.abandoned_since.is_none())
+        .map(|effect| Report { effect: *effect, next_at })
+        .collect();
+    if let Err(error) = effects::report(connection, REACTOR, &untouched).await {
+        warn!(error = %error, "claimed deliveries cannot be given back; their leases will run out");
+    }
 }
 
 /// Which of the claimed deliveries have outcomes already; the others need no look at their stream.

@@ -15,5 +15,5 @@ async fn main() {
     // Does not return when this process is one of those that are to be killed.
     carelog_tests::as_child().await;
     let Options { rounds } = Options::parse();
-    carelog_tests::storm(rounds, &[]).await;
+    Box::pin(carelog_tests::storm(rounds, &[])).await;
 }

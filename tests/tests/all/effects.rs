@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::effects::{self, Effect, NewEffect, Report};
-use carelog_event_log::new_id;
 use carelog_event_log::runtime::{Reactor, RebuildScope, Unit, rebuild};
+use carelog_event_log::{Clock, SystemClock, new_id};
 use carelog_tests::{Node, TestSystem, Toy, ToyReactor, at, start_appointment};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
@@ -38,7 +38,7 @@ async fn connection(system: &TestSystem) -> PoolConnection<Postgres> {
 }
 
 async fn claim(system: &TestSystem, limit: i64) -> Vec<Effect> {
-    effects::claim(&mut *connection(system).await, "toy", new_id(), limit).await.unwrap()
+    effects::claim(&mut *connection(system).await, "toy", new_id(), SystemClock.now(), limit).await.unwrap()
 }
 
 /// How many reports were refused.
@@ -59,7 +59,9 @@ async fn an_intent_becomes_one_effect_and_goes_to_the_worker_at_once() {
     let positions: Vec<_> = given.iter().map(|reaction| reaction.effect.position).collect();
     assert_eq!(positions, [1, 2, 3]);
     assert!(given.iter().all(|reaction| reaction.event.event_id == reaction.effect.source_event_id));
-    assert!(given.iter().all(|reaction| reaction.effect.token == 1 && !reaction.effect.was_abandoned));
+    assert!(
+        given.iter().all(|reaction| reaction.effect.token == 1 && reaction.effect.abandoned_since.is_none())
+    );
     assert!(reactor.take().is_empty());
     assert_eq!(system.count(LEDGER).await, 3);
     assert!(claim(&system, 10).await.is_empty(), "they are leased already");
@@ -75,7 +77,10 @@ async fn what_a_worker_has_no_room_for_is_due_for_anybody() {
 
     assert_eq!(reactor.take().len(), 1);
     assert_eq!(claimed.iter().map(|effect| effect.position).collect::<HashSet<_>>(), HashSet::from([2, 3]));
-    assert!(claimed.iter().all(|effect| effect.token == 2 && !effect.was_abandoned), "{claimed:?}");
+    assert!(
+        claimed.iter().all(|effect| effect.token == 2 && effect.abandoned_since.is_none()),
+        "{claimed:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +147,7 @@ async fn an_effect_whose_lease_ran_out_is_claimed_as_abandoned_and_the_late_repo
     let taken = claim(&system, 10).await;
 
     assert_eq!(taken.len(), 1);
-    assert_eq!((taken[0].token, taken[0].was_abandoned), (2, true));
+    assert_eq!((taken[0].token, taken[0].abandoned_since.is_some()), (2, true));
     assert_eq!(report(&system, lost, None).await, 1, "the old token is refused");
     assert_eq!(report(&system, taken[0], None).await, 0);
     assert_eq!(report(&system, taken[0], None).await, 1, "nobody reports twice");
@@ -165,7 +170,7 @@ async fn an_effect_that_is_to_be_tried_again_waits_for_its_time() {
     system.sql("update runtime.effects set next_at = now()").await;
     let again = claim(&system, 10).await;
 
-    assert_eq!((again[0].token, again[0].was_abandoned), (2, false));
+    assert_eq!((again[0].token, again[0].abandoned_since.is_some()), (2, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,7 +205,9 @@ async fn rival_workers_never_hold_one_effect_together() {
             let (owner, mut held) = (new_id(), Vec::new());
             loop {
                 let claimed =
-                    effects::claim(&mut pool.acquire().await.unwrap(), "toy", owner, 3).await.unwrap();
+                    effects::claim(&mut pool.acquire().await.unwrap(), "toy", owner, SystemClock.now(), 3)
+                        .await
+                        .unwrap();
                 if claimed.is_empty() {
                     return held;
                 }

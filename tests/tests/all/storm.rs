@@ -10,5 +10,6 @@ async fn child() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_twice_or_invented_when_processes_die() {
-    carelog_tests::storm(ROUNDS, &["--exact", "storm::child", "--nocapture", "--test-threads=1"]).await;
+    let child = &["--exact", "storm::child", "--nocapture", "--test-threads=1"];
+    Box::pin(carelog_tests::storm(ROUNDS, child)).await;
 }

@@ -435,7 +435,8 @@ async fn an_abandoned_delivery_is_recorded_as_unknown_and_sent_again() {
     product
         .sql(
             "update runtime.effects
-             set owner = gen_random_uuid(), token = token + 1, next_at = now() - interval '1 s'
+             set owner = gen_random_uuid(), token = token + 1, claimed_at = clock_timestamp(),
+                 next_at = now() - interval '1 s'
              where next_at is not null",
         )
         .await;
@@ -539,7 +540,7 @@ const EFFECTS: &str = "select count(*) from runtime.effects";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilt_projections_equal_live_ones_and_send_nothing() {
-    let (product, organizations, _partners) = eventful().await;
+    let (product, organizations, _partners) = Box::pin(eventful()).await;
     let (before, sent) = (product.contents().await, product.receiver.counts());
     let effects = product.count(EFFECTS).await;
     assert!(before.values().map(Vec::len).sum::<usize>() > 200);
@@ -562,7 +563,7 @@ async fn rebuilt_projections_equal_live_ones_and_send_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rebuilding_while_commands_go_on_changes_nothing() {
-    let (product, organizations, _partners) = eventful().await;
+    let (product, organizations, _partners) = Box::pin(eventful()).await;
     let rebuilding = async {
         product.rebuild(RebuildScope::Everything).await;
         product.rebuild(RebuildScope::Organization(organizations[1])).await;

@@ -49,8 +49,8 @@ pub struct Effect {
     pub position: Position,
     /// The fencing token.
     pub token: i64,
-    /// Whether somebody held it before and never reported: it may have been carried out.
-    pub was_abandoned: bool,
+    /// When somebody took it before who never reported: it may have been carried out.
+    pub abandoned_since: Option<Timestamp>,
 }
 
 /// What a worker says of an effect.
@@ -72,6 +72,7 @@ pub(crate) fn insert<'a>(
     connection: &'a mut PgConnection,
     reactor: &'a str,
     owner: Uuid,
+    now: Timestamp,
     wanted: &'a [NewEffect],
     room: usize,
 ) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
@@ -81,27 +82,30 @@ pub(crate) fn insert<'a>(
         }
         let held: Vec<bool> = (0..wanted.len()).map(|index| index < room).collect();
         let rows = sqlx::query!(
-        r#"
-        insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner, next_at)
+            r#"
+        insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner,
+                                     claimed_at, next_at)
         select organization_id, source_event_id, step, $1, lane, position, case when held then $2::uuid end,
+               case when held then $10::timestamptz end,
                now() + case when held then $3::interval else interval '0' end
         from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[], $8::bigint[], $9::boolean[])
              as wanted (organization_id, source_event_id, step, lane, position, held)
         on conflict do nothing
         returning organization_id, source_event_id, step, lane, position, token, owner is not null as "held!"
         "#,
-        reactor,
-        owner,
-        lease(),
-        &wanted.iter().map(|effect| effect.organization_id.uuid()).collect::<Vec<_>>(),
-        &wanted.iter().map(|effect| effect.source_event_id.uuid()).collect::<Vec<_>>(),
-        &wanted.iter().map(|effect| effect.step).collect::<Vec<_>>(),
-        &wanted.iter().map(|effect| effect.lane).collect::<Vec<_>>(),
-        &wanted.iter().map(|effect| effect.position).collect::<Vec<_>>(),
-        &held
-    )
-    .fetch_all(connection)
-    .await?;
+            reactor,
+            owner,
+            lease(),
+            &wanted.iter().map(|effect| effect.organization_id.uuid()).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.source_event_id.uuid()).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.step).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.lane).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.position).collect::<Vec<_>>(),
+            &held,
+            OffsetDateTime::from(now)
+        )
+        .fetch_all(connection)
+        .await?;
         Ok(rows
             .into_iter()
             .filter(|row| row.held)
@@ -112,13 +116,14 @@ pub(crate) fn insert<'a>(
                 lane: row.lane,
                 position: row.position,
                 token: row.token,
-                was_abandoned: false,
+                abandoned_since: None,
             })
             .collect())
     })
 }
 
-/// Takes effects that are due, and those whose lease ran out, oldest first.
+/// Takes effects that are due, and those whose lease ran out, oldest first. `now` is the moment by the clock that also
+/// dates outcomes in the log.
 ///
 /// # Errors
 /// When the database fails.
@@ -126,13 +131,14 @@ pub fn claim<'a>(
     connection: &'a mut PgConnection,
     reactor: &'a str,
     owner: Uuid,
+    now: Timestamp,
     limit: i64,
 ) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
     Box::pin(async move {
         let rows = sqlx::query!(
             r#"
             with due as materialized (
-                select organization_id, source_event_id, step, reactor, owner
+                select organization_id, source_event_id, step, reactor, owner, claimed_at
                 from runtime.effects
                 where reactor = $1 and next_at <= now()
                 order by next_at
@@ -140,17 +146,18 @@ pub fn claim<'a>(
                 for update skip locked
             )
             update runtime.effects e
-            set token = e.token + 1, owner = $3, next_at = now() + $4
+            set token = e.token + 1, owner = $3, claimed_at = $5, next_at = now() + $4
             from due
             where e.organization_id = due.organization_id and e.source_event_id = due.source_event_id
               and e.step = due.step and e.reactor = due.reactor
             returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
-                      due.owner is not null as "was_abandoned!"
+                      case when due.owner is not null then due.claimed_at end as "abandoned_since: OffsetDateTime"
             "#,
             reactor,
             limit,
             owner,
-            lease()
+            lease(),
+            OffsetDateTime::from(now)
         )
         .fetch_all(connection)
         .await?;
@@ -163,7 +170,7 @@ pub fn claim<'a>(
                 lane: row.lane,
                 position: row.position,
                 token: row.token,
-                was_abandoned: row.was_abandoned,
+                abandoned_since: row.abandoned_since.and_then(|since| Timestamp::try_from(since).ok()),
             })
             .collect())
     })

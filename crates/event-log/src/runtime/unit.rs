@@ -360,7 +360,15 @@ impl<P: Projector> Unit<P> {
             .map(|intent| reactor.effect(intent))
             .filter(|effect| effect.position > after)
             .collect();
-        let fresh = effects::insert(tx, reactor.name(), self.runtime.owner, &wanted, reactor.room()).await?;
+        let fresh = effects::insert(
+            tx,
+            reactor.name(),
+            self.runtime.owner,
+            self.runtime.log.clock().now(),
+            &wanted,
+            reactor.room(),
+        )
+        .await?;
         let first = page.first().map_or(0, |event| event.position);
         Ok(fresh
             .into_iter()

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::log::EventLog;
-use crate::recorded::LogPosition;
+use crate::recorded::Position;
 
 const CHANNEL: &str = "carelog_heads";
 /// At most one NOTIFY in this time; never inside an append, whose commits it would serialise.
@@ -73,8 +73,11 @@ async fn listen_once(log: &EventLog, pool: &PgPool) -> Result<(), sqlx::Error> {
     loop {
         let notification = listener.recv().await?;
         for (lane, position) in log.lanes().zip(notification.payload().split(',')) {
-            if let Ok(position) = position.parse() {
-                log.heard_of(LogPosition { lane, position });
+            let known = *log.head(lane).borrow();
+            // Any session may say anything here: it is asked where the heads are, not believed.
+            if position.parse().is_ok_and(|position: Position| position > known) {
+                log.refresh_heads().await?;
+                break;
             }
         }
     }

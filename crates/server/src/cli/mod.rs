@@ -6,7 +6,7 @@ mod psql;
 mod rebuild;
 mod serve;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -62,6 +62,9 @@ enum Command {
     Bench(Bench),
 }
 
+/// Read where no other file is named and it is there.
+const CONFIG_FILE: &str = "carelog.toml";
+
 /// Reads the arguments and does what they ask for.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -79,7 +82,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print!("{DEFAULT_FILE}");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut config = Config::load(arguments.config.as_deref(), std::env::vars())?;
+    let in_this_directory = Path::new(CONFIG_FILE);
+    let file =
+        arguments.config.as_deref().or_else(|| in_this_directory.exists().then_some(in_this_directory));
+    // Carelog's own variables are text; what others put into the environment may be anything.
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut config = Config::load(file, variables)?;
     if let Command::Demo(_) = arguments.command {
         demo::quieten(&mut config.log);
     }

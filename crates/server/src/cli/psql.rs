@@ -8,6 +8,7 @@ use anyhow::Context;
 use carelog_embedded::postgres::Postgres;
 use clap::{Args, ValueEnum};
 use sqlx::postgres::PgConnectOptions;
+use tokio::signal::unix::{SignalKind, signal};
 use url::Url;
 
 use super::place::Place;
@@ -20,8 +21,8 @@ pub(super) struct PsqlArguments {
     /// Which database
     #[arg(value_enum, default_value_t = Which::Core)]
     database: Which,
-    /// Passed to psql as they are, after `--`
-    #[arg(last = true)]
+    /// Passed to psql as they are
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
@@ -62,6 +63,8 @@ pub(super) async fn run(config: &Config, arguments: PsqlArguments) -> anyhow::Re
         // The server goes on without us, so psql may take our place.
         return Err(command.exec()).context("psql cannot be run");
     }
+    // Ctrl-C cancels a query of psql, which is in our process group; it must not end the server under it.
+    let _interrupts = signal(SignalKind::interrupt()).context("Ctrl-C cannot be heard")?;
     let status = tokio::task::spawn_blocking(move || command.status()).await?.context("psql cannot be run");
     place.leave().await;
     Ok(if status?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -71,8 +71,8 @@ async fn one<P: Projector>(
             result = &mut rebuilding => break result,
             _ = redraw.tick() => display.show(*seen.borrow()),
             _ = tokio::signal::ctrl_c(), if !is_cancelled => {
-                is_cancelled = true;
-                cancel_rebuild(&mut *pool.acquire().await?, P::NAME).await?;
+                // Nothing is cancelled before the rebuild has begun; then the next wish counts.
+                is_cancelled = cancel_rebuild(&mut *pool.acquire().await?, P::NAME).await?;
             }
         }
     };

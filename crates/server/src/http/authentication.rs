@@ -7,13 +7,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -203,6 +204,8 @@ impl OperatorKey {
 #[derive(Clone, Debug)]
 pub(super) struct KeyCache {
     entries: Cache<Uuid, Arc<CachedKey>>,
+    /// Ids of real keys only, so there are never more than keys were issued.
+    known: Arc<RwLock<HashSet<Uuid>>>,
 }
 
 #[derive(Debug)]
@@ -214,7 +217,8 @@ struct CachedKey {
 
 impl KeyCache {
     pub(super) fn new() -> Self {
-        Self { entries: Cache::builder().max_capacity(MAX_CACHED_KEYS).time_to_live(TRUST).build() }
+        let entries = Cache::builder().max_capacity(MAX_CACHED_KEYS).time_to_live(TRUST).build();
+        Self { entries, known: Arc::default() }
     }
 
     /// A key that may be trusted still. Nothing where it should be looked up, which after a while is one caller's
@@ -230,8 +234,14 @@ impl KeyCache {
 
     pub(super) fn put(&self, principal: Arc<Principal>) {
         let id = principal.api_key_id.uuid();
+        self.known.write().unwrap_or_else(PoisonError::into_inner).insert(id);
         let entry = CachedKey { principal, read_at: Instant::now(), is_refreshing: AtomicBool::new(false) };
         self.entries.insert(id, Arc::new(entry));
+    }
+
+    /// Whether a key with this id has been seen since the start: looking it up anew is nobody's guess.
+    pub(super) fn has_known(&self, id: Uuid) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
     }
 
     pub(super) fn forget(&self, id: Uuid) {

@@ -132,7 +132,7 @@ fn redacted(message: &str) -> (Option<String>, Cow<'static, str>) {
     if let Some(field) = named("duplicate field ") {
         return (Some(field), Cow::Borrowed("stands there twice"));
     }
-    if let Some((_, expected)) = message.split_once("expected ") {
+    if let Some((_, expected)) = message.rsplit_once("expected ") {
         return (None, Cow::Owned(format!("expected {expected}")));
     }
     (None, Cow::Borrowed("is not valid"))

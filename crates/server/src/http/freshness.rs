@@ -76,7 +76,9 @@ pub(super) async fn wait(api: &Api, place: LogPosition, view: View) -> Result<()
     if api.log().lanes().all(|lane| lane != place.lane) {
         return Err(Problem::invalid_query("wait_for: there is no such place"));
     }
-    api.log().press(place);
+    // A token is a client's text: nobody waits for what is not there yet.
+    let head = *api.log().head(place.lane).borrow();
+    api.log().press(LogPosition { position: place.position.min(head), ..place });
     let deadline = Instant::now() + LONGEST_WAIT;
     let mut pause = FIRST_PAUSE;
     loop {

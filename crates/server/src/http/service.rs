@@ -22,6 +22,8 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 
+/// Where a request may wait for events.
+const LONG_POLL: &str = "/v1/events";
 /// Waiting for events may take this long on top of the deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -56,8 +58,10 @@ impl Service {
         let request_id = request_id(&request);
         let method = request.method().clone();
         request.extensions_mut().insert(Arrival { request_id, peer });
+        let is_long_poll = method == Method::GET && request.uri().path() == LONG_POLL;
+        let deadline = if is_long_poll { self.deadline + LONGEST_WAIT } else { self.deadline };
         let answering = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
-        let response = match tokio::time::timeout(self.deadline + LONGEST_WAIT, answering).await {
+        let response = match tokio::time::timeout(deadline, answering).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Ok(Err(never))) => match never {},
             Ok(Err(panic)) => panicked(panic, request_id),

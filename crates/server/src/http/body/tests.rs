@@ -65,6 +65,7 @@ fn a_refusal_never_quotes_a_value() {
         "{\"count\": 1, \"mode\": \"Ada Lovelace\"}",
         "{\"count\": 1, \"list\": [{\"at\": \"Ada Lovelace\"}]}",
         "{\"count\": 1, \"list\": \"Ada Lovelace expected\"}",
+        "{\"count\": \"I expected Ada Lovelace\", \"list\": []}",
     ] {
         let (_, _, text) = refusal(body);
         assert!(!text.contains("Ada"), "{text}");
