@@ -170,6 +170,11 @@ comment on function log.ensure_leaf is 'Makes the partition that holds a positio
 create function log.create_log(p_log_name text, p_lane_count smallint, p_epoch uuid) returns void
 language plpgsql as $$
 begin
+    -- Of two first starts at once, the second finds what the first has made.
+    perform pg_advisory_xact_lock(hashtext('carelog.log'));
+    if exists (select from log.settings) then
+        return;
+    end if;
     insert into log.settings (log_name, lane_count, epoch) values (p_log_name, p_lane_count, p_epoch);
     for i in 1..p_lane_count loop
         insert into log.lane_heads (lane) values (i);

@@ -72,18 +72,16 @@ async fn carry_out(
     organization_id: OrganizationId,
     patient_id: PatientId,
 ) -> anyhow::Result<()> {
-    let (step, requested_by) = step_of(system, organization_id, patient_id).await?;
+    let Erasure { step, requested_by, .. } = step_of(system, organization_id, patient_id).await?;
     if step == Some(ErasureStep::Requested) {
         let shredded = system.log.vault().shred(organization_id, patient_id).await?;
         let key_count = u16::try_from(shredded.len()).unwrap_or(u16::MAX);
         let command = PatientCommand::RecordKeysDestroyed { key_count };
         execute(system, organization_id, patient_id, requested_by, command).await?;
     }
-    let (step, requested_by) = step_of(system, organization_id, patient_id).await?;
-    if step == Some(ErasureStep::KeysDestroyed) {
-        let lane = system.log.lane_of(organization_id).await?;
-        let head = *system.log.head(lane).borrow();
-        if !projections_passed(system, LogPosition { lane, position: head }).await? {
+    let Erasure { step, requested_by, newest } = step_of(system, organization_id, patient_id).await?;
+    if let (Some(ErasureStep::KeysDestroyed), Some(newest)) = (step, newest) {
+        if !projections_passed(system, newest).await? {
             info!(%patient_id, "an erasure waits for the projections");
             return Ok(());
         }
@@ -93,23 +91,34 @@ async fn carry_out(
     Ok(())
 }
 
-/// How far the erasure has come by the log itself, and which wish it belongs to.
+/// What the log itself says of an erasure.
+struct Erasure {
+    /// How far it has come.
+    step: Option<ErasureStep>,
+    /// Which wish it belongs to.
+    requested_by: Option<CorrelationId>,
+    /// The place of the patient's newest event.
+    newest: Option<LogPosition>,
+}
+
 async fn step_of(
     system: &System,
     organization_id: OrganizationId,
     patient_id: PatientId,
-) -> anyhow::Result<(Option<ErasureStep>, Option<CorrelationId>)> {
+) -> anyhow::Result<Erasure> {
     let key = StreamKey { organization_id, kind: StreamKind::Patient, id: patient_id.uuid() };
     let mut patient = Patient::default();
     let mut requested_by = None;
+    let mut newest = None;
     for event in system.log.stream(&key, 0).await? {
         let decoded = event.decode_as::<PatientEvent>()?;
         if matches!(decoded, PatientEvent::ErasureRequested(_)) {
             requested_by = Some(event.circumstances.correlation_id);
         }
         patient.apply(decoded);
+        newest = Some(LogPosition { lane: event.lane, position: event.position });
     }
-    Ok((patient.erasure(), requested_by))
+    Ok(Erasure { step: patient.erasure(), requested_by, newest })
 }
 
 async fn execute(

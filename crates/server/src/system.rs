@@ -51,6 +51,19 @@ impl System {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let databases = options.connect();
+        if !root_key.exists() {
+            // A new key beside old keys would lock every clinic out, and new ones into it.
+            let is_needed =
+                sqlx::query_scalar!(r#"select exists (select from vault.organization_keys) as "found!""#)
+                    .fetch_one(&databases.vault)
+                    .await
+                    .context("the vault cannot be read")?;
+            anyhow::ensure!(
+                !is_needed,
+                "the root key {} is missing, and only it opens what the vault holds: put it back from its backup",
+                root_key.display()
+            );
+        }
         let root_key = RootKey::load_or_create(root_key).context("the root key cannot be used")?;
         let vault = Vault::new(databases.vault.clone(), root_key);
         let tasks = TaskTracker::new();

@@ -51,6 +51,11 @@ pub enum OrganizationCommand {
     },
     /// Issue an API key.
     IssueApiKey(IssueApiKey),
+    /// Revoke every API key of a specialist who has left; nothing happens where there is none.
+    RevokeKeysOfSpecialist {
+        /// The specialist.
+        specialist_id: SpecialistId,
+    },
     /// Revoke an API key.
     RevokeApiKey {
         /// The key.

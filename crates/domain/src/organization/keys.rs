@@ -7,11 +7,12 @@ use super::{
     OrganizationRejection, Registration,
 };
 use crate::Role;
-use crate::ids::{ApiKeyId, MemberId};
+use crate::ids::{ApiKeyId, MemberId, SpecialistId};
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HeldKey {
     pub(super) member_id: Option<MemberId>,
+    pub(super) specialist_id: Option<SpecialistId>,
     pub(super) is_revoked: bool,
 }
 
@@ -42,6 +43,15 @@ impl Registration {
             secret_sha256: issue.secret_sha256,
             expires_at: issue.expires_at,
         }))
+    }
+
+    /// Revokes the live keys that `is_theirs` names.
+    pub(super) fn revoke_keys(&self, is_theirs: impl Fn(&HeldKey) -> bool) -> Vec<OrganizationEvent> {
+        let live = self.keys.iter().filter(|(_, key)| !key.is_revoked && is_theirs(key));
+        live.map(|(&api_key_id, _)| {
+            OrganizationEvent::ApiKeyRevoked(OrganizationApiKeyRevoked { api_key_id })
+        })
+        .collect()
     }
 
     pub(super) fn revoke_key(&self, api_key_id: ApiKeyId) -> Decision {

@@ -88,6 +88,9 @@ impl Registration {
             OrganizationCommand::RemoveMember { member_id } => return self.remove_member(member_id),
             OrganizationCommand::IssueApiKey(issue) => self.issue_key(issue),
             OrganizationCommand::RevokeApiKey { api_key_id } => self.revoke_key(api_key_id),
+            OrganizationCommand::RevokeKeysOfSpecialist { specialist_id } => {
+                return Ok(self.revoke_keys(|key| key.specialist_id == Some(specialist_id)));
+            }
         }?;
         Ok(vec![event])
     }
@@ -137,10 +140,7 @@ impl Registration {
             return Err(OrganizationRejection::MemberUnknown { member_id });
         }
         let removed = OrganizationEvent::MemberRemoved(OrganizationMemberRemoved { member_id });
-        let revoked =
-            self.keys.iter().filter(|(_, key)| key.member_id == Some(member_id) && !key.is_revoked).map(
-                |(&api_key_id, _)| OrganizationEvent::ApiKeyRevoked(OrganizationApiKeyRevoked { api_key_id }),
-            );
+        let revoked = self.revoke_keys(|key| key.member_id == Some(member_id));
         Ok(std::iter::once(removed).chain(revoked).collect())
     }
 }
@@ -186,7 +186,11 @@ impl Aggregate for Organization {
                 registration.members.remove(&removed.member_id);
             }
             OrganizationEvent::ApiKeyIssued(issued) => {
-                let key = HeldKey { member_id: issued.member_id, is_revoked: false };
+                let key = HeldKey {
+                    member_id: issued.member_id,
+                    specialist_id: issued.specialist_id,
+                    is_revoked: false,
+                };
                 registration.keys.insert(issued.api_key_id, key);
             }
             OrganizationEvent::ApiKeyRevoked(revoked) => {

@@ -238,6 +238,18 @@ fn given_member_with_keys_when_removed_then_live_keys_are_revoked_too() {
 }
 
 #[test]
+fn given_keys_of_specialist_when_specialist_left_then_live_ones_are_revoked() {
+    let theirs = IssueApiKey { role: Role::Specialist, specialist_id: Some(SPECIALIST), ..key() };
+    let others = IssueApiKey { api_key_id: ApiKeyId::new(Uuid::from_u128(9)), ..key() };
+    let leave = OrganizationCommand::RevokeKeysOfSpecialist { specialist_id: SPECIALIST };
+
+    given([registered(), issued(&theirs), issued(&others)])
+        .when(leave.clone())
+        .then_expect_events(vec![revoked()]);
+    given([registered(), issued(&theirs), revoked(), issued(&others)]).when(leave).then_expect_events(vec![]);
+}
+
+#[test]
 fn given_no_member_when_removed_then_member_unknown() {
     for events in [vec![registered()], vec![registered(), member_added(), member_removed()]] {
         given(events)

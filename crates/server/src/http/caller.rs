@@ -123,6 +123,7 @@ impl Caller {
     fn check(&self, allows: Allows) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             let Some(principal) = &self.principal else { return Ok(()) };
+            self.api.limits.check_key(principal.api_key_id)?;
             let unauthorized = || Problem::new(StatusCode::UNAUTHORIZED, "unauthorized");
             if principal.is_revoked {
                 return Err(self.refuse(DenialReason::RevokedKey, unauthorized()).await);
@@ -130,7 +131,6 @@ impl Caller {
             if principal.expires_at.is_some_and(|end| end <= self.api.now()) {
                 return Err(self.refuse(DenialReason::ExpiredKey, unauthorized()).await);
             }
-            self.api.limits.check_key(principal.api_key_id)?;
             match allows {
                 Allows::Keys(_, roles) if !roles.contains(&principal.role) => {
                     Err(self.refuse(DenialReason::WrongRole, forbidden("wrong_role")).await)
@@ -380,7 +380,7 @@ fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
     hops.iter()
         .rev()
-        .map_while(|hop| hop.parse::<IpAddr>().ok())
+        .map_while(|hop| hop.parse::<IpAddr>().ok().map(|hop| hop.to_canonical()))
         .find(|hop| !trusted.contains(hop))
         .unwrap_or(peer)
 }

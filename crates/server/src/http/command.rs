@@ -114,6 +114,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
 }
 
 impl Terms {
+    /// No condition and no key: for what follows from a command that had its own.
+    pub(super) const NONE: Self = Self { if_match: None, idempotency: None };
+
     /// The id of a new thing: the client's, or one made here. With an idempotency key it follows from the key, so
     /// that a repetition names the same thing.
     pub(super) fn id_of_new(&self, caller: &Caller, given: Option<Uuid>) -> Uuid {

@@ -70,7 +70,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
         let service = service.clone();
-        async move { Ok::<_, std::convert::Infallible>(service.respond(request, peer.ip()).await) }
+        async move { Ok::<_, std::convert::Infallible>(service.respond(request, peer.ip().to_canonical()).await) }
     });
     let mut serving = pin!(
         http1::Builder::new()

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use carelog_domain::organization::StaffProfile;
+use carelog_domain::organization::{Organization, OrganizationCommand, StaffProfile};
 use carelog_domain::specialist::{DeactivationReason, Profession, Specialist, SpecialistCommand};
 use carelog_domain::{SpecialistId, StreamKind, Timestamp};
 use carelog_records::queries;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::body::{PathId, Query};
 use super::caller::Caller;
-use super::command::{CommandAnswer, Wish, shown};
+use super::command::{CommandAnswer, Terms, Wish, shown};
 use super::freshness::View;
 use super::opening::{Opened, open};
 use super::page::{Fresh, Page, Window};
@@ -139,7 +139,7 @@ async fn add(caller: Caller, wish: Wish<AddSpecialistBody>) -> Result<Response, 
     Ok(caller.create::<Specialist>(&wish.terms, id, body.occurred_at, command).await?.created())
 }
 
-/// Let a specialist leave.
+/// Let a specialist leave; their keys are revoked.
 #[utoipa::path(post, path = "/v1/specialists/{specialist_id}/deactivate", tag = "specialists",
     params(("specialist_id" = Uuid, Path)), request_body = DeactivateSpecialistBody,
     responses((status = 200, description = "Left.", body = CommandAnswer)))]
@@ -149,7 +149,13 @@ async fn deactivate(
     wish: Wish<DeactivateSpecialistBody>,
 ) -> Result<Response, Problem> {
     let command = SpecialistCommand::Deactivate { reason: wish.body.reason };
-    Ok(caller.change::<Specialist>(&wish.terms, id, wish.body.occurred_at, command).await?.changed())
+    let done = caller.change::<Specialist>(&wish.terms, id, wish.body.occurred_at, command).await?;
+    // After a crash in between, a repetition of the request comes here again.
+    let revoke = OrganizationCommand::RevokeKeysOfSpecialist { specialist_id: SpecialistId::new(id) };
+    let organization_id = caller.organization_id.uuid();
+    let revoked = caller.change::<Organization>(&Terms::NONE, organization_id, None, revoke).await?;
+    caller.settle_keys(&revoked, None).await;
+    Ok(done.changed())
 }
 
 /// Specialists, the newest first.

@@ -192,3 +192,22 @@ async fn a_record_is_shown_once_its_reading_is_in_the_log_and_not_before() {
     }
     assert_eq!(api.event_count().await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_specialist_who_has_left_has_no_key_any_more() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let person =
+        json!({ "profession": "physiotherapist", "name": "Ada Orth", "email": "ada@clinic.example" });
+    let specialist = clinic.post("/v1/specialists", &person).await.id().to_owned();
+    let key = json!({ "role": "specialist", "scopes": ["reads"], "specialist_id": specialist });
+    let (theirs, others) = (clinic.key(&key).await, clinic.key_of("specialist").await);
+    assert_eq!(clinic.get_as(&theirs, "/v1/patients").await.status, 200);
+
+    let path = format!("/v1/specialists/{specialist}/deactivate");
+    let left = clinic.post(&path, &json!({ "reason": "left" })).await;
+
+    assert_eq!(left.status, 200, "{left:?}");
+    assert_eq!(clinic.get_as(&theirs, "/v1/patients").await.problem(), (401, "unauthorized"));
+    assert_eq!(clinic.get_as(&others, "/v1/patients").await.status, 200);
+}
