@@ -67,6 +67,24 @@ alter table runtime.quarantine force row level security;
 create index quarantine_waiting on runtime.quarantine (projector, version, lane, organization_id, stream_id)
     where discarded_at is null;
 
+create function runtime.advance(p_projector text, p_version integer, p_lane smallint, p_epoch bigint, p_from bigint,
+                                p_to bigint, p_recorded_at timestamptz, p_lease interval, p_reactor text)
+returns void language plpgsql as $$
+begin
+    update runtime.checkpoints
+    set position = p_to, recorded_at = coalesce(p_recorded_at, recorded_at), leased_until = now() + p_lease
+    where projector = p_projector and version = p_version and lane = p_lane and epoch = p_epoch and position = p_from;
+    if not found then
+        raise exception using errcode = 'CL001', message = 'the lease was lost';
+    end if;
+    if p_reactor is not null then
+        update runtime.reactors set position = p_to
+        where reactor = p_reactor and lane = p_lane and position < p_to;
+    end if;
+end $$;
+comment on function runtime.advance is
+    'Moves a checkpoint, and its reactor with it, which never moves back; fails with CL001 when the lease was lost';
+
 grant usage on schema runtime to carelog_app, carelog_system;
 grant select, insert, update, delete on all tables in schema runtime to carelog_system;
 grant select on all tables in schema runtime to carelog_app;

@@ -1,12 +1,9 @@
 //! Real processes that append until they are killed.
 //!
 //! A child is the test binary itself, started with a description of its work in the environment. It writes the
-//! correlation id of each command down *after* it was acknowledged, in one unbuffered write, so that a SIGKILL
-//! loses no line that was written and no line is written too early.
+//! correlation id of each command down *after* it was acknowledged.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::journal::Journal;
 use crate::system::{Node, TestSystem};
 use crate::wishes;
 
@@ -36,7 +34,7 @@ pub struct ChildWork {
     core_url: String,
     vault_url: String,
     root_key: PathBuf,
-    acknowledged: PathBuf,
+    acknowledged: Journal,
     child_id: Uuid,
     organization_id: Uuid,
     streams: Vec<Uuid>,
@@ -70,12 +68,11 @@ impl Children {
             core_url: system.core_url.clone(),
             vault_url: system.vault_url.clone(),
             root_key: system.root_key.clone(),
-            acknowledged: system.directory().join("acknowledged"),
+            acknowledged: Journal::create(&system.directory().join("acknowledged")),
             child_id: Uuid::nil(),
             organization_id: organization_id.uuid(),
             streams: streams.to_vec(),
         };
-        File::create(&work.acknowledged).expect("a file can be made");
         let mut children = Self { running: Vec::new(), test, work };
         for _ in 0..count {
             children.spawn();
@@ -115,7 +112,9 @@ impl Children {
 
     /// What was acknowledged so far, by children dead or alive.
     pub fn acknowledged(&self) -> Vec<Acknowledged> {
-        read_acknowledged(&self.work.acknowledged)
+        let acknowledged =
+            |line: String| Acknowledged { correlation_id: line.parse().expect("an id was written") };
+        self.work.acknowledged.lines().into_iter().map(acknowledged).collect()
     }
 }
 
@@ -126,12 +125,6 @@ impl Drop for Children {
             let _ = child.wait();
         }
     }
-}
-
-fn read_acknowledged(path: &Path) -> Vec<Acknowledged> {
-    let text = std::fs::read_to_string(path).expect("the file is there");
-    let line = |line: &str| Acknowledged { correlation_id: line.parse().expect("lines are whole") };
-    text.lines().map(line).collect()
 }
 
 /// Does a child's work, when this process is a child. Ends when it is killed.
@@ -149,12 +142,11 @@ pub async fn work_as_child() {
 }
 
 async fn append_for_ever(log: EventLog, work: ChildWork, worker: u64) {
-    let mut file = OpenOptions::new().append(true).open(&work.acknowledged).expect("the parent made it");
+    let mut acknowledged = work.acknowledged.writer();
     for number in (worker..MAX_COMMANDS).step_by(usize::try_from(WORKERS).expect("few")) {
         let correlation_id = derived_id(work.child_id, &number.to_be_bytes());
         if append(&log, &work, correlation_id, number).await {
-            // One write with O_APPEND: whole or not at all.
-            file.write_all(format!("{correlation_id}\n").as_bytes()).expect("the file takes it");
+            acknowledged.write(correlation_id);
         }
     }
 }

@@ -17,6 +17,7 @@ mod children;
 mod client;
 mod clock;
 mod invariants;
+mod journal;
 mod product;
 mod random;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]

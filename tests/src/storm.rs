@@ -25,6 +25,7 @@ use uuid::Uuid;
 pub use self::child::as_child;
 
 use self::child::{Children, Work};
+use crate::journal::Journal;
 use crate::{
     Random, check_invariants, contents, is_settled, is_sound, new_secret, product_config, rebuild_all,
     receiver_options, subscribe, until,
@@ -97,7 +98,7 @@ impl Weather {
             prefix: PREFIX.to_owned(),
             home: self.home.path().to_owned(),
             ca_pem: self.receiver.ca_pem().to_owned(),
-            acknowledged: self.home.path().join("acknowledged"),
+            acknowledged: Journal::create(&self.home.path().join("acknowledged")),
             organizations: self.organizations.iter().map(|id| id.uuid()).collect(),
             seed: 0,
             parent: std::process::id(),

@@ -220,9 +220,9 @@ async fn create_and_migrate(postgres: &Postgres, prefix: &str) {
     migrate(postgres, &format!("{prefix}_vault"), &carelog_vault::MIGRATOR).await;
     let core = format!("{prefix}_core");
     migrate(postgres, &core, &CORE_MIGRATIONS).await;
-    let owner = pool(&postgres.connect_options(&core), None);
-    EventLog::create(&owner, "carelog-test", LANES, new_id()).await.expect("the log can be made");
-    owner.close().await;
+    let mut owner = PgConnection::connect_with(&postgres.connect_options(&core)).await.expect("it answers");
+    EventLog::create(&mut owner, "carelog-test", LANES, new_id()).await.expect("the log can be made");
+    owner.close().await.expect("the connection closes");
 }
 
 async fn migrate(postgres: &Postgres, database: &str, migrations: &Migrator) {

@@ -34,6 +34,7 @@ pub fn scope(organization_id: OrganizationId) -> Scope {
         idempotency: None,
         network: None,
         expected: Expected::Any,
+        can_wait: false,
     }
 }
 

@@ -49,6 +49,7 @@ impl EventLog {
             circumstances: scope.circumstances,
             network: scope.network.clone(),
             idempotency: scope.idempotency.clone(),
+            can_wait: false,
             events: sealed,
         };
         self.append(request).await.map_err(HistoryError::Append)

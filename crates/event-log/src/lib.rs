@@ -29,6 +29,7 @@ pub mod runtime;
 mod sealing;
 mod store;
 mod tail;
+mod warm;
 
 pub use append::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Verdict};
 pub use clock::{Clock, SystemClock, derived_id, new_id};

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use carelog_domain::OrganizationId;
 use carelog_vault::Vault;
 use futures::future::BoxFuture;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::read::{self, ReadError};
 use crate::recorded::{Lane, LogPosition, Position, RecordedEvent, StreamKey};
 use crate::tail::LaneTail;
+use crate::warm::WarmConnections;
 
 /// The event log: appends, reads, and wakes whoever follows it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -75,12 +76,13 @@ impl EventLog {
             let log_name: Arc<str> = settings.log_name.into();
             let mut lanes = Vec::with_capacity(heads.len());
             let turns = Arc::new(Semaphore::new(appends_at_a_time()));
+            let connections = WarmConnections::new(pool.clone());
             for head in heads {
                 let tail = Arc::new(LaneTail::new(head.position));
                 let (batcher, work) = Batcher::new(
                     head.lane,
                     Arc::clone(&log_name),
-                    pool.clone(),
+                    connections.clone(),
                     Arc::clone(&clock),
                     Arc::clone(&tail),
                     Arc::clone(&turns),
@@ -102,25 +104,20 @@ impl EventLog {
         })
     }
 
-    /// Creates the log in a freshly migrated database; does nothing when it is there.
+    /// Creates the log where the migrations have made room for it; does nothing when there is one.
     ///
     /// # Errors
     /// When the database fails.
     pub fn create<'a>(
-        pool: &'a PgPool,
+        connection: &'a mut PgConnection,
         log_name: &'a str,
         lane_count: i16,
         epoch: Uuid,
     ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            sqlx::query!(
-                "select log.create_log($1, $2, $3) where not exists (select from log.settings)",
-                log_name,
-                lane_count,
-                epoch
-            )
-            .execute(pool)
-            .await?;
+            sqlx::query!("select log.create_log($1, $2, $3)", log_name, lane_count, epoch)
+                .execute(connection)
+                .await?;
             Ok(())
         })
     }

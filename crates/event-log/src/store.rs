@@ -40,6 +40,8 @@ pub struct Scope {
     pub network: Option<Sealed>,
     /// Which version of the stream the caller has in mind.
     pub expected: Expected,
+    /// Whether nobody waits for the answer, so that the append may wait a moment for others.
+    pub can_wait: bool,
 }
 
 /// What the caller knows about a stream.
@@ -338,6 +340,7 @@ where
             network: self.scope.network.clone(),
             idempotency: self.scope.idempotency.clone(),
             events: sealed,
+            can_wait: self.scope.can_wait,
         };
         let verdict = self
             .log

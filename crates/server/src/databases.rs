@@ -80,12 +80,9 @@ impl DatabaseOptions {
             async { carelog_audit::AUDIT_MIGRATIONS.run(&mut audit).await.context("database audit") },
             async { carelog_vault::MIGRATOR.run(&mut vault).await.context("database vault") }
         )?;
-        let pool = pool(&self.core, &[], 1);
         let epoch = new_id();
         let name: String = "carelog-".chars().chain(epoch.simple().to_string().chars().skip(24)).collect();
-        EventLog::create(&pool, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")?;
-        pool.close().await;
-        Ok(())
+        EventLog::create(&mut core, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")
     }
 
     /// Pools that connect when they are first used.

@@ -142,6 +142,7 @@ async fn execute(
         idempotency: None,
         network: None,
         expected: Expected::Any,
+        can_wait: false,
     };
     match system.log.execute::<Patient>(&scope, patient_id.uuid(), command).await {
         // A rejection says that another process took the step.

@@ -30,7 +30,7 @@ impl Projector for Audit {
 
     const ON_POISON: OnPoison = OnPoison::Stop;
 
-    const PATIENCE: Duration = Duration::from_millis(50);
+    const PATIENCE: Duration = Duration::from_millis(100);
 
     fn is_pressing(&self, _: &RecordedEvent) -> bool {
         false

@@ -46,7 +46,7 @@ impl Projector for Records {
 
     const ON_POISON: OnPoison = OnPoison::Quarantine;
 
-    const PATIENCE: Duration = Duration::from_millis(50);
+    const PATIENCE: Duration = Duration::from_millis(100);
 
     fn is_pressing(&self, _: &RecordedEvent) -> bool {
         false

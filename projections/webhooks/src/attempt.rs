@@ -1,8 +1,6 @@
 //! One delivery in the hands of a worker: what to send, and what to write down afterwards.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
 
 use carelog_domain::webhook_delivery::{
     AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
@@ -11,88 +9,20 @@ use carelog_domain::webhook_delivery::{
 use carelog_domain::webhook_subscription::{
     DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
 };
-use carelog_domain::{Actor, Circumstances, DeliveryId, Origin, StreamKind, SubscriptionId, Timestamp};
-use carelog_event_log::effects::{Effect, LEASE, Report};
-use carelog_event_log::runtime::Reaction;
+use carelog_domain::{Actor, Circumstances, DeliveryId, Origin, StreamKind, Timestamp};
+use carelog_event_log::effects::Report;
 use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
 use cqrs_es::Aggregate;
 use time::OffsetDateTime;
 use tracing::{error, warn};
-use uuid::Uuid;
 
 use crate::body::body;
 use crate::directory::{Directory, DirectoryError, OpenSubscription};
-use crate::model::delivery_id;
 use crate::sending::{self, BodyFormat, GiveUpReason, Jitter, OutcomeKind, PreparedRequest, Sender, Verdict};
+use crate::task::Task;
 
 /// Pause before a delivery that could not even be sent is taken up again.
 const PAUSE_MICROS: i64 = 5_000_000;
-
-/// A delivery that a worker holds.
-#[derive(Clone, Debug)]
-pub(crate) struct Task {
-    effect: Effect,
-    /// The event that the effect follows from: the one to deliver, or a request to deliver it again.
-    cause: Arc<RecordedEvent>,
-    delivery_id: DeliveryId,
-    /// Whether the delivery's stream may have events already.
-    may_have_begun: bool,
-    taken_at: Instant,
-}
-
-impl Task {
-    /// Straight from the projector's transaction.
-    pub(crate) fn fresh(reaction: Reaction) -> Self {
-        let delivery_id = Self::delivery_id(&reaction.effect, &reaction.event);
-        let may_have_begun = reaction.event.stream.kind == StreamKind::WebhookDelivery;
-        Self {
-            effect: reaction.effect,
-            cause: reaction.event,
-            delivery_id,
-            may_have_begun,
-            taken_at: Instant::now(),
-        }
-    }
-
-    /// From the ledger.
-    pub(crate) fn claimed(effect: Effect, cause: Arc<RecordedEvent>, begun: &HashSet<Uuid>) -> Self {
-        let delivery_id = Self::delivery_id(&effect, &cause);
-        let may_have_begun = begun.contains(&delivery_id.uuid());
-        Self { effect, cause, delivery_id, may_have_begun, taken_at: Instant::now() }
-    }
-
-    /// Which delivery an effect is about.
-    pub(crate) fn delivery_id(effect: &Effect, cause: &RecordedEvent) -> DeliveryId {
-        if cause.stream.kind == StreamKind::WebhookDelivery {
-            return DeliveryId::new(cause.stream.id);
-        }
-        delivery_id(cause.event_id, SubscriptionId::new(effect.step))
-    }
-
-    fn subscription_id(&self) -> SubscriptionId {
-        SubscriptionId::new(self.effect.step)
-    }
-
-    fn done(&self) -> Report {
-        Report { effect: self.effect, next_at: None }
-    }
-
-    /// To be taken up again at this moment.
-    fn again_at(&self, at: Timestamp) -> Report {
-        Report { effect: self.effect, next_at: Some(at) }
-    }
-
-    /// To be taken up again although nothing was done with it. One that was abandoned keeps its lease: only the end of
-    /// that tells the next holder that it may have been sent.
-    pub(crate) fn untouched(&self, at: Timestamp) -> Option<Report> {
-        self.effect.abandoned_since.is_none().then(|| self.again_at(at))
-    }
-
-    /// Whether so much of the lease is over that its rest may be too short for an attempt.
-    pub(crate) fn is_stale(&self) -> bool {
-        self.taken_at.elapsed() > LEASE / 2
-    }
-}
 
 /// Where a delivery stands when it is taken.
 struct Begun {
@@ -344,6 +274,7 @@ impl Attempter {
             idempotency: None,
             network: None,
             expected,
+            can_wait: true,
         }
     }
 

@@ -21,6 +21,7 @@ mod model;
 mod projector;
 pub mod queries;
 pub mod sending;
+mod task;
 mod worker;
 
 pub use directory::{Directory, DirectoryError, OpenSubscription};

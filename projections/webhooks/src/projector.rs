@@ -68,9 +68,7 @@ impl Projector for WebhooksProjector {
             }
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
-            write_new_deliveries(tables, &page).await?;
-            write_moved_deliveries(tables, &page).await?;
-            write_attempts(tables, &page).await?;
+            write_deliveries(tables, &page).await?;
             Ok(page.intents)
         })
     }
@@ -209,21 +207,42 @@ fn small(number: u16) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
 }
 
-async fn write_new_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), ApplyError> {
-    let new = &page.new_deliveries;
-    if new.is_empty() {
+/// Deliveries and attempts in one statement: a page with few events costs what its messages cost.
+async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), ApplyError> {
+    let (new, moved, attempts) = (&page.new_deliveries, &page.moved_deliveries, &page.attempts);
+    if new.is_empty() && moved.is_empty() && attempts.is_empty() {
         return Ok(());
     }
-    let progress = ProgressColumns::of(new.values().map(|delivery| &delivery.progress));
+    let first = ProgressColumns::of(new.values().map(|delivery| &delivery.progress));
+    let later = ProgressColumns::of(moved.values());
     sqlx::query!(
         "
-        insert into webhook_events
-            (organization_id, delivery_id, subscription_id, source_event_id, source_type, source_sequence,
-             source_recorded_at, lane, position, version, state, reason, attempt_count, next_attempt_at, finished_at,
-             last_outcome, last_status)
-        select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[],
-                             $7::timestamptz[], $8::smallint[], $9::bigint[], $10::bigint[], $11::text[], $12::text[],
-                             $13::smallint[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::smallint[])
+        with new as (
+            insert into webhook_events
+                (organization_id, delivery_id, subscription_id, source_event_id, source_type, source_sequence,
+                 source_recorded_at, lane, position, version, state, reason, attempt_count, next_attempt_at,
+                 finished_at, last_outcome, last_status)
+            select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::bigint[],
+                                 $7::timestamptz[], $8::smallint[], $9::bigint[], $10::bigint[], $11::text[],
+                                 $12::text[], $13::smallint[], $14::timestamptz[], $15::timestamptz[], $16::text[],
+                                 $17::smallint[])
+        ),
+        moved as (
+            update webhook_events e
+            set version = m.version, state = m.state, reason = m.reason,
+                attempt_count = coalesce(m.attempt_count, e.attempt_count), next_attempt_at = m.next_attempt_at,
+                finished_at = m.finished_at, last_outcome = coalesce(m.last_outcome, e.last_outcome),
+                last_status = case when m.last_outcome is null then e.last_status else m.last_status end
+            from unnest($18::uuid[], $19::uuid[], $20::bigint[], $21::text[], $22::text[], $23::smallint[],
+                        $24::timestamptz[], $25::timestamptz[], $26::text[], $27::smallint[])
+                 as m (organization_id, delivery_id, version, state, reason, attempt_count, next_attempt_at,
+                       finished_at, last_outcome, last_status)
+            where e.organization_id = m.organization_id and e.delivery_id = m.delivery_id
+        )
+        insert into webhook_attempts
+            (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
+        select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
+                             $33::timestamptz[], $34::integer[], $35::timestamptz[])
         ",
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
@@ -234,67 +253,24 @@ async fn write_new_deliveries(tables: &mut PgConnection, page: &Page) -> Result<
         &new.values().map(|delivery| OffsetDateTime::from(delivery.event.recorded_at)).collect::<Vec<_>>(),
         &new.values().map(|delivery| delivery.event.lane).collect::<Vec<_>>(),
         &new.values().map(|delivery| delivery.event.position).collect::<Vec<_>>(),
-        &progress.version,
-        &progress.state as _,
-        &progress.reason as _,
-        &progress.attempt_count as _,
-        &progress.next_attempt_at as _,
-        &progress.finished_at as _,
-        &progress.last_outcome as _,
-        &progress.last_status as _
-    )
-    .execute(tables)
-    .await?;
-    Ok(())
-}
-
-async fn write_moved_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), ApplyError> {
-    let moved = &page.moved_deliveries;
-    if moved.is_empty() {
-        return Ok(());
-    }
-    let progress = ProgressColumns::of(moved.values());
-    sqlx::query!(
-        "
-        update webhook_events e
-        set version = m.version, state = m.state, reason = m.reason,
-            attempt_count = coalesce(m.attempt_count, e.attempt_count), next_attempt_at = m.next_attempt_at,
-            finished_at = m.finished_at, last_outcome = coalesce(m.last_outcome, e.last_outcome),
-            last_status = case when m.last_outcome is null then e.last_status else m.last_status end
-        from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::text[], $5::text[], $6::smallint[], $7::timestamptz[],
-                    $8::timestamptz[], $9::text[], $10::smallint[])
-             as m (organization_id, delivery_id, version, state, reason, attempt_count, next_attempt_at, finished_at,
-                   last_outcome, last_status)
-        where e.organization_id = m.organization_id and e.delivery_id = m.delivery_id
-        ",
+        &first.version,
+        &first.state as _,
+        &first.reason as _,
+        &first.attempt_count as _,
+        &first.next_attempt_at as _,
+        &first.finished_at as _,
+        &first.last_outcome as _,
+        &first.last_status as _,
         &moved.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &moved.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
-        &progress.version,
-        &progress.state as _,
-        &progress.reason as _,
-        &progress.attempt_count as _,
-        &progress.next_attempt_at as _,
-        &progress.finished_at as _,
-        &progress.last_outcome as _,
-        &progress.last_status as _
-    )
-    .execute(tables)
-    .await?;
-    Ok(())
-}
-
-async fn write_attempts(tables: &mut PgConnection, page: &Page) -> Result<(), ApplyError> {
-    let attempts = &page.attempts;
-    if attempts.is_empty() {
-        return Ok(());
-    }
-    sqlx::query!(
-        "
-        insert into webhook_attempts
-            (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
-        select * from unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::text[], $5::smallint[], $6::timestamptz[],
-                             $7::integer[], $8::timestamptz[])
-        ",
+        &later.version,
+        &later.state as _,
+        &later.reason as _,
+        &later.attempt_count as _,
+        &later.next_attempt_at as _,
+        &later.finished_at as _,
+        &later.last_outcome as _,
+        &later.last_status as _,
         &attempts.iter().map(|attempt| attempt.key.0.uuid()).collect::<Vec<_>>(),
         &attempts.iter().map(|attempt| attempt.key.1.uuid()).collect::<Vec<_>>(),
         &attempts.iter().map(|attempt| small(attempt.number)).collect::<Vec<_>>(),

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carelog_domain::StreamKind;
 use carelog_event_log::effects::{self, Effect, NewEffect, Report};
@@ -21,10 +21,11 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, warn};
 
-use crate::attempt::{Attempter, Task};
+use crate::attempt::Attempter;
 use crate::directory::Directory;
 use crate::model::IntendedDelivery;
 use crate::sending::Sender;
+use crate::task::Task;
 
 /// The reactor's name in the ledger.
 pub const REACTOR: &str = "webhooks";
@@ -286,7 +287,7 @@ async fn claim_once(
     }
     let mut connection = pool.acquire().await?;
     let limit = i64::try_from(room).unwrap_or(i64::MAX);
-    let now = runtime.log.clock().now();
+    let (now, taken_at) = (runtime.log.clock().now(), Instant::now());
     let taken = effects::claim(&mut connection, REACTOR, runtime.owner, now, limit).await?;
     if taken.is_empty() {
         let due = effects::next_due(&mut connection, REACTOR).await?;
@@ -294,26 +295,28 @@ async fn claim_once(
     }
     held.fetch_add(taken.len(), Ordering::Relaxed);
     let is_full = taken.len() == room;
-    let tasks = match tasks(&mut connection, &taken).await {
+    let (tasks, mut left) = match tasks(&mut connection, &taken, taken_at).await {
         Ok(tasks) => tasks,
         Err(error) => {
             give_back(&mut connection, held, &taken, now).await;
             return Err(error);
         }
     };
-    let mut missing = taken.len() - tasks.len();
     for task in tasks {
-        // A worker that has stopped leaves the rest to their leases.
-        if claimed.send(task).await.is_err() {
-            missing += 1;
+        if let Err(mpsc::error::SendError(task)) = claimed.send(task).await {
+            left.push(task.effect);
         }
     }
-    held.fetch_sub(missing, Ordering::Relaxed);
+    give_back(&mut connection, held, &left, now).await;
     Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
 }
 
-/// Claimed effects with the events that they follow from.
-async fn tasks(connection: &mut sqlx::PgConnection, taken: &[Effect]) -> Result<Vec<Task>, ClaimError> {
+/// Claimed effects with the events that they follow from, and those whose event is not to be found.
+async fn tasks(
+    connection: &mut sqlx::PgConnection,
+    taken: &[Effect],
+    taken_at: Instant,
+) -> Result<(Vec<Task>, Vec<Effect>), ClaimError> {
     let places: Vec<_> = taken.iter().map(|effect| (effect.lane, effect.position)).collect();
     let events: std::collections::HashMap<_, _> = read::at(connection, &places)
         .await?
@@ -321,15 +324,16 @@ async fn tasks(connection: &mut sqlx::PgConnection, taken: &[Effect]) -> Result<
         .map(|event| ((event.lane, event.position), Arc::new(event)))
         .collect();
     let begun = begun_streams(connection, taken, &events).await?;
-    let mut tasks = Vec::with_capacity(taken.len());
+    let (mut tasks, mut unread) = (Vec::with_capacity(taken.len()), Vec::new());
     for effect in taken {
         if let Some(event) = events.get(&(effect.lane, effect.position)) {
-            tasks.push(Task::claimed(*effect, Arc::clone(event), &begun));
+            tasks.push(Task::claimed(*effect, Arc::clone(event), &begun, taken_at));
         } else {
+            unread.push(*effect);
             error!(effect.lane, effect.position, "an effect names an event that cannot be read");
         }
     }
-    Ok(tasks)
+    Ok((tasks, unread))
 }
 
 /// Gives claimed effects back with which nothing was done. One that was abandoned keeps its lease, which alone tells
@@ -340,6 +344,9 @@ async fn give_back(
     taken: &[Effect],
     now: carelog_domain::Timestamp,
 ) {
+    if taken.is_empty() {
+        return;
+    }
     held.fetch_sub(taken.len(), Ordering::Relaxed);
     let next_at = Some(now.saturating_add_micros(PAUSE_AFTER_FAILURE_MICROS));
     let untouched: Vec<_> = taken

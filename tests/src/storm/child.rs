@@ -1,11 +1,6 @@
-//! A process that runs the whole product and appends, until it is killed.
-//!
-//! It writes down what was acknowledged, in one write with `O_APPEND`, so that a line is whole or absent and never
-//! too early.
+//! A process that runs the whole product, appends, and writes down what was acknowledged, until it is killed.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +16,7 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::journal::{Journal, JournalWriter};
 use crate::{Random, book, confirm, product_config, reschedule, scope};
 
 const WORK: &str = "CARELOG_TEST_STORM";
@@ -39,7 +35,7 @@ pub(super) struct Work {
     pub(super) prefix: String,
     pub(super) home: PathBuf,
     pub(super) ca_pem: String,
-    pub(super) acknowledged: PathBuf,
+    pub(super) acknowledged: Journal,
     pub(super) organizations: Vec<Uuid>,
     pub(super) seed: u64,
     pub(super) parent: u32,
@@ -62,7 +58,6 @@ pub(super) struct Children {
 
 impl Children {
     pub(super) fn start(work: Work, arguments: &'static [&'static str]) -> Self {
-        File::create(&work.acknowledged).unwrap();
         let mut children = Self { running: Vec::new(), work, arguments };
         for seed in 0..CHILDREN {
             children.spawn(seed);
@@ -104,7 +99,7 @@ impl Children {
 
     /// What was acknowledged so far, by children dead or alive.
     pub(super) fn acknowledged(&self) -> Vec<Acknowledged> {
-        read_acknowledged(&self.work.acknowledged)
+        self.work.acknowledged.lines().iter().map(|line| Acknowledged::parse(line)).collect()
     }
 }
 
@@ -121,18 +116,17 @@ fn owner_file(work: &Work, pid: u32) -> PathBuf {
     work.home.join(format!("owner-{pid}"))
 }
 
-fn read_acknowledged(path: &Path) -> Vec<Acknowledged> {
-    let line = |line: &str| {
+impl Acknowledged {
+    fn parse(line: &str) -> Self {
         let [correlation_id, stream_id, version] = line.split(' ').collect::<Vec<_>>()[..] else {
-            panic!("a line is whole or absent: {line:?}")
+            panic!("three words were written: {line:?}")
         };
-        Acknowledged {
+        Self {
             correlation_id: correlation_id.parse().unwrap(),
             stream_id: stream_id.parse().unwrap(),
             version: version.parse().unwrap(),
         }
-    };
-    std::fs::read_to_string(path).unwrap().lines().map(line).collect()
+    }
 }
 
 /// Does a child's work, when this process is a child, and ends when it is killed or its parent is; otherwise does
@@ -176,16 +170,17 @@ async fn start(work: &Work) -> Server {
 
 /// The life of appointments: booked, confirmed or moved, at random.
 async fn append_for_ever(log: EventLog, work: Work, mut random: Random) {
-    let mut file = OpenOptions::new().append(true).open(&work.acknowledged).unwrap();
+    let mut acknowledged = work.acknowledged.writer();
     while has_parent(&work) {
         let organization_id = OrganizationId::new(*random.pick(&work.organizations));
         let stream_id = new_id();
-        append(&log, &mut file, organization_id, stream_id, Expected::New, book()).await;
+        append(&log, &mut acknowledged, organization_id, stream_id, Expected::New, book()).await;
         if random.below(2) == 0 {
-            append(&log, &mut file, organization_id, stream_id, Expected::Any, confirm()).await;
+            append(&log, &mut acknowledged, organization_id, stream_id, Expected::Any, confirm()).await;
         }
         for minute in 0..random.below(3) {
-            append(&log, &mut file, organization_id, stream_id, Expected::Any, reschedule(minute)).await;
+            append(&log, &mut acknowledged, organization_id, stream_id, Expected::Any, reschedule(minute))
+                .await;
         }
     }
 }
@@ -199,7 +194,7 @@ fn has_parent(work: &Work) -> bool {
 /// asked again.
 async fn append(
     log: &EventLog,
-    file: &mut File,
+    acknowledged: &mut JournalWriter,
     organization_id: OrganizationId,
     stream_id: Uuid,
     expected: Expected,
@@ -210,7 +205,6 @@ async fn append(
     scope.expected = expected;
     let correlation_id = scope.circumstances.correlation_id;
     if let Ok(Executed::Appended(appended)) = log.execute::<Appointment>(&scope, stream_id, command).await {
-        let line = format!("{correlation_id} {stream_id} {}\n", appended.version);
-        file.write_all(line.as_bytes()).unwrap();
+        acknowledged.write(format_args!("{correlation_id} {stream_id} {}", appended.version));
     }
 }

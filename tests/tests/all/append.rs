@@ -80,7 +80,12 @@ async fn a_personal_part_lies_sealed_and_opens_at_its_place_only() {
         assert!(String::from_utf8(opened).unwrap().contains(expected));
     }
     let elsewhere = SealedPlace { version: 2, ..SealedPlace::of(&registered) };
-    elsewhere.open(vault, &registered.personal.unwrap().sealed).await.unwrap_err();
+    let another = system.organization_in(1).await;
+    let stream = StreamKey { organization_id: another, ..registered.stream };
+    let of_another = SealedPlace { stream, ..SealedPlace::of(&registered) };
+    for place in [elsewhere, of_another] {
+        place.open(vault, &registered.personal.as_ref().unwrap().sealed).await.unwrap_err();
+    }
     let traces = "select count(*) from log.events where encode(facts, 'escape') like '%Zoe%'
                       or encode(personal, 'escape') like '%Zoe%'";
     assert_eq!(system.count(traces).await, 0);

@@ -25,6 +25,7 @@ fn onboarding(organization_id: OrganizationId, stream_id: Uuid, expected_version
         circumstances: scope(organization_id).circumstances,
         network: None,
         idempotency: None,
+        can_wait: false,
         events: vec![NewEvent {
             event_id: EventId::new(new_id()),
             event_type: encoded.event_type,

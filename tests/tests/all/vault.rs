@@ -1,11 +1,16 @@
 //! The vault with its own database.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use carelog_domain::patient::{Patient, PatientCommand};
 use carelog_domain::{DataClass, KeyScope, OrganizationId, PatientId, StreamKind};
-use carelog_event_log::{ExecuteError, RecordedEvent, SealError, SealedPlace, StreamKey, new_id};
-use carelog_tests::{TestSystem, check_invariants, details, register, run, scope};
+use carelog_event_log::{
+    ExecuteError, RecordedEvent, SealError, SealedPlace, StreamKey, SystemClock, new_id,
+};
+use carelog_server::databases::DatabaseOptions;
+use carelog_server::system::System;
+use carelog_tests::{Product, TestSystem, check_invariants, details, register, run, scope};
 use carelog_vault::{KeyState, Vault};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 use tokio::task::JoinSet;
@@ -155,4 +160,25 @@ async fn a_key_is_never_deleted_and_a_destroyed_one_never_comes_back() {
             assert!(["23001", "42501"].contains(&code.as_str()), "{role}: {wish}: {code}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_root_key_is_not_replaced_by_a_new_one() {
+    let product = Product::start().await;
+    product.clinic().await;
+    let databases = product.databases();
+    let options = |pool: &sqlx::PgPool| (*pool.connect_options()).clone();
+    let databases = DatabaseOptions {
+        core: options(&databases.core_owner),
+        audit: options(&databases.audit_owner),
+        vault: options(&databases.vault),
+    };
+    let home = tempfile::tempdir().unwrap();
+    let root_key = home.path().join("root.key");
+
+    let refused = System::open_migrated(&databases, &root_key, Arc::new(SystemClock)).await.unwrap_err();
+
+    assert!(refused.to_string().contains("is missing"), "{refused}");
+    assert!(!root_key.exists());
+    product.stop().await;
 }

@@ -293,14 +293,35 @@ async fn a_paused_subscription_gets_rows_and_no_requests() {
     product.tell(&partner, WebhookSubscriptionCommand::Enable).await;
     product.settled().await;
     assert_eq!(partner.hook.counts().received, 0);
-    // A worker may take the pause for true for a moment longer; it never does so for what came before.
-    until("the subscription is heard again", async || {
-        start_appointment(product.log(), organization_id).await;
-        product.settled().await;
-        (partner.hook.counts().received > 0).then_some(())
-    })
-    .await;
-    assert_eq!(deliveries(&product, &partner).await[0], skipped);
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &[skipped, "appointment.booked delivered 1"]).await;
+    product.settled().await;
+    product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resumed_subscription_is_not_taken_for_the_paused_one_that_it_was() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
+    product.settled().await;
+    // Long enough that no worker takes it for active any more; the retry then finds it paused.
+    product.tell(&partner, WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused }).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    product.pull_retries().await;
+    let closed = "appointment.booked failed disabled 1";
+    become_deliveries(&product, &partner, &[closed]).await;
+
+    partner.hook.set_behaviour(Behaviour::Ok);
+    product.tell(&partner, WebhookSubscriptionCommand::Enable).await;
+    start_appointment(product.log(), organization_id).await;
+
+    become_deliveries(&product, &partner, &[closed, "appointment.booked delivered 1"]).await;
+    product.settled().await;
     product.is_sound().await;
     product.stop().await;
 }
@@ -446,6 +467,39 @@ async fn an_abandoned_delivery_is_recorded_as_unknown_and_sent_again() {
     assert_eq!(attempts(&product, &partner).await, ["1 http_status 503", "2 unknown", "3 success 204"]);
     let ids = webhook_ids(&partner);
     assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
+    product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_whose_report_was_lost_is_no_attempt_of_unknown_outcome() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
+    product.settled().await;
+    partner.hook.set_behaviour(Behaviour::Ok);
+
+    // As the ledger stands when its holder recorded the outcome and died before the report.
+    product
+        .sql(
+            "update runtime.effects
+             set owner = gen_random_uuid(), token = token + 1, next_at = now() - interval '1 s'
+             where next_at is not null",
+        )
+        .await;
+
+    until("the effect waits for the time that the outcome named", async || {
+        let waiting = "select count(*) from runtime.effects f
+                       join webhooks.webhook_events e using (organization_id, source_event_id)
+                       where f.owner is null and f.next_at = e.next_attempt_at";
+        (product.count(waiting).await == 1).then_some(())
+    })
+    .await;
+    assert_eq!(attempts(&product, &partner).await, ["1 http_status 503"]);
+    assert_eq!(partner.hook.counts().received, 1);
     product.is_sound().await;
     product.stop().await;
 }

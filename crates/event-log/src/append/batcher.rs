@@ -1,28 +1,22 @@
 //! One batcher per lane and process.
 
-use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carelog_domain::Timestamp;
-use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, PgPool, Postgres};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use sqlx::PgConnection;
+use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::arrays::{self, BatchAnswer, Hashed, Refusal};
-use super::request::{AppendError, AppendRequest, Appended, KnownAnswer, NewEvent, Verdict};
+use super::queue::{Answer, BatcherHandle, Waiting, queue};
+use super::request::{AppendError, AppendRequest, Appended, KnownAnswer, Verdict};
 use crate::clock::Clock;
 use crate::read;
 use crate::recorded::{Lane, LogPosition, Position, RecordedEvent};
 use crate::tail::LaneTail;
+use crate::warm::WarmConnections;
 
-/// Commands of one batch. Beyond 500 the batches only get slower, not cheaper.
-const MAX_COMMANDS: usize = 500;
-/// Bytes of facts and personal parts of one batch.
-const MAX_BYTES: usize = 4 << 20;
-/// Commands that may wait; a caller beyond that waits for a place.
-const QUEUE: usize = 4_096;
 /// How often a batch is tried before its callers are told.
 const MAX_TRIES: u32 = 8;
 /// Pause before the second try; doubled for each further one.
@@ -30,39 +24,15 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// The next leaf of the log is made when this share of positions is left before it is needed.
 const LEAF_MARGIN: Position = 5_000_000;
 
-type Answer = Result<Verdict, AppendError>;
-
-struct Waiting {
-    request: AppendRequest,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// Where commands for one lane are handed in.
-#[derive(Clone, Debug)]
-pub(crate) struct BatcherHandle {
-    queue: mpsc::Sender<Waiting>,
-}
-
-impl BatcherHandle {
-    /// Hands in a command and waits for its verdict.
-    pub(crate) async fn append(&self, request: AppendRequest) -> Answer {
-        let (answer, verdict) = oneshot::channel();
-        self.queue.send(Waiting { request, answer }).await.map_err(|_| AppendError::Closing)?;
-        verdict.await.map_err(|_| AppendError::Closing)?
-    }
-}
-
 /// Writes the batches of one lane, one after the other.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     pub(crate) lane: Lane,
     pub(crate) log_name: Arc<str>,
-    pub(crate) pool: PgPool,
+    pub(crate) connections: WarmConnections,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tail: Arc<LaneTail>,
     turns: Arc<Semaphore>,
-    /// Kept from batch to batch: a session that was used just now has its plans and pages at hand.
-    connection: Option<PoolConnection<Postgres>>,
     last_recorded_at: Timestamp,
     leaf_ready_to: Position,
 }
@@ -71,7 +41,7 @@ impl Batcher {
     pub(crate) fn new(
         lane: Lane,
         log_name: Arc<str>,
-        pool: PgPool,
+        connections: WarmConnections,
         clock: Arc<dyn Clock>,
         tail: Arc<LaneTail>,
         turns: Arc<Semaphore>,
@@ -79,11 +49,10 @@ impl Batcher {
         Self {
             lane,
             log_name,
-            pool,
+            connections,
             clock,
             tail,
             turns,
-            connection: None,
             last_recorded_at: Timestamp::UNIX_EPOCH,
             leaf_ready_to: 0,
         }
@@ -91,18 +60,16 @@ impl Batcher {
 
     /// The handle, and the future that works until every handle is gone.
     pub(crate) fn start(mut self) -> (BatcherHandle, impl Future<Output = ()> + Send) {
-        let (queue, mut waiting) = mpsc::channel(QUEUE);
+        let (handle, mut queue) = queue();
         let work = async move {
-            let mut held_back = VecDeque::new();
-            while let Some(first) = next_command(&mut waiting, &mut held_back).await {
+            while queue.fill().await {
                 let turns = Arc::clone(&self.turns);
-                // The batch is gathered once it is this lane's turn, so that it fills while others write.
+                // The batch is taken once it is this lane's turn, so that it fills while others write.
                 let _turn = turns.acquire().await;
-                let batch = next_batch(first, &mut waiting, &mut held_back);
-                self.write(batch).await;
+                self.write(queue.take_batch()).await;
             }
         };
-        (BatcherHandle { queue }, work)
+        (handle, work)
     }
 
     async fn write(&mut self, batch: Vec<Waiting>) {
@@ -161,15 +128,12 @@ impl Batcher {
         recorded_at: Timestamp,
         is_retry: bool,
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.pool.acquire().await.map_err(unavailable)?,
-        };
+        let mut connection = self.connections.acquire().await.map_err(unavailable)?;
         let written = self.write_with(&mut connection, batch, recorded_at, is_retry).await;
         if written.is_ok() {
-            self.connection = Some(connection);
+            self.connections.put_back(connection);
         } else {
-            connection.close_on_drop();
+            self.connections.discard(connection);
         }
         written
     }
@@ -325,62 +289,10 @@ impl Batcher {
     }
 }
 
-async fn next_command(
-    waiting: &mut mpsc::Receiver<Waiting>,
-    held_back: &mut VecDeque<Waiting>,
-) -> Option<Waiting> {
-    match held_back.pop_front() {
-        Some(next) => Some(next),
-        None => waiting.recv().await,
-    }
-}
-
-/// Takes whatever else is there. A second command for the same stream or under the same idempotency key waits for the
-/// next batch, so that it is judged by what the first one wrote.
-fn next_batch(
-    first: Waiting,
-    waiting: &mut mpsc::Receiver<Waiting>,
-    held_back: &mut VecDeque<Waiting>,
-) -> Vec<Waiting> {
-    let mut first = Some(first);
-    let mut batch = Vec::new();
-    let mut streams = HashSet::new();
-    let mut keys = HashSet::new();
-    let mut bytes = 0;
-    let mut again = VecDeque::new();
-    while batch.len() < MAX_COMMANDS && bytes < MAX_BYTES {
-        let earlier = first.take().or_else(|| held_back.pop_front());
-        let Some(next) = earlier.or_else(|| waiting.try_recv().ok()) else { break };
-        let request = &next.request;
-        let key =
-            request.idempotency.as_ref().map(|known| (request.stream.organization_id, known.key.clone()));
-        let is_second =
-            streams.contains(&request.stream) || key.as_ref().is_some_and(|key| keys.contains(key));
-        if is_second {
-            again.push_back(next);
-            if again.len() >= MAX_COMMANDS {
-                break;
-            }
-            continue;
-        }
-        streams.insert(request.stream);
-        keys.extend(key);
-        bytes += request.events.iter().map(size_of_event).sum::<usize>();
-        batch.push(next);
-    }
-    again.append(held_back);
-    *held_back = again;
-    batch
-}
-
 /// Where a command stands whose last event has this place.
 fn appended(request: &AppendRequest, position: LogPosition) -> Appended {
     let event_count = i32::try_from(request.events.len()).unwrap_or(i32::MAX);
     Appended { version: request.expected_version + i64::from(event_count), position, event_count }
-}
-
-fn size_of_event(event: &NewEvent) -> usize {
-    event.facts.len() + event.personal.as_ref().map_or(0, |part| part.sealed.bytes.len())
 }
 
 /// Whether another try can help: lost connections, restarts, and a rival that was faster (a violated unique key).

@@ -22,6 +22,8 @@ pub struct AppendRequest {
     pub idempotency: Option<Idempotency>,
     /// At least one event, in order.
     pub events: Vec<NewEvent>,
+    /// Whether nobody waits for the answer, so that the batch may wait a moment for more commands.
+    pub can_wait: bool,
 }
 
 /// An event on its way into the log.

@@ -6,7 +6,6 @@ use carelog_domain::Timestamp;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use sqlx::postgres::types::PgInterval;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::recorded::{Lane, Position};
@@ -88,46 +87,33 @@ pub(super) fn acquire<'a>(
     })
 }
 
-/// Moves a checkpoint, and its reactor with it, which never moves back; shows a sign of life. False when the lease was
-/// lost: the transaction must not commit.
-pub(super) fn advance<'a>(
-    connection: &'a mut PgConnection,
-    projector: &'a str,
-    lease: &'a Lease,
-    to: Position,
-    recorded_at: Option<Timestamp>,
-    reactor: Option<&'a str>,
-) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
-    Box::pin(async move {
-        sqlx::query_scalar!(
-            r#"
-            with moved as (
-                update runtime.checkpoints
-                set position = $6, recorded_at = coalesce($7, recorded_at), leased_until = now() + $8
-                where projector = $1 and version = $2 and lane = $3 and epoch = $4 and position = $5
-                returning lane
-            ),
-            reacted as (
-                update runtime.reactors r
-                set position = $6
-                from moved
-                where r.reactor = $9 and r.lane = moved.lane and r.position < $6
-            )
-            select exists (select from moved) as "moved!"
-            "#,
-            projector,
-            lease.version,
-            lease.lane,
-            lease.epoch,
-            lease.position,
-            to,
-            recorded_at.map(OffsetDateTime::from),
-            interval(LEASE),
-            reactor
+/// A step of a checkpoint, and of its reactor, which never moves back; also a sign of life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Advance<'a> {
+    pub(super) projector: &'static str,
+    pub(super) lease: &'a Lease,
+    pub(super) to: Position,
+    pub(super) recorded_at: Option<Timestamp>,
+    pub(super) reactor: Option<&'static str>,
+}
+
+impl Advance<'_> {
+    /// The statement, to be sent with others in one message. It holds numbers, a moment, and names that are constants.
+    pub(super) fn statement(&self) -> String {
+        let Self { projector, lease: Lease { version, lane, epoch, position }, to, .. } = self;
+        let recorded_at = self.recorded_at.map_or("null".to_owned(), |at| format!("'{at}'"));
+        let reactor = self.reactor.map_or("null".to_owned(), |name| format!("'{name}'"));
+        let lease = LEASE.as_secs();
+        format!(
+            "select runtime.advance('{projector}', {version}, {lane}::smallint, {epoch}, {position}, {to}, \
+             {recorded_at}, '{lease} s', {reactor})"
         )
-        .fetch_one(connection)
-        .await
-    })
+    }
+}
+
+/// Whether a statement failed because the lease was lost: its transaction must not commit.
+pub(super) fn is_lease_lost(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "CL001")
 }
 
 /// Gives a lease back, so that another process need not wait for its end.

@@ -14,6 +14,7 @@ mod lag;
 mod projector;
 mod quarantine;
 mod rebuild;
+mod transaction;
 mod unit;
 mod wake;
 

@@ -9,6 +9,7 @@ use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
 use super::projector::{ApplyError, Projector};
+use super::transaction::{Durable, begin};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -197,7 +198,7 @@ pub fn retry<'a, P: Projector>(
         let lane = log.lane_of(organization_id).await?;
         let stream = Stream { lane, organization_id, id: stream_id };
         loop {
-            let mut tx = super::unit::begin(connection, P::SCHEMA.name).await?;
+            let mut tx = begin(connection, P::SCHEMA.name, Durable::Yes).await?;
             hold_live(&mut tx, P::NAME, lane).await?;
             let waiting = positions(&mut tx, P::NAME, stream).await?;
             let Some(position) = waiting.first().copied() else { return Ok(0) };

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 
 use super::projector::{ApplyError, OnPoison, ProjectionSchema, Projector};
 use super::quarantine::{self, Key};
-use super::unit::begin_repeatable;
+use super::transaction::{Durable, begin};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -230,7 +230,7 @@ impl<P: Projector> Rebuild<'_, P> {
     ) -> Result<(), RebuildError> {
         self.check_cancelled(connection).await?;
         // A crash before the swap loses the whole rebuild anyway.
-        let mut tx = begin_repeatable(connection, &self.shadow).await?;
+        let mut tx = begin(connection, &self.shadow, Durable::Later).await?;
         self.apply(&mut tx, page, waiting).await?;
         tx.commit().await?;
         let count = i64::try_from(page.len()).unwrap_or(i64::MAX);

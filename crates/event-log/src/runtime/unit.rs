@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,18 +12,18 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::checkpoint::{self, LEASE, Lease};
+use super::checkpoint::{self, Advance, LEASE, Lease};
 use super::projector::{ApplyError, OnPoison, Projector, Reaction, Reactor, end_of};
 use super::quarantine::{self, Key};
+use super::transaction::{Durable, begin_step};
 use crate::effects::{self, NewEffect};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
+use crate::warm::WarmConnections;
 
 /// Events of one page, and so of one transaction.
 const PAGE_EVENTS: usize = 2_000;
-/// The same as a number of positions: a page this long is waited for no longer.
-const PAGE_EVENTS_WAITED_FOR: Position = 2_000;
 /// Bytes of one page.
 const PAGE_BYTES: usize = 8 << 20;
 /// Pause after a failure; doubled up to the longest.
@@ -59,6 +59,12 @@ pub enum UnitError {
     LeaseLost,
 }
 
+impl From<sqlx::Error> for UnitError {
+    fn from(error: sqlx::Error) -> Self {
+        if checkpoint::is_lease_lost(&error) { Self::LeaseLost } else { Self::Apply(error.into()) }
+    }
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -73,13 +79,12 @@ pub struct Unit<P: Projector> {
     runtime: Runtime,
     projector: Arc<P>,
     reactor: Option<Arc<dyn Reactor<P::Intent>>>,
-    pool: PgPool,
+    connections: WarmConnections,
     lane: Lane,
 }
 
-/// A unit that holds its lease.
+/// What a unit knows while it holds its lease.
 struct Held {
-    connection: sqlx::pool::PoolConnection<Postgres>,
     lease: Lease,
     waiting: HashSet<Key>,
     reactor_position: Position,
@@ -94,8 +99,15 @@ impl Runtime {
         reactor: Option<&Arc<dyn Reactor<P::Intent>>>,
         pool: &PgPool,
     ) {
+        let connections = WarmConnections::new(pool.clone());
         for lane in self.log.lanes() {
-            let unit = self.unit(Arc::clone(projector), reactor.map(Arc::clone), pool.clone(), lane);
+            let unit = Unit {
+                runtime: self.clone(),
+                projector: Arc::clone(projector),
+                reactor: reactor.map(Arc::clone),
+                connections: connections.clone(),
+                lane,
+            };
             self.tasks.spawn(unit.run());
         }
     }
@@ -108,29 +120,8 @@ impl Runtime {
         pool: PgPool,
         lane: Lane,
     ) -> Unit<P> {
-        Unit { runtime: self.clone(), projector, reactor, pool, lane }
+        Unit { runtime: self.clone(), projector, reactor, connections: WarmConnections::new(pool), lane }
     }
-}
-
-/// Begins a transaction in which unqualified names mean the tables of `schema`.
-pub(super) async fn begin<'c>(
-    connection: &'c mut PgConnection,
-    schema: &str,
-) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-    // The name is a constant of a projection or made from one and a number.
-    let statement = format!("begin; set local search_path to {schema}, public");
-    connection.begin_with(sqlx::AssertSqlSafe(statement)).await
-}
-
-/// The same, with a commit that does not wait for the disk: a crash may take the newest pages away, with their
-/// checkpoints, and then they are applied again.
-pub(super) async fn begin_repeatable<'c>(
-    connection: &'c mut PgConnection,
-    schema: &str,
-) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-    let statement =
-        format!("begin; set local search_path to {schema}, public; set local synchronous_commit to off");
-    connection.begin_with(sqlx::AssertSqlSafe(statement)).await
 }
 
 impl<P: Projector> Unit<P> {
@@ -168,10 +159,17 @@ impl<P: Projector> Unit<P> {
     }
 
     /// Gives the lease back, after a failure too: otherwise this very process would have to wait for its end.
-    async fn give_back(&self, mut held: Held) {
-        if let Err(error) = checkpoint::release(&mut held.connection, P::NAME, &held.lease).await {
+    async fn give_back(&self, held: Held) {
+        if let Err(error) = self.release(&held.lease).await {
             warn!(projector.name = P::NAME, lane = self.lane, error = %error, "lease is left to run out");
         }
+    }
+
+    async fn release(&self, lease: &Lease) -> Result<(), sqlx::Error> {
+        let mut connection = self.connections.acquire().await?;
+        checkpoint::release(&mut connection, P::NAME, lease).await?;
+        self.connections.put_back(connection);
+        Ok(())
     }
 
     /// Applies what is there, page by page, and says how many events that were; for tests and tools.
@@ -180,7 +178,7 @@ impl<P: Projector> Unit<P> {
     /// When a page fails, or another process holds the lease.
     pub async fn run_to_head(&self) -> Result<usize, UnitError> {
         self.runtime.log.refresh_heads().await.map_err(ReadError::from)?;
-        let mut held = self.acquire().await.map_err(ApplyError::from)?.ok_or(UnitError::LeaseLost)?;
+        let mut held = self.acquire().await?.ok_or(UnitError::LeaseLost)?;
         let mut applied = 0;
         let result = loop {
             match self.step(&mut held).await {
@@ -189,12 +187,12 @@ impl<P: Projector> Unit<P> {
                 Err(error) => break Err(error),
             }
         };
-        checkpoint::release(&mut held.connection, P::NAME, &held.lease).await.map_err(ApplyError::from)?;
+        self.release(&held.lease).await?;
         result
     }
 
     async fn acquire(&self) -> Result<Option<Held>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.connections.acquire().await?;
         let lanes: Vec<Lane> = self.runtime.log.lanes().collect();
         checkpoint::register(&mut connection, P::NAME, &lanes).await?;
         let lease = checkpoint::acquire(&mut connection, P::NAME, self.lane, self.runtime.owner).await?;
@@ -207,7 +205,8 @@ impl<P: Projector> Unit<P> {
             }
             None => 0,
         };
-        Ok(Some(Held { connection, lease, waiting, reactor_position }))
+        self.connections.put_back(connection);
+        Ok(Some(Held { lease, waiting, reactor_position }))
     }
 
     async fn run_with(&self, held: &mut Held) -> Result<(), UnitError> {
@@ -215,10 +214,10 @@ impl<P: Projector> Unit<P> {
         while !self.runtime.stop.is_cancelled() {
             match self.step(held).await? {
                 Step::Applied(count) => {
-                    self.gather(held.lease.position, Instant::now() + P::PATIENCE, &mut newest).await;
                     debug!(projector.name = P::NAME, lane = self.lane, count, "page applied");
                     metrics::counter!("carelog_projected_events_total", "projector" => P::NAME)
                         .increment(count as u64);
+                    self.gather(held.lease.position, &mut newest).await;
                 }
                 Step::AtHead => {
                     let reached = held.lease.position;
@@ -236,18 +235,19 @@ impl<P: Projector> Unit<P> {
 
     /// Waits until the next page is worth its transaction: until an event is pressing, the page is full, or the
     /// patience is over, or a reader waits. What another process appended is not looked at and taken for pressing.
-    async fn gather(&self, after: Position, until: Instant, newest: &mut watch::Receiver<Position>) {
-        let mut seen = after;
+    async fn gather(&self, after: Position, newest: &mut watch::Receiver<Position>) {
+        let until = Instant::now() + P::PATIENCE;
+        let (mut seen, mut count) = (after, 0);
         let mut awaited = self.runtime.log.awaited(self.lane);
-        while P::PATIENCE > Duration::ZERO && *awaited.borrow_and_update() <= after {
+        while *awaited.borrow_and_update() <= after {
             if *newest.borrow_and_update() > seen {
                 let log = &self.runtime.log;
                 let Some(fresh) = log.page_in_memory(self.lane, seen, PAGE_EVENTS, PAGE_BYTES) else {
                     return;
                 };
-                seen += i64::try_from(fresh.len()).unwrap_or(i64::MAX);
-                let is_full = seen - after >= PAGE_EVENTS_WAITED_FOR;
-                if is_full || fresh.iter().any(|event| self.projector.is_pressing(event)) {
+                seen = end_of(&fresh).unwrap_or(seen);
+                count += fresh.len();
+                if count >= PAGE_EVENTS || fresh.iter().any(|event| self.projector.is_pressing(event)) {
                     return;
                 }
             }
@@ -262,12 +262,17 @@ impl<P: Projector> Unit<P> {
 
     /// A sign of life of an idle unit.
     async fn keep(&self, held: &Held) -> Result<(), UnitError> {
-        let mut connection = self.pool.acquire().await.map_err(ApplyError::from)?;
-        let position = held.lease.position;
-        let kept = checkpoint::advance(&mut connection, P::NAME, &held.lease, position, None, None)
-            .await
-            .map_err(ApplyError::from)?;
-        if kept { Ok(()) } else { Err(UnitError::LeaseLost) }
+        let mut connection = self.connections.acquire().await?;
+        let step = Advance {
+            projector: P::NAME,
+            lease: &held.lease,
+            to: held.lease.position,
+            recorded_at: None,
+            reactor: None,
+        };
+        connection.execute(AssertSqlSafe(step.statement())).await?;
+        self.connections.put_back(connection);
+        Ok(())
     }
 
     async fn step(&self, held: &mut Held) -> Result<Step, UnitError> {
@@ -276,23 +281,21 @@ impl<P: Projector> Unit<P> {
         }
         let page = self.runtime.log.page(self.lane, held.lease.position, PAGE_EVENTS, PAGE_BYTES).await?;
         let Some(newest) = page.last() else { return Ok(Step::AtHead) };
-        let applied = match self.apply(held, &page, Singly::No).await {
-            Err(UnitError::Apply(ApplyError::Poison(source))) => match P::ON_POISON {
-                OnPoison::Stop => return Err(ApplyError::Poison(source).into()),
-                OnPoison::Quarantine => self.apply(held, &page, Singly::Yes).await,
-            },
+        let mut connection = self.connections.acquire().await?;
+        let applied = match self.apply(&mut connection, held, &page, Singly::No).await {
+            Err(UnitError::Apply(ApplyError::Poison(_))) if P::ON_POISON == OnPoison::Quarantine => {
+                self.apply(&mut connection, held, &page, Singly::Yes).await
+            }
             other => other,
         };
         let committed = match applied {
             Ok(committed) => committed,
             Err(error) => {
-                // What was set aside in a transaction that did not commit still waits for its turn.
-                held.waiting = quarantine::keys(&mut held.connection, P::NAME, held.lease.version, self.lane)
-                    .await
-                    .map_err(ApplyError::from)?;
+                self.connections.discard(connection);
                 return Err(error);
             }
         };
+        self.connections.put_back(connection);
         held.lease.position = newest.position;
         held.reactor_position = held.reactor_position.max(newest.position);
         if let (Some(reactor), false) = (&self.reactor, committed.is_empty()) {
@@ -303,32 +306,25 @@ impl<P: Projector> Unit<P> {
 
     async fn apply(
         &self,
+        connection: &mut PgConnection,
         held: &mut Held,
         page: &[Arc<RecordedEvent>],
         singly: Singly,
     ) -> Result<Vec<Reaction>, UnitError> {
         // Effects leave the process once the page is committed; a page without a reactor can be repeated unseen.
-        let begun = match self.reactor {
-            Some(_) => begin(&mut held.connection, P::SCHEMA.name).await,
-            None => begin_repeatable(&mut held.connection, P::SCHEMA.name).await,
-        };
-        let mut tx = begun.map_err(ApplyError::from)?;
+        let durable = if self.reactor.is_some() { Durable::Yes } else { Durable::Later };
         let end = end_of(page).unwrap_or(held.lease.position);
-        let recorded_at = page.last().map(|event| event.recorded_at);
-        let reactor = self.reactor.as_deref().map(Reactor::name);
-        // First of all, so that a lost lease costs no work, and that rebuilds and retries, which hold this row too,
-        // never wait for rows of a unit that waits for them.
-        if !checkpoint::advance(&mut tx, P::NAME, &held.lease, end, recorded_at, reactor)
-            .await
-            .map_err(ApplyError::from)?
-        {
-            return Err(UnitError::LeaseLost);
-        }
+        let step = Advance {
+            projector: P::NAME,
+            lease: &held.lease,
+            to: end,
+            recorded_at: page.last().map(|event| event.recorded_at),
+            reactor: self.reactor.as_deref().map(Reactor::name),
+        };
+        let mut tx = begin_step(connection, P::SCHEMA.name, durable, &step).await?;
         if !held.waiting.is_empty() {
             // Somebody may have retried or discarded since.
-            held.waiting = quarantine::keys(&mut tx, P::NAME, held.lease.version, self.lane)
-                .await
-                .map_err(ApplyError::from)?;
+            held.waiting = quarantine::keys(&mut tx, P::NAME, held.lease.version, self.lane).await?;
         }
         let intents =
             if singly == Singly::Yes || page.iter().any(|e| held.waiting.contains(&quarantine::key_of(e))) {
@@ -337,9 +333,8 @@ impl<P: Projector> Unit<P> {
             } else {
                 self.projector.apply(&mut tx, page).await?
             };
-        let reactions =
-            self.react(&mut tx, held.reactor_position, end, intents, page).await.map_err(ApplyError::from)?;
-        tx.commit().await.map_err(ApplyError::from)?;
+        let reactions = self.react(&mut tx, held.reactor_position, end, intents, page).await?;
+        tx.commit().await?;
         Ok(reactions)
     }
 

@@ -18,6 +18,7 @@ mod receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
+use carelog_event_log::runtime::lag;
 
 use self::flow::HttpClients;
 use self::partner::Partner;
@@ -202,8 +203,9 @@ impl Scene<'_> {
         let rate = self.options.rate();
         let server = self.serve(Roles::ALL).await?;
         let clients = HttpClients::new(&server, &self.partner)?;
-        clients.warm_up().await?;
+        clients.at_rate(rate, self.options.duration() / 5).await?;
         self.receiver.wait_until_quiet().await?;
+        wait_for_projectors(server.system()).await?;
         let received = self.receiver.counts().await?.verified;
         let _ = self.receiver.take_receipts().await?;
         let before = self.stage.meter().read();
@@ -233,40 +235,36 @@ fn enter_processor_time(report: &mut Report, mode: &str, meter: Meter, before: U
     }
 }
 
-/// Waits until the projector of webhooks has seen every event.
+/// Waits until every projector has seen every event, so that none catches up in somebody else's time.
 async fn wait_for_projectors(system: &System) -> anyhow::Result<()> {
-    wait_until_none(system, "events to project", async |owner| {
-        sqlx::query_scalar!(
-            r#"
-            select coalesce(sum(h.position - coalesce(c.position, 0)), 0)::bigint as "open!"
-            from log.lane_heads h
-            left join runtime.checkpoints c on c.projector = 'webhooks' and c.lane = h.lane
-            "#
-        )
-        .fetch_one(owner)
-        .await
+    wait_until_none("events to project", async || {
+        let mut lags = lag(&system.log, &mut *system.databases.core_system.acquire().await?).await?;
+        lags.extend(lag(&system.log, &mut *system.databases.audit_system.acquire().await?).await?);
+        // A projector is listed with its first lease.
+        let is_known = |name: &str| lags.iter().any(|lag| lag.projector == name);
+        let missing = ["records", "audit", "webhooks"].iter().filter(|name| !is_known(name)).count();
+        Ok(lags.iter().map(|lag| lag.events_behind).sum::<i64>() + i64::try_from(missing).unwrap_or(i64::MAX))
     })
     .await
 }
 
 /// Waits until every effect is reported as done.
 async fn settle(system: &System) -> anyhow::Result<()> {
-    wait_until_none(system, "effects", async |owner| {
+    wait_until_none("effects", async || {
         sqlx::query_scalar!(r#"select count(*) as "open!" from runtime.effects where next_at is not null"#)
-            .fetch_one(owner)
+            .fetch_one(&system.databases.core_owner)
             .await
     })
     .await
 }
 
 async fn wait_until_none(
-    system: &System,
     what: &str,
-    count: impl AsyncFn(&sqlx::PgPool) -> Result<i64, sqlx::Error>,
+    count: impl AsyncFn() -> Result<i64, sqlx::Error>,
 ) -> anyhow::Result<()> {
     let began = Instant::now();
     loop {
-        let open = count(&system.databases.core_owner).await?;
+        let open = count().await?;
         if open == 0 {
             return Ok(());
         }

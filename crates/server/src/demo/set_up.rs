@@ -165,6 +165,7 @@ where
         idempotency: None,
         network: None,
         expected,
+        can_wait: false,
     };
     match log.execute::<A>(&scope, stream_id, command).await {
         Ok(_) => Ok(()),

@@ -232,6 +232,7 @@ impl Caller {
                 idempotency,
                 network,
                 expected,
+                can_wait: false,
             })
         })
     }

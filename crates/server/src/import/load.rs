@@ -282,6 +282,7 @@ async fn append<E: StreamEvent>(
         idempotency: None,
         network: None,
         expected: Expected::New,
+        can_wait: false,
     };
     match log.append_history(&scope, history.stream_id, history.events).await? {
         Verdict::Accepted(_) => Ok((types, true)),

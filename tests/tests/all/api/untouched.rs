@@ -286,3 +286,21 @@ async fn who_asks_too_often_is_told_when_to_come_again() {
     }
     assert_eq!(api.event_count().await, before, "nothing is stored");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_at_the_same_address_do_not_lock_a_known_key_out() {
+    let rate = std::num::NonZeroU32::MIN;
+    let api = Api::start_with(|config| config.http.anonymous_requests_per_second = rate).await;
+    let clinic = api.clinic("Klinik").await;
+    until("the key is known", async || {
+        (api.call(Method::GET, "/v1/me", &clinic.admin.text, None).await.status == 200).then_some(())
+    })
+    .await;
+    for _ in 0..20 {
+        until("the strangers' budget is spent", async || {
+            (api.call(Method::GET, "/v1/me", "nobody's", None).await.status == 429).then_some(())
+        })
+        .await;
+        assert_eq!(api.call(Method::GET, "/v1/me", &clinic.admin.text, None).await.status, 200);
+    }
+}

@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use tracing::warn;
 
 use super::super::projector::Projector;
-use super::super::unit::begin;
+use super::super::transaction::{Durable, begin};
 use super::{PAGE_EVENTS, Reached, Rebuild, RebuildError};
 use crate::read;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -60,7 +60,7 @@ impl<P: Projector> Rebuild<'_, P> {
         connection: &mut PgConnection,
         reached: Vec<(Lane, Reached)>,
     ) -> Result<(), RebuildError> {
-        let mut tx = begin(connection, &self.shadow).await?;
+        let mut tx = begin(connection, &self.shadow, Durable::Yes).await?;
         for (lane, Reached { position: mut after, mut waiting }) in reached {
             let live = self.hold_live(&mut tx, lane).await?;
             while after < live {

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::super::projector::Projector;
 use super::super::quarantine::Key;
-use super::super::unit::begin;
+use super::super::transaction::{Durable, begin};
 use super::{PAGE_EVENTS, Rebuild, RebuildError};
 use crate::recorded::{Lane, Position, RecordedEvent};
 
@@ -51,7 +51,7 @@ impl<P: Projector> Rebuild<'_, P> {
         after: i64,
         mut waiting: HashSet<Key>,
     ) -> Result<(), RebuildError> {
-        let mut tx = begin(connection, &self.shadow).await?;
+        let mut tx = begin(connection, &self.shadow, Durable::Yes).await?;
         let live = self.hold_live(&mut tx, lane).await?;
         let mut after = after;
         loop {

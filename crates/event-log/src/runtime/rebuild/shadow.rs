@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 
 use super::super::projector::Projector;
-use super::super::unit::begin;
+use super::super::transaction::{Durable, begin};
 use super::{Rebuild, RebuildError, RebuildScope};
 
 impl<P: Projector> Rebuild<'_, P> {
@@ -89,7 +89,7 @@ impl<P: Projector> Rebuild<'_, P> {
         connection: &mut PgConnection,
         sql: &'static str,
     ) -> Result<(), RebuildError> {
-        let mut tx = begin(connection, &self.shadow).await?;
+        let mut tx = begin(connection, &self.shadow, Durable::Yes).await?;
         tx.execute(sqlx::raw_sql(sql)).await?;
         tx.commit().await?;
         Ok(())

@@ -67,6 +67,7 @@ impl Requests {
             circumstances,
             network: None,
             idempotency: None,
+            can_wait: false,
             events: vec![event],
         }
     }

@@ -87,6 +87,7 @@ async fn open_clinic(log: &EventLog, hello: &Hello) -> anyhow::Result<Clinic> {
         idempotency: None,
         network: None,
         expected,
+        can_wait: false,
     };
     let profile = OrganizationProfile { name: "Clinic".to_owned(), time_zone: "Europe/Berlin".to_owned() };
     let register = OrganizationCommand::Register { profile };
@@ -168,6 +169,7 @@ fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {
         circumstances: circumstances(),
         network: None,
         idempotency: None,
+        can_wait: false,
         events: vec![event],
     })
 }

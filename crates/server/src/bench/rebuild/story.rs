@@ -205,6 +205,7 @@ async fn append<E: StreamEvent>(
             circumstances,
             network: None,
             idempotency: None,
+            can_wait: false,
             events,
         })
         .await?;
