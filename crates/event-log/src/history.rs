@@ -24,7 +24,7 @@ impl EventLog {
     /// Appends a whole history, which its aggregate has decided, as the beginning of a stream. A stream that
     /// exists already is left alone and answered with [`Verdict::Conflict`], so that an import can be repeated.
     ///
-    /// `occurred_at` and `expected` of the scope are not looked at.
+    /// `occurred_at`, `expected` and `can_wait` of the scope are not looked at.
     ///
     /// # Errors
     /// See [`HistoryError`].

@@ -183,7 +183,8 @@ impl EventLog {
         })
     }
 
-    /// Appends the events of one command, as soon as the lane's last commit is through.
+    /// Appends the events of one command, as soon as the lane's last commit is through; a moment later where nobody
+    /// waits for it.
     ///
     /// # Errors
     /// When the database stays unavailable, or Carelog is stopping. A refusal is a [`Verdict`], not an error.

@@ -6,15 +6,25 @@
 //! and only a burst opens more.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::{PgPool, Postgres};
+
+/// A connection that rested longer is closed: what lies between may have forgotten it.
+const LONGEST_REST: Duration = Duration::from_mins(5);
 
 /// Connections of a pool, the one that was used last first. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct WarmConnections {
     pool: PgPool,
-    resting: Arc<Mutex<Vec<PoolConnection<Postgres>>>>,
+    resting: Arc<Mutex<Vec<Resting>>>,
+}
+
+#[derive(Debug)]
+struct Resting {
+    connection: PoolConnection<Postgres>,
+    since: Instant,
 }
 
 impl WarmConnections {
@@ -22,29 +32,35 @@ impl WarmConnections {
         Self { pool, resting: Arc::default() }
     }
 
-    /// A connection that is nobody else's until it is put back or dropped.
+    /// A connection that is nobody else's until it is put back. Dropped instead, it is closed: whoever failed, or was
+    /// cut off, may have left a transaction open that sqlx knows nothing of.
     pub(crate) async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
-        let warm = self.resting().pop();
-        match warm {
-            Some(connection) => Ok(connection),
-            None => self.pool.acquire().await,
+        while let Some(Resting { connection, since }) = self.take_warmest() {
+            if since.elapsed() < LONGEST_REST {
+                return Ok(connection);
+            }
         }
+        let mut connection = self.pool.acquire().await?;
+        connection.close_on_drop();
+        Ok(connection)
     }
 
     /// Keeps a connection that has done its work.
     pub(crate) fn put_back(&self, connection: PoolConnection<Postgres>) {
-        self.resting().push(connection);
+        self.resting().push(Resting { connection, since: Instant::now() });
     }
 
-    /// Closes a connection that failed, and those that rest: what broke one has most likely broken all.
-    pub(crate) fn discard(&self, mut connection: PoolConnection<Postgres>) {
-        connection.close_on_drop();
-        for mut resting in std::mem::take(&mut *self.resting()) {
-            resting.close_on_drop();
-        }
+    /// Closes those that rest, after the database failed: what broke one has most likely broken all.
+    pub(crate) fn close_resting(&self) {
+        let resting = std::mem::take(&mut *self.resting());
+        drop(resting);
     }
 
-    fn resting(&self) -> MutexGuard<'_, Vec<PoolConnection<Postgres>>> {
+    fn take_warmest(&self) -> Option<Resting> {
+        self.resting().pop()
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Vec<Resting>> {
         self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use carelog_event_log::effects::NewEffect;
-use carelog_event_log::runtime::{Reaction, Reactor};
+use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
-use carelog_webhooks::{Directory, IntendedDelivery, WebhooksProjector, WebhooksReactor, reactor_and_worker};
+use carelog_webhooks::{
+    Directory, IntendedDelivery, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker,
+};
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -160,37 +161,9 @@ fn start_webhooks(
         system.runtime.tasks.spawn(worker.run());
     }
     if roles.projectors {
-        let hands_over: Arc<dyn Reactor<IntendedDelivery>> = if roles.workers {
-            Arc::clone(&reactor) as _
-        } else {
-            Arc::new(LedgerOnly { reactor: Arc::clone(&reactor) })
-        };
+        let hands_over: Arc<dyn Reactor<IntendedDelivery>> =
+            if roles.workers { Arc::clone(&reactor) as _ } else { Arc::new(LedgerOnly) };
         system.runtime.start(&Arc::new(WebhooksProjector), Some(&hands_over), pool);
     }
     Ok(Some(reactor))
-}
-
-/// The reactor of a process without workers: everything waits in the ledger for another process.
-#[derive(Debug)]
-struct LedgerOnly {
-    reactor: Arc<WebhooksReactor>,
-}
-
-impl Reactor<IntendedDelivery> for LedgerOnly {
-    fn name(&self) -> &'static str {
-        self.reactor.name()
-    }
-
-    fn room(&self) -> usize {
-        0
-    }
-
-    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
-        self.reactor.effect(intent)
-    }
-
-    fn committed(&self, effects: Vec<Reaction>) {
-        // With no room, nothing is handed over.
-        drop(effects);
-    }
 }

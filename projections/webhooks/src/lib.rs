@@ -30,4 +30,4 @@ pub use model::{
     SubscriptionKey, SubscriptionPart, SubscriptionStatus, delivery_id,
 };
 pub use projector::WebhooksProjector;
-pub use worker::{REACTOR, WebhooksReactor, WebhooksWorker, reactor_and_worker};
+pub use worker::{LedgerOnly, REACTOR, WebhooksReactor, WebhooksWorker, reactor_and_worker};

@@ -1,4 +1,4 @@
-//! Writes what the fold comes to, one statement per table and page.
+//! Writes what the fold comes to, with as few statements for a page as its tables allow.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -38,7 +38,7 @@ const MAX_IN_FLIGHT: usize = 256;
 const CLAIM: usize = MAX_IN_FLIGHT;
 /// Longest pause between two looks for due deliveries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Before claimed deliveries are taken again whose events could not be read.
+/// Before claimed deliveries are taken again with which nothing was done.
 const PAUSE_AFTER_FAILURE_MICROS: i64 = 1_000_000;
 /// Reports written in one statement.
 const REPORTS: usize = 500;
@@ -89,19 +89,48 @@ impl Reactor<IntendedDelivery> for WebhooksReactor {
     }
 
     fn effect(&self, intent: IntendedDelivery) -> NewEffect {
-        NewEffect {
-            organization_id: intent.organization_id,
-            source_event_id: intent.event_id,
-            step: intent.subscription_id.uuid(),
-            lane: intent.lane,
-            position: intent.position,
-        }
+        intent.into()
     }
 
     fn committed(&self, effects: Vec<Reaction>) {
         self.held.fetch_add(effects.len(), Ordering::Relaxed);
         // A worker that has stopped leaves them to their lease.
         let _ = self.fresh.send(effects);
+    }
+}
+
+/// The reactor of a process without a worker: everything waits in the ledger for another process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LedgerOnly;
+
+impl Reactor<IntendedDelivery> for LedgerOnly {
+    fn name(&self) -> &'static str {
+        REACTOR
+    }
+
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+        intent.into()
+    }
+
+    fn committed(&self, effects: Vec<Reaction>) {
+        // With no room, nothing is handed over.
+        drop(effects);
+    }
+}
+
+impl From<IntendedDelivery> for NewEffect {
+    fn from(intent: IntendedDelivery) -> Self {
+        Self {
+            organization_id: intent.organization_id,
+            source_event_id: intent.event_id,
+            step: intent.subscription_id.uuid(),
+            lane: intent.lane,
+            position: intent.position,
+        }
     }
 }
 
@@ -295,13 +324,16 @@ async fn claim_once(
     }
     held.fetch_add(taken.len(), Ordering::Relaxed);
     let is_full = taken.len() == room;
-    let (tasks, mut left) = match tasks(&mut connection, &taken, taken_at).await {
+    let tasks = match tasks(&mut connection, &taken, taken_at).await {
         Ok(tasks) => tasks,
         Err(error) => {
             give_back(&mut connection, held, &taken, now).await;
             return Err(error);
         }
     };
+    // Those whose event is not to be found wait for the end of their lease.
+    held.fetch_sub(taken.len() - tasks.len(), Ordering::Relaxed);
+    let mut left = Vec::new();
     for task in tasks {
         if let Err(mpsc::error::SendError(task)) = claimed.send(task).await {
             left.push(task.effect);
@@ -311,12 +343,12 @@ async fn claim_once(
     Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
 }
 
-/// Claimed effects with the events that they follow from, and those whose event is not to be found.
+/// Claimed effects with the events that they follow from.
 async fn tasks(
     connection: &mut sqlx::PgConnection,
     taken: &[Effect],
     taken_at: Instant,
-) -> Result<(Vec<Task>, Vec<Effect>), ClaimError> {
+) -> Result<Vec<Task>, ClaimError> {
     let places: Vec<_> = taken.iter().map(|effect| (effect.lane, effect.position)).collect();
     let events: std::collections::HashMap<_, _> = read::at(connection, &places)
         .await?
@@ -324,16 +356,15 @@ async fn tasks(
         .map(|event| ((event.lane, event.position), Arc::new(event)))
         .collect();
     let begun = begun_streams(connection, taken, &events).await?;
-    let (mut tasks, mut unread) = (Vec::with_capacity(taken.len()), Vec::new());
+    let mut tasks = Vec::with_capacity(taken.len());
     for effect in taken {
         if let Some(event) = events.get(&(effect.lane, effect.position)) {
             tasks.push(Task::claimed(*effect, Arc::clone(event), &begun, taken_at));
         } else {
-            unread.push(*effect);
             error!(effect.lane, effect.position, "an effect names an event that cannot be read");
         }
     }
-    Ok((tasks, unread))
+    Ok(tasks)
 }
 
 /// Gives claimed effects back with which nothing was done. One that was abandoned keeps its lease, which alone tells

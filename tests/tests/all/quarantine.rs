@@ -51,7 +51,7 @@ impl Clinic {
 
     async fn retry(&self, toy: &Toy) -> usize {
         let mut connection = self.system.node.system.acquire().await.unwrap();
-        retry(toy, self.system.log(), &mut connection, self.organization_id, self.ill).await.unwrap()
+        retry(toy, None, self.system.log(), &mut connection, self.organization_id, self.ill).await.unwrap()
     }
 
     async fn versions(&self, stream_id: Uuid) -> Vec<i64> {

@@ -244,7 +244,7 @@ async fn what_a_rebuild_could_not_apply_waits_in_quarantine_afterwards() {
 
     toy.heal();
     let mut connection = clinics.system.node.system.acquire().await.unwrap();
-    let left = retry(&*toy, clinics.system.log(), &mut connection, organization_id, ill).await.unwrap();
+    let left = retry(&*toy, None, clinics.system.log(), &mut connection, organization_id, ill).await.unwrap();
     assert_eq!(left, 0);
     clinics.complete().await;
 }

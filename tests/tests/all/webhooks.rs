@@ -9,11 +9,12 @@ use carelog_domain::webhook_subscription::{DisableReason, RotatedSecret, Webhook
 use carelog_domain::{OrganizationId, Origin, PatientId, SubscriptionId};
 use carelog_embedded::receiver::Behaviour;
 use carelog_event_log::new_id;
-use carelog_event_log::runtime::RebuildScope;
+use carelog_event_log::runtime::{RebuildScope, retry};
 use carelog_tests::{
     Partner, Product, book_for, confirm, new_secret, reschedule, run, scope, start_appointment, subscribe,
     until,
 };
+use carelog_webhooks::{LedgerOnly, WebhooksProjector};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -311,6 +312,7 @@ async fn a_resumed_subscription_is_not_taken_for_the_paused_one_that_it_was() {
     product.settled().await;
     // Long enough that no worker takes it for active any more; the retry then finds it paused.
     product.tell(&partner, WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused }).await;
+    product.settled().await;
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     product.pull_retries().await;
     let closed = "appointment.booked failed disabled 1";
@@ -520,6 +522,42 @@ async fn an_outcome_that_comes_after_the_lease_is_refused() {
     assert_eq!(attempts(&product, &partner).await, ["1 unknown", "2 success 204"]);
     let ids = webhook_ids(&partner);
     assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
+    product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quarantined_event_is_sent_once_it_can_be_applied() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    let refuse = "alter table webhooks.webhook_events
+                  add constraint refused check (source_type <> 'appointment.confirmed')";
+    product.sql(refuse).await;
+    let stream_id = start_appointment(product.log(), organization_id).await;
+    run::<Appointment>(product.log(), &scope(organization_id), stream_id, confirm()).await;
+    become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
+    until("the event is set aside", async || {
+        (product.count("select count(*) from runtime.quarantine").await == 1).then_some(())
+    })
+    .await;
+    product.sql("alter table webhooks.webhook_events drop constraint refused").await;
+
+    let mut connection = product.databases().core_system.acquire().await.unwrap();
+    let retried = retry(
+        &WebhooksProjector,
+        Some(&LedgerOnly),
+        product.log(),
+        &mut connection,
+        organization_id,
+        stream_id,
+    );
+    assert_eq!(retried.await.unwrap(), 0);
+
+    let both = ["appointment.booked delivered 1", "appointment.confirmed delivered 1"];
+    become_deliveries(&product, &partner, &both).await;
+    product.settled().await;
+    assert_eq!(partner.hook.counts().received, 2);
     product.is_sound().await;
     product.stop().await;
 }

@@ -133,7 +133,7 @@ impl Batcher {
         if written.is_ok() {
             self.connections.put_back(connection);
         } else {
-            self.connections.discard(connection);
+            self.connections.close_resting();
         }
         written
     }

@@ -1,5 +1,8 @@
 //! Where commands for one lane wait, and which of them make up the next batch.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 

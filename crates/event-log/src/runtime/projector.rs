@@ -34,7 +34,7 @@ pub trait Projector: Send + Sync + 'static {
     /// Applies a page of one lane, in order. The connection is inside the transaction that will also move the
     /// checkpoint, and unqualified names mean the tables of the version being written.
     ///
-    /// Writes are set-based: one statement per table and page, not one per event.
+    /// Writes are set-based: a statement for a page, or for each table of a page, not for each event.
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,

@@ -8,8 +8,9 @@ use futures::future::BoxFuture;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use super::projector::{ApplyError, Projector};
+use super::projector::{ApplyError, Projector, Reactor};
 use super::transaction::{Durable, begin};
+use crate::effects;
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -182,13 +183,13 @@ pub fn quarantined<'a>(
 }
 
 /// Tries the waiting events of a stream again, in order. Gives back how many are left; stops at the first that
-/// still fails. The intents of retried events are dropped: what they wanted belongs to a time gone by, and the
-/// list of quarantined events tells an operator what to request again.
+/// still fails. What they want done becomes due now; the ledger knows what was wanted and done before.
 ///
 /// # Errors
 /// When the database fails.
 pub fn retry<'a, P: Projector>(
     projector: &'a P,
+    reactor: Option<&'a dyn Reactor<P::Intent>>,
     log: &'a EventLog,
     connection: &'a mut PgConnection,
     organization_id: OrganizationId,
@@ -201,12 +202,23 @@ pub fn retry<'a, P: Projector>(
             let mut tx = begin(connection, P::SCHEMA.name, Durable::Yes).await?;
             hold_live(&mut tx, P::NAME, lane).await?;
             let waiting = positions(&mut tx, P::NAME, stream).await?;
-            let Some(position) = waiting.first().copied() else { return Ok(0) };
+            let Some(position) = waiting.first().copied() else {
+                // A dropped transaction would hold the checkpoint for as long as the caller keeps its connection.
+                tx.rollback().await?;
+                return Ok(0);
+            };
             let event = log.page(lane, position - 1, 1, usize::MAX).await.map_err(cannot_be_read)?;
-            match projector.apply(&mut tx, &event).await {
-                Ok(_) => {}
-                Err(ApplyError::Poison(_)) => return Ok(waiting.len()),
+            let intents = match projector.apply(&mut tx, &event).await {
+                Ok(intents) => intents,
+                Err(ApplyError::Poison(_)) => {
+                    tx.rollback().await?;
+                    return Ok(waiting.len());
+                }
                 Err(transient @ ApplyError::Transient(_)) => return Err(transient),
+            };
+            if let Some(reactor) = reactor {
+                let wanted: Vec<_> = intents.into_iter().map(|intent| reactor.effect(intent)).collect();
+                effects::insert(&mut tx, reactor.name(), Uuid::nil(), log.clock().now(), &wanted, 0).await?;
             }
             forget(&mut tx, P::NAME, lane, position).await?;
             tx.commit().await?;

@@ -22,7 +22,8 @@ pub(super) async fn begin<'c>(
 }
 
 /// The same, and moves a checkpoint first of all: a lost lease costs no work, and rebuilds and retries, which hold its
-/// row too, never wait for rows of a unit that waits for them.
+/// row too, never wait for rows of a unit that waits for them. A connection on which this failed, or was cut off, must
+/// be closed: the transaction may be open, with the checkpoint moved.
 pub(super) async fn begin_step<'c>(
     connection: &'c mut PgConnection,
     schema: &str,

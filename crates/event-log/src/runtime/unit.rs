@@ -138,6 +138,7 @@ impl<P: Projector> Unit<P> {
                 }
                 Err(error) => {
                     warn!(projector.name = P::NAME, lane = self.lane, error = %error, "lease cannot be taken");
+                    self.connections.close_resting();
                     wait(&stop, pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                     continue;
@@ -146,6 +147,9 @@ impl<P: Projector> Unit<P> {
             info!(projector.name = P::NAME, lane = self.lane, epoch = held.lease.epoch, "lease taken");
             let began_at = held.lease.position;
             let result = self.run_with(&mut held).await;
+            if let Err(UnitError::Apply(ApplyError::Transient(_))) = result {
+                self.connections.close_resting();
+            }
             if held.lease.position > began_at {
                 pause = FIRST_PAUSE;
             }
@@ -196,7 +200,10 @@ impl<P: Projector> Unit<P> {
         let lanes: Vec<Lane> = self.runtime.log.lanes().collect();
         checkpoint::register(&mut connection, P::NAME, &lanes).await?;
         let lease = checkpoint::acquire(&mut connection, P::NAME, self.lane, self.runtime.owner).await?;
-        let Some(lease) = lease else { return Ok(None) };
+        let Some(lease) = lease else {
+            self.connections.put_back(connection);
+            return Ok(None);
+        };
         let waiting = quarantine::keys(&mut connection, P::NAME, lease.version, self.lane).await?;
         let reactor_position = match &self.reactor {
             Some(reactor) => {
@@ -288,13 +295,7 @@ impl<P: Projector> Unit<P> {
             }
             other => other,
         };
-        let committed = match applied {
-            Ok(committed) => committed,
-            Err(error) => {
-                self.connections.discard(connection);
-                return Err(error);
-            }
-        };
+        let committed = applied?;
         self.connections.put_back(connection);
         held.lease.position = newest.position;
         held.reactor_position = held.reactor_position.max(newest.position);

@@ -3,6 +3,7 @@
 mod logging;
 mod place;
 mod psql;
+mod quarantine;
 mod rebuild;
 mod serve;
 
@@ -15,6 +16,7 @@ use carelog_event_log::SystemClock;
 use clap::{Parser, Subcommand};
 
 use self::place::Place;
+use self::quarantine::QuarantineCommand;
 use crate::bench::{self, Bench};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::demo::{self, DemoOptions};
@@ -50,6 +52,9 @@ enum Command {
     Config,
     /// Build a projection anew while the present one serves
     Rebuild(rebuild::RebuildArguments),
+    /// See to events that a projector could not apply
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
     /// Bring history into the log
     #[command(subcommand)]
     Import(ImportCommand),
@@ -113,6 +118,13 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         Command::Rebuild(arguments) => {
             let (place, system) = open(&config).await?;
             let result = rebuild::run(&system, arguments).await;
+            system.stop().await;
+            place.leave().await;
+            result
+        }
+        Command::Quarantine(command) => {
+            let (place, system) = open(&config).await?;
+            let result = quarantine::run(&system, command).await;
             system.stop().await;
             place.leave().await;
             result

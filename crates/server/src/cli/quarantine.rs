@@ -1,0 +1,153 @@
+//! `carelog quarantine`: events that a projector could not apply, and what becomes of them.
+
+use std::process::ExitCode;
+
+use anyhow::ensure;
+use carelog_domain::OrganizationId;
+use carelog_event_log::runtime::{Projector, Reactor, discard, quarantined, retry};
+use carelog_records::Records;
+use carelog_webhooks::{LedgerOnly, WebhooksProjector};
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::system::System;
+
+/// What to do with quarantined events.
+#[derive(Debug, Subcommand)]
+pub(super) enum QuarantineCommand {
+    /// Show what waits, oldest first
+    List {
+        /// Print a JSON object for each event
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply the waiting events of a stream, in order, once the cause of the failure is mended
+    Retry {
+        /// Which projection
+        #[arg(value_enum)]
+        projection: Projection,
+        /// The organization of the stream
+        #[arg(long, value_name = "ID")]
+        organization: Uuid,
+        /// The stream
+        #[arg(long, value_name = "ID")]
+        stream: Uuid,
+    },
+    /// Give up on one event for ever
+    Discard(DiscardArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DiscardArguments {
+    /// Which projection
+    #[arg(value_enum)]
+    projection: Projection,
+    /// The lane of the event
+    #[arg(long)]
+    lane: i16,
+    /// Its position in the lane
+    #[arg(long)]
+    position: i64,
+    /// Why; it is kept beside the event
+    #[arg(long)]
+    reason: String,
+}
+
+/// The projections that set events aside; the audit trail never does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Projection {
+    Records,
+    Webhooks,
+}
+
+impl Projection {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Records => Records::NAME,
+            Self::Webhooks => WebhooksProjector::NAME,
+        }
+    }
+}
+
+/// Lists, retries or discards.
+pub(super) async fn run(system: &System, command: QuarantineCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        QuarantineCommand::List { json } => list(system, json).await,
+        QuarantineCommand::Retry { projection, organization, stream } => {
+            let organization_id = OrganizationId::new(organization);
+            let left = match projection {
+                Projection::Records => again(system, &Records, None, organization_id, stream).await?,
+                Projection::Webhooks => {
+                    again(system, &WebhooksProjector, Some(&LedgerOnly), organization_id, stream).await?
+                }
+            };
+            ensure!(left == 0, "{left} events of the stream still wait: the first of them fails again");
+            println!("no event of the stream waits any more");
+            Ok(ExitCode::SUCCESS)
+        }
+        QuarantineCommand::Discard(event) => give_up(system, &event).await,
+    }
+}
+
+async fn list(system: &System, json: bool) -> anyhow::Result<ExitCode> {
+    let mut connection = system.databases.core_system.acquire().await?;
+    let mut count = 0;
+    for projection in Projection::value_variants() {
+        for event in quarantined(&mut connection, projection.name()).await? {
+            count += 1;
+            if json {
+                println!(
+                    "{}",
+                    json!({
+                        "projection": projection.name(), "lane": event.lane, "position": event.position,
+                        "organization": event.organization_id, "stream": event.stream_id,
+                        "event": event.event_type, "failure": event.failure,
+                    })
+                );
+                continue;
+            }
+            let why = event.failure.as_deref().unwrap_or("waits behind an earlier event of its stream");
+            println!(
+                "{} lane {} position {}: {}, organization {}, stream {}: {why}",
+                projection.name(),
+                event.lane,
+                event.position,
+                event.event_type,
+                event.organization_id,
+                event.stream_id
+            );
+        }
+    }
+    if count == 0 && !json {
+        println!("nothing is quarantined");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn again<P: Projector>(
+    system: &System,
+    projector: &P,
+    reactor: Option<&dyn Reactor<P::Intent>>,
+    organization_id: OrganizationId,
+    stream_id: Uuid,
+) -> anyhow::Result<usize> {
+    let mut connection = system.databases.core_system.acquire().await?;
+    let waiting = quarantined(&mut connection, P::NAME).await?;
+    let is_known = waiting
+        .iter()
+        .any(|event| (event.organization_id, event.stream_id) == (organization_id.uuid(), stream_id));
+    ensure!(is_known, "no event of {} waits for that stream; see `carelog quarantine list`", P::NAME);
+    Ok(retry(projector, reactor, &system.log, &mut connection, organization_id, stream_id).await?)
+}
+
+async fn give_up(system: &System, event: &DiscardArguments) -> anyhow::Result<ExitCode> {
+    let reason = event.reason.trim();
+    ensure!(!reason.is_empty(), "--reason must say why");
+    let mut connection = system.databases.core_system.acquire().await?;
+    let name = event.projection.name();
+    let is_discarded = discard(&mut connection, name, event.lane, event.position, reason).await?;
+    ensure!(is_discarded, "no event of {name} waits at lane {} position {}", event.lane, event.position);
+    println!("discarded; the reason is kept, and `carelog doctor` goes on listing the event");
+    Ok(ExitCode::SUCCESS)
+}
