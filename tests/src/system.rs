@@ -10,6 +10,7 @@ use carelog_domain::OrganizationId;
 use carelog_embedded::postgres::{Postgres, TestServer};
 use carelog_event_log::runtime::{Runtime, follow_other_processes};
 use carelog_event_log::{CORE_MIGRATIONS, Clock, EventLog, Lane, SystemClock, new_id};
+use carelog_server::databases::ROLES;
 use carelog_vault::{RootKey, Vault};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -21,16 +22,6 @@ use tokio_util::task::TaskTracker;
 
 const LANES: i16 = 4;
 const TEMPLATE: &str = "template";
-const ROLES: &str = "
-    do $$ begin
-        if to_regrole('carelog_log') is null then
-            create role carelog_log nologin bypassrls;
-            create role carelog_system nologin bypassrls;
-            create role carelog_app nologin;
-            create role carelog_vault nologin;
-        end if;
-    end $$";
-
 static MIGRATED: OnceCell<()> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Databases that no test needs any more. The next test drops them: a thousand small files each are slow to remove

@@ -133,19 +133,24 @@ async fn create_database(options: &PgConnectOptions) -> anyhow::Result<PgConnect
     PgConnection::connect_with(options).await.with_context(|| format!("database {name} cannot be opened"))
 }
 
-const ROLES: &str = "
+/// Creates the run-time roles that are missing; they belong to the whole server.
+pub const ROLES: &str = "
     do $$
     declare
         wanted record;
     begin
-        perform pg_advisory_xact_lock(hashtext('carelog.roles'));
         for wanted in
             select * from (values ('carelog_log', true), ('carelog_system', true), ('carelog_app', false),
                                   ('carelog_vault', false)) as roles (name, bypasses)
         loop
             if not exists (select from pg_roles where rolname = wanted.name) then
-                execute format('create role %I nologin %s', wanted.name,
-                               case when wanted.bypasses then 'bypassrls' else 'nobypassrls' end);
+                begin
+                    execute format('create role %I nologin %s', wanted.name,
+                                   case when wanted.bypasses then 'bypassrls' else 'nobypassrls' end);
+                exception when duplicate_object or unique_violation then
+                    -- Somebody else was faster, in another database, which no lock of this one reaches.
+                    null;
+                end;
             end if;
         end loop;
     end $$";

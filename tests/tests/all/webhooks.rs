@@ -68,6 +68,18 @@ async fn clinic(product: &Product) -> OrganizationId {
     product.clinic().await.0
 }
 
+/// A clinic whose only delivery was refused once and waits for its time.
+async fn refused_once() -> (Product, OrganizationId, Partner) {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
+    product.settled().await;
+    (product, organization_id, partner)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_matching_event_arrives_once_and_signed() {
     let product = Product::start().await;
@@ -303,13 +315,7 @@ async fn a_paused_subscription_gets_rows_and_no_requests() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_subscription_is_not_taken_for_the_paused_one_that_it_was() {
-    let product = Product::start().await;
-    let organization_id = clinic(&product).await;
-    let partner = product.subscribe(organization_id, &["*"]).await;
-    partner.hook.set_behaviour(Behaviour::Status(503));
-    start_appointment(product.log(), organization_id).await;
-    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
-    product.settled().await;
+    let (product, organization_id, partner) = Box::pin(refused_once()).await;
     // Long enough that no worker takes it for active any more; the retry then finds it paused.
     product.tell(&partner, WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused }).await;
     product.settled().await;
@@ -445,13 +451,7 @@ async fn a_delivery_is_sent_again_on_request_under_its_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_abandoned_delivery_is_recorded_as_unknown_and_sent_again() {
-    let product = Product::start().await;
-    let organization_id = clinic(&product).await;
-    let partner = product.subscribe(organization_id, &["*"]).await;
-    partner.hook.set_behaviour(Behaviour::Status(503));
-    start_appointment(product.log(), organization_id).await;
-    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
-    product.settled().await;
+    let (product, _, partner) = Box::pin(refused_once()).await;
     partner.hook.set_behaviour(Behaviour::Ok);
 
     // As somebody leaves it who takes it up and dies.
@@ -475,13 +475,7 @@ async fn an_abandoned_delivery_is_recorded_as_unknown_and_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_whose_report_was_lost_is_no_attempt_of_unknown_outcome() {
-    let product = Product::start().await;
-    let organization_id = clinic(&product).await;
-    let partner = product.subscribe(organization_id, &["*"]).await;
-    partner.hook.set_behaviour(Behaviour::Status(503));
-    start_appointment(product.log(), organization_id).await;
-    become_deliveries(&product, &partner, &["appointment.booked pending 1"]).await;
-    product.settled().await;
+    let (product, _, partner) = Box::pin(refused_once()).await;
     partner.hook.set_behaviour(Behaviour::Ok);
 
     // As the ledger stands when its holder recorded the outcome and died before the report.

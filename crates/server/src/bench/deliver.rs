@@ -1,13 +1,14 @@
 //! Delivering: from an HTTP command to a receiver that verifies signatures, beside a loop that posts the same bodies.
 //!
 //! The receiver is the embedded one, HTTPS with an authority of its own, in a separate process, so that its
-//! processor time is nobody's here. It counts what verified. Three modes for the product, one for the limit:
+//! processor time is nobody's here. It counts what verified. Three modes for the product, two for the limit:
 //!
 //! - *backlog*: appointments are appended while no worker runs, until the ledger holds a due delivery for each; then a
 //!   server with projectors and workers starts. The clock runs until the last receipt.
 //! - *flow*: clients post `/v1/appointments` in a closed loop to a server with every role; the clock runs until the
 //!   last receipt. The clients are in this process: their processor time is part of Carelog's.
 //! - *steady*: the same at a fixed rate, far below the limit; from the moment a command is sent to its receipt.
+//! - *bare steady*: at the same rate one row is committed and one such body posted, and nothing else.
 //! - *limit*: 64 loops post bodies of the same size, signed beforehand, over connections that are kept alive.
 
 mod bare;
@@ -36,6 +37,7 @@ const BACKLOG: &str = "backlog";
 const FLOW: &str = "flow";
 const STEADY: &str = "steady";
 const LIMIT: &str = "bare: signed posts, 64 in flight";
+const BARE_STEADY: &str = "bare: one row committed, one signed post";
 /// Longest wait for receipts that do not come.
 const PATIENCE: Duration = Duration::from_mins(5);
 /// Rates that stand in nobody's way: what is measured is the machine.
@@ -111,6 +113,8 @@ pub(super) async fn run(options: &DeliverOptions, stage: &Stage, report: &mut Re
     }
     report.ratio("backlog ÷ bare", BACKLOG, LIMIT);
     report.ratio("flow ÷ bare", FLOW, LIMIT);
+    let steady = format!("{STEADY} at {}/s, command to receipt, p50", options.rate());
+    report.ratio("steady, p50 ÷ bare", &steady, &format!("{BARE_STEADY} at {}/s, p50", options.rate()));
     if let Some(resident) = resident_mebibytes() {
         report.figure("memory of carelog", "MiB", resident);
     }
@@ -218,7 +222,10 @@ impl Scene<'_> {
         let timings = flow::end_to_end(server.system(), &self.partner, &given, &receipts).await?;
         report.check(format!("{STEADY}: each command has its receipt"), timings.count() == count);
         timings.enter(report, &format!("{STEADY} at {rate}/s, command to receipt"));
+        let owner = server.system().databases.core_owner.clone();
         server.stop().await;
+        let bare = bare::commit_and_post(&self.receiver.hello, &owner, rate, self.options.duration()).await?;
+        bare.enter(report, &format!("{BARE_STEADY} at {rate}/s"));
         Ok(())
     }
 

@@ -1,8 +1,8 @@
-//! The limit: loops that post bodies which were signed beforehand.
+//! The limit: bodies which were signed beforehand, posted in loops, or each at its time after one row was committed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -11,9 +11,12 @@ use carelog_webhooks::sending::{WebhookSecret, sign};
 use reqwest::Client;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sqlx::PgPool;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 use super::receiver::Hello;
+use crate::bench::timings::Timings;
 
 const IN_FLIGHT: usize = 64;
 
@@ -38,16 +41,7 @@ pub(super) async fn post(hello: &Hello, count: u64) -> anyhow::Result<(u64, f64)
             (client.clone(), hello.url.clone(), Arc::clone(&all), Arc::clone(&next));
         loops.spawn(async move {
             while let Some(signed) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let response = client
-                    .post(&url)
-                    .header("content-type", "application/json")
-                    .header("webhook-id", &signed.id)
-                    .header("webhook-timestamp", &signed.timestamp)
-                    .header("webhook-signature", &signed.signature)
-                    .body(signed.body.clone())
-                    .send()
-                    .await?;
-                ensure!(response.status().is_success(), "the receiver answered {}", response.status());
+                signed.post(&client, &url).await?;
             }
             anyhow::Ok(())
         });
@@ -56,6 +50,59 @@ pub(super) async fn post(hello: &Hello, count: u64) -> anyhow::Result<(u64, f64)
         ended??;
     }
     Ok((count, count as f64 / began.elapsed().as_secs_f64()))
+}
+
+/// At a fixed rate, commits one row and then posts one body; from the beginning of both to the answer.
+pub(super) async fn commit_and_post(
+    hello: &Hello,
+    owner: &PgPool,
+    per_second: u32,
+    duration: Duration,
+) -> anyhow::Result<Timings> {
+    let client = client(hello)?;
+    let secret = WebhookSecret::parse(&hello.secret)?;
+    let table = "create table if not exists public.bare_posts (id text primary key, body bytea not null)";
+    sqlx::query(table).execute(owner).await?;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / per_second.max(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let count = usize::try_from(duration.as_millis() * u128::from(per_second) / 1000)?;
+    let mut under_way = JoinSet::new();
+    for _ in 0..count {
+        ticks.tick().await;
+        let (client, url, owner, signed) =
+            (client.clone(), hello.url.clone(), owner.clone(), signed(&secret));
+        under_way.spawn(async move {
+            let began = Instant::now();
+            sqlx::query("insert into public.bare_posts (id, body) values ($1, $2)")
+                .bind(&signed.id)
+                .bind(&signed.body[..])
+                .execute(&owner)
+                .await?;
+            signed.post(&client, &url).await?;
+            anyhow::Ok(began.elapsed())
+        });
+    }
+    let mut timings = Timings::default();
+    while let Some(ended) = under_way.join_next().await {
+        timings.record(ended??);
+    }
+    Ok(timings)
+}
+
+impl Signed {
+    async fn post(&self, client: &Client, url: &str) -> anyhow::Result<()> {
+        let response = client
+            .post(url)
+            .header("content-type", "application/json")
+            .header("webhook-id", &self.id)
+            .header("webhook-timestamp", &self.timestamp)
+            .header("webhook-signature", &self.signature)
+            .body(self.body.clone())
+            .send()
+            .await?;
+        ensure!(response.status().is_success(), "the receiver answered {}", response.status());
+        Ok(())
+    }
 }
 
 fn client(hello: &Hello) -> anyhow::Result<Client> {
