@@ -55,11 +55,7 @@ impl LaneTail {
 
     /// Says that a reader waits until a position is applied.
     pub(crate) fn wait_for(&self, position: Position) {
-        self.awaited.send_if_modified(|awaited| {
-            let news = position > *awaited;
-            *awaited = position.max(*awaited);
-            news
-        });
+        raise(&self.awaited, position);
     }
 
     /// The newest position that a reader waits for; a change can be awaited.
@@ -69,11 +65,7 @@ impl LaneTail {
 
     /// Wakes whoever waits, when the position is news.
     pub(crate) fn heard_of(&self, position: Position) {
-        self.head.send_if_modified(|head| {
-            let news = position > *head;
-            *head = position.max(*head);
-            news
-        });
+        raise(&self.head, position);
     }
 
     /// The newest position that anybody here has heard of; a change can be awaited.
@@ -110,6 +102,15 @@ impl LaneTail {
     fn buffer(&self) -> MutexGuard<'_, Buffer> {
         self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Wakes whoever watches, when the position is news.
+fn raise(newest: &watch::Sender<Position>, position: Position) {
+    newest.send_if_modified(|newest| {
+        let is_news = position > *newest;
+        *newest = position.max(*newest);
+        is_news
+    });
 }
 
 impl Buffer {

@@ -71,12 +71,6 @@ pub enum VaultError {
         /// The event.
         event_id: EventId,
     },
-    /// A sealed value is bound to its event and cannot become part of another.
-    #[error("personal part of event {event_id} is sealed already")]
-    AlreadySealed {
-        /// The event that it was offered for.
-        event_id: EventId,
-    },
     /// More than the cipher takes.
     #[error("{byte_count} bytes are too many to seal")]
     TooLong {

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 
-use carelog_domain::{DataClass, KeyId, KeyScope, OrganizationId, PatientId, PersonalPart};
+use carelog_domain::{DataClass, KeyId, KeyScope, OrganizationId, PatientId};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tracing::instrument;
 
 use crate::VaultError;
 use crate::cache::KeyCache;
-use crate::context::SealContext;
 use crate::data_key::{KeyCommit, KeyState};
 use crate::root::RootKey;
 use crate::store::{self, StoredKey};
@@ -89,48 +88,6 @@ impl Vault {
                 states.extend(keys.into_iter().map(|key| (key.key_id, key.state)));
             }
             in_order(key_ids, &states, |key_id| VaultError::UnknownKey(*key_id))
-        })
-    }
-
-    /// Seals an open part for its event; of a scope whose key was destroyed nothing remains.
-    ///
-    /// # Errors
-    /// When the part is sealed already, because it is then bound to another event, or the key cannot be had.
-    pub fn seal_part<'a>(
-        &'a self,
-        context: &'a SealContext,
-        part: PersonalPart,
-    ) -> BoxFuture<'a, Result<PersonalPart, VaultError>> {
-        Box::pin(async move {
-            let plaintext = match part {
-                PersonalPart::Open(plaintext) => zeroize::Zeroizing::new(plaintext),
-                PersonalPart::Sealed(_) => {
-                    return Err(VaultError::AlreadySealed { event_id: context.event_id });
-                }
-                PersonalPart::Erased => return Ok(PersonalPart::Erased),
-            };
-            match self.data_key(&context.scope).await? {
-                KeyState::Live(key) => key.seal(context, &plaintext).map(PersonalPart::Sealed),
-                KeyState::Destroyed => Ok(PersonalPart::Erased),
-            }
-        })
-    }
-
-    /// Opens a part as it lies in the log; what a destroyed key sealed comes out erased.
-    ///
-    /// # Errors
-    /// When the part was not sealed for this event, or the key cannot be had.
-    pub fn open_part<'a>(
-        &'a self,
-        context: &'a SealContext,
-        part: PersonalPart,
-    ) -> BoxFuture<'a, Result<PersonalPart, VaultError>> {
-        Box::pin(async move {
-            let PersonalPart::Sealed(sealed) = part else { return Ok(part) };
-            match self.key(sealed.key_id).await? {
-                KeyState::Live(key) => key.open(context, &sealed).map(PersonalPart::Open),
-                KeyState::Destroyed => Ok(PersonalPart::Erased),
-            }
         })
     }
 

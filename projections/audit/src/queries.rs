@@ -180,58 +180,6 @@ pub fn list_entries<'a>(
     })
 }
 
-/// How many entries there are, counted up to `cap`: that many stands for "so many or more".
-///
-/// # Errors
-/// When the database fails.
-pub fn count_entries<'a>(
-    connection: &'a mut PgConnection,
-    organization_id: OrganizationId,
-    filter: &'a TrailFilter,
-    cap: u32,
-) -> BoxFuture<'a, Result<u64, QueryError>> {
-    Box::pin(async move {
-        prefer_custom_plans(connection).await?;
-        let count = filtered!(
-            query_scalar!(r#"select count(*) as "count!" from (select 1"#, "limit $12) as counted"),
-            organization_id,
-            filter,
-            i64::from(cap)
-        )
-        .fetch_one(connection)
-        .await?;
-        Ok(count.unsigned_abs())
-    })
-}
-
-/// One entry.
-///
-/// # Errors
-/// When the database fails or a stored value does not parse.
-pub fn get_entry(
-    connection: &mut PgConnection,
-    organization_id: OrganizationId,
-    sequence: i64,
-) -> BoxFuture<'_, Result<Option<Entry>, QueryError>> {
-    Box::pin(async move {
-        let row = sqlx::query_as!(
-        EntryRow,
-        "
-        select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
-               causation_id, request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane, event_type,
-               action, outcome, actor_kind, actor_role, target_kind, purpose, origin
-        from trail
-        where organization_id = $1 and sequence = $2
-        ",
-        organization_id.uuid(),
-        sequence
-    )
-    .fetch_optional(connection)
-    .await?;
-        row.map(Entry::try_from).transpose()
-    })
-}
-
 /// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of
 /// them in particular must not be kept. Holds until the transaction ends.
 async fn prefer_custom_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {

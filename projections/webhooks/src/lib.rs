@@ -16,10 +16,12 @@
 
 mod attempt;
 mod body;
+mod claim;
 mod directory;
 mod model;
 mod projector;
 pub mod queries;
+mod reactor;
 pub mod sending;
 mod task;
 mod worker;
@@ -30,4 +32,5 @@ pub use model::{
     SubscriptionKey, SubscriptionPart, SubscriptionStatus, delivery_id,
 };
 pub use projector::WebhooksProjector;
-pub use worker::{LedgerOnly, REACTOR, WebhooksReactor, WebhooksWorker, reactor_and_worker};
+pub use reactor::{LedgerOnly, REACTOR, WebhooksReactor};
+pub use worker::{WebhooksWorker, reactor_and_worker};

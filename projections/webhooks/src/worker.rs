@@ -9,12 +9,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use carelog_domain::StreamKind;
-use carelog_event_log::effects::{self, Effect, NewEffect, Report};
-use carelog_event_log::runtime::{Reaction, Reactor, Runtime};
-use carelog_event_log::{RecordedEvent, read};
+use carelog_event_log::effects::{self, Report};
+use carelog_event_log::runtime::{Reaction, Runtime};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use sqlx::PgPool;
@@ -22,35 +20,21 @@ use tokio::sync::{Notify, mpsc};
 use tracing::{error, warn};
 
 use crate::attempt::Attempter;
+use crate::claim::claim_all;
 use crate::directory::Directory;
-use crate::model::IntendedDelivery;
+use crate::reactor::{REACTOR, WebhooksReactor};
 use crate::sending::Sender;
 use crate::task::Task;
 
-/// The reactor's name in the ledger.
-pub const REACTOR: &str = "webhooks";
 /// Deliveries that one process holds at a time, waiting or under way. Even when every receiver takes the whole
 /// deadline of ten seconds, the last of them is through before its lease of thirty seconds ends.
-const MAX_HELD: usize = 2 * MAX_IN_FLIGHT;
+pub(crate) const MAX_HELD: usize = 2 * MAX_IN_FLIGHT;
 /// Requests under way at a time.
-const MAX_IN_FLIGHT: usize = 256;
-/// Deliveries of one claim.
-const CLAIM: usize = MAX_IN_FLIGHT;
-/// Longest pause between two looks for due deliveries.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Before claimed deliveries are taken again with which nothing was done.
-const PAUSE_AFTER_FAILURE_MICROS: i64 = 1_000_000;
+pub(crate) const MAX_IN_FLIGHT: usize = 256;
 /// Reports written in one statement.
 const REPORTS: usize = 500;
 /// How long a report waits for others; only the end of the lease presses it.
 const REPORTS_GATHER: Duration = Duration::from_millis(50);
-
-/// Hands intended deliveries of the projector to the worker of this process.
-#[derive(Debug)]
-pub struct WebhooksReactor {
-    fresh: mpsc::UnboundedSender<Vec<Reaction>>,
-    held: Arc<AtomicUsize>,
-}
 
 /// The worker of one process.
 #[derive(Debug)]
@@ -74,64 +58,6 @@ pub fn reactor_and_worker(
     let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory, sender));
     let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held) };
     (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, fresh, held })
-}
-
-impl Reactor<IntendedDelivery> for WebhooksReactor {
-    fn name(&self) -> &'static str {
-        REACTOR
-    }
-
-    fn room(&self) -> usize {
-        if self.fresh.is_closed() {
-            return 0;
-        }
-        MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
-    }
-
-    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
-        intent.into()
-    }
-
-    fn committed(&self, effects: Vec<Reaction>) {
-        self.held.fetch_add(effects.len(), Ordering::Relaxed);
-        // A worker that has stopped leaves them to their lease.
-        let _ = self.fresh.send(effects);
-    }
-}
-
-/// The reactor of a process without a worker: everything waits in the ledger for another process.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LedgerOnly;
-
-impl Reactor<IntendedDelivery> for LedgerOnly {
-    fn name(&self) -> &'static str {
-        REACTOR
-    }
-
-    fn room(&self) -> usize {
-        0
-    }
-
-    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
-        intent.into()
-    }
-
-    fn committed(&self, effects: Vec<Reaction>) {
-        // With no room, nothing is handed over.
-        drop(effects);
-    }
-}
-
-impl From<IntendedDelivery> for NewEffect {
-    fn from(intent: IntendedDelivery) -> Self {
-        Self {
-            organization_id: intent.organization_id,
-            source_event_id: intent.event_id,
-            step: intent.subscription_id.uuid(),
-            lane: intent.lane,
-            position: intent.position,
-        }
-    }
 }
 
 impl WebhooksWorker {
@@ -261,147 +187,4 @@ async fn report_all(
 async fn write_reports(pool: &PgPool, batch: &[Report]) -> Result<u64, sqlx::Error> {
     let mut connection = pool.acquire().await?;
     effects::report(&mut connection, REACTOR, batch).await
-}
-
-/// Claims what is due whenever there is room.
-async fn claim_all(
-    runtime: Runtime,
-    pool: PgPool,
-    held: Arc<AtomicUsize>,
-    has_room: Arc<Notify>,
-    claimed: mpsc::Sender<Task>,
-) {
-    while !runtime.stop.is_cancelled() {
-        let pause = match claim_once(&runtime, &pool, &held, &claimed).await {
-            Ok(Claimed::Full) => Duration::ZERO,
-            Ok(Claimed::Waiting(pause)) => pause,
-            Err(error) => {
-                warn!(error = %error, "due deliveries cannot be claimed");
-                LONGEST_PAUSE
-            }
-        };
-        let full = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)) < CLAIM;
-        tokio::select! {
-            () = runtime.stop.cancelled() => break,
-            () = has_room.notified(), if full => {}
-            () = tokio::time::sleep(pause), if !full => {}
-        }
-    }
-}
-
-enum Claimed {
-    /// As many as were asked for: there may be more.
-    Full,
-    /// Fewer; the next one is due after this long.
-    Waiting(Duration),
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ClaimError {
-    #[error("the ledger of effects cannot be used")]
-    Database(#[from] sqlx::Error),
-    #[error("the events to deliver cannot be read")]
-    Read(#[from] read::ReadError),
-}
-
-async fn claim_once(
-    runtime: &Runtime,
-    pool: &PgPool,
-    held: &AtomicUsize,
-    claimed: &mpsc::Sender<Task>,
-) -> Result<Claimed, ClaimError> {
-    let room = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)).min(CLAIM);
-    if room < CLAIM {
-        return Ok(Claimed::Full);
-    }
-    let mut connection = pool.acquire().await?;
-    let limit = i64::try_from(room).unwrap_or(i64::MAX);
-    let (now, taken_at) = (runtime.log.clock().now(), Instant::now());
-    let taken = effects::claim(&mut connection, REACTOR, runtime.owner, now, limit).await?;
-    if taken.is_empty() {
-        let due = effects::next_due(&mut connection, REACTOR).await?;
-        return Ok(Claimed::Waiting(due.map_or(LONGEST_PAUSE, |due| due.min(LONGEST_PAUSE))));
-    }
-    held.fetch_add(taken.len(), Ordering::Relaxed);
-    let is_full = taken.len() == room;
-    let tasks = match tasks(&mut connection, &taken, taken_at).await {
-        Ok(tasks) => tasks,
-        Err(error) => {
-            give_back(&mut connection, held, &taken, now).await;
-            return Err(error);
-        }
-    };
-    // Those whose event is not to be found wait for the end of their lease.
-    held.fetch_sub(taken.len() - tasks.len(), Ordering::Relaxed);
-    let mut left = Vec::new();
-    for task in tasks {
-        if let Err(mpsc::error::SendError(task)) = claimed.send(task).await {
-            left.push(task.effect);
-        }
-    }
-    give_back(&mut connection, held, &left, now).await;
-    Ok(if is_full { Claimed::Full } else { Claimed::Waiting(Duration::ZERO) })
-}
-
-/// Claimed effects with the events that they follow from.
-async fn tasks(
-    connection: &mut sqlx::PgConnection,
-    taken: &[Effect],
-    taken_at: Instant,
-) -> Result<Vec<Task>, ClaimError> {
-    let places: Vec<_> = taken.iter().map(|effect| (effect.lane, effect.position)).collect();
-    let events: std::collections::HashMap<_, _> = read::at(connection, &places)
-        .await?
-        .into_iter()
-        .map(|event| ((event.lane, event.position), Arc::new(event)))
-        .collect();
-    let begun = begun_streams(connection, taken, &events).await?;
-    let mut tasks = Vec::with_capacity(taken.len());
-    for effect in taken {
-        if let Some(event) = events.get(&(effect.lane, effect.position)) {
-            tasks.push(Task::claimed(*effect, Arc::clone(event), &begun, taken_at));
-        } else {
-            error!(effect.lane, effect.position, "an effect names an event that cannot be read");
-        }
-    }
-    Ok(tasks)
-}
-
-/// Gives claimed effects back with which nothing was done. One that was abandoned keeps its lease, which alone tells
-/// the next holder of it.
-async fn give_back(
-    connection: &mut sqlx::PgConnection,
-    held: &AtomicUsize,
-    taken: &[Effect],
-    now: carelog_domain::Timestamp,
-) {
-    if taken.is_empty() {
-        return;
-    }
-    held.fetch_sub(taken.len(), Ordering::Relaxed);
-    let next_at = Some(now.saturating_add_micros(PAUSE_AFTER_FAILURE_MICROS));
-    let untouched: Vec<_> = taken
-        .iter()
-        .filter(|effect| effect.abandoned_since.is_none())
-        .map(|effect| Report { effect: *effect, next_at })
-        .collect();
-    if let Err(error) = effects::report(connection, REACTOR, &untouched).await {
-        warn!(error = %error, "claimed deliveries cannot be given back; their leases will run out");
-    }
-}
-
-/// Which of the claimed deliveries have outcomes already; the others need no look at their stream.
-async fn begun_streams(
-    connection: &mut sqlx::PgConnection,
-    taken: &[Effect],
-    events: &std::collections::HashMap<(i16, i64), Arc<RecordedEvent>>,
-) -> Result<std::collections::HashSet<uuid::Uuid>, sqlx::Error> {
-    let (organizations, deliveries): (Vec<_>, Vec<_>) = taken
-        .iter()
-        .filter_map(|effect| {
-            let event = events.get(&(effect.lane, effect.position))?;
-            Some((effect.organization_id.uuid(), Task::delivery_id(effect, event).uuid()))
-        })
-        .unzip();
-    read::existing_streams(connection, StreamKind::WebhookDelivery, &organizations, &deliveries).await
 }

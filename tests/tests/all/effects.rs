@@ -12,7 +12,6 @@ use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
 const LEDGER: &str = "select count(*) from runtime.effects";
 const EXPIRE: &str =
@@ -171,26 +170,6 @@ async fn an_effect_that_is_to_be_tried_again_waits_for_its_time() {
     let again = claim(&system, 10).await;
 
     assert_eq!((again[0].token, again[0].abandoned_since.is_some()), (2, false));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_an_effect_that_is_done_can_be_renewed() {
-    let (system, organization_id) = system_with_bookings(1).await;
-    let (toy, reactor) = (Toy::<false>::new(), ToyReactor::with_room(1));
-    unit(&system.node, &toy, &reactor).run_to_head().await.unwrap();
-    let held = reactor.take().remove(0).effect;
-    let renew = async |step: Uuid| {
-        let mut connection = connection(&system).await;
-        effects::renew(&mut connection, "toy", organization_id, held.source_event_id, step).await.unwrap()
-    };
-
-    let while_held = renew(held.step).await;
-    report(&system, held, None).await;
-    let unknown = renew(new_id()).await;
-    let when_done = renew(held.step).await;
-
-    assert_eq!((while_held, unknown, when_done), (false, false, true));
-    assert_eq!(claim(&system, 10).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -210,35 +210,6 @@ pub fn report<'a>(
     })
 }
 
-/// Makes an effect due again that was done; false when it is not in the ledger or still open.
-///
-/// # Errors
-/// When the database fails.
-pub fn renew<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-    organization_id: OrganizationId,
-    source_event_id: EventId,
-    step: Uuid,
-) -> BoxFuture<'a, Result<bool, sqlx::Error>> {
-    Box::pin(async move {
-        let done = sqlx::query!(
-            "
-            update runtime.effects
-            set next_at = now()
-            where organization_id = $2 and source_event_id = $3 and step = $4 and reactor = $1 and next_at is null
-            ",
-            reactor,
-            organization_id.uuid(),
-            source_event_id.uuid(),
-            step
-        )
-        .execute(connection)
-        .await?;
-        Ok(done.rows_affected() == 1)
-    })
-}
-
 /// When the next effect of a reactor is due or its lease ends.
 ///
 /// # Errors

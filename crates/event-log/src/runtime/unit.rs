@@ -164,16 +164,15 @@ impl<P: Projector> Unit<P> {
 
     /// Gives the lease back, after a failure too: otherwise this very process would have to wait for its end.
     async fn give_back(&self, held: Held) {
-        if let Err(error) = self.release(&held.lease).await {
+        let released = async {
+            let mut connection = self.connections.acquire().await?;
+            checkpoint::release(&mut connection, P::NAME, &held.lease).await?;
+            self.connections.put_back(connection);
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = released.await {
             warn!(projector.name = P::NAME, lane = self.lane, error = %error, "lease is left to run out");
         }
-    }
-
-    async fn release(&self, lease: &Lease) -> Result<(), sqlx::Error> {
-        let mut connection = self.connections.acquire().await?;
-        checkpoint::release(&mut connection, P::NAME, lease).await?;
-        self.connections.put_back(connection);
-        Ok(())
     }
 
     /// Applies what is there, page by page, and says how many events that were; for tests and tools.
@@ -191,7 +190,7 @@ impl<P: Projector> Unit<P> {
                 Err(error) => break Err(error),
             }
         };
-        self.release(&held.lease).await?;
+        self.give_back(held).await;
         result
     }
 

@@ -1,0 +1,79 @@
+//! Turns intended deliveries into effects of the ledger, and hands them to the worker of this process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use carelog_event_log::effects::NewEffect;
+use carelog_event_log::runtime::{Reaction, Reactor};
+use tokio::sync::mpsc;
+
+use crate::model::IntendedDelivery;
+use crate::worker::MAX_HELD;
+
+/// The reactor's name in the ledger.
+pub const REACTOR: &str = "webhooks";
+
+/// Hands intended deliveries of the projector to the worker of this process.
+#[derive(Debug)]
+pub struct WebhooksReactor {
+    pub(crate) fresh: mpsc::UnboundedSender<Vec<Reaction>>,
+    pub(crate) held: Arc<AtomicUsize>,
+}
+
+impl Reactor<IntendedDelivery> for WebhooksReactor {
+    fn name(&self) -> &'static str {
+        REACTOR
+    }
+
+    fn room(&self) -> usize {
+        if self.fresh.is_closed() {
+            return 0;
+        }
+        MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
+    }
+
+    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+        intent.into()
+    }
+
+    fn committed(&self, effects: Vec<Reaction>) {
+        self.held.fetch_add(effects.len(), Ordering::Relaxed);
+        // A worker that has stopped leaves them to their lease.
+        let _ = self.fresh.send(effects);
+    }
+}
+
+/// The reactor of a process without a worker: everything waits in the ledger for another process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LedgerOnly;
+
+impl Reactor<IntendedDelivery> for LedgerOnly {
+    fn name(&self) -> &'static str {
+        REACTOR
+    }
+
+    fn room(&self) -> usize {
+        0
+    }
+
+    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+        intent.into()
+    }
+
+    fn committed(&self, effects: Vec<Reaction>) {
+        // With no room, nothing is handed over.
+        drop(effects);
+    }
+}
+
+impl From<IntendedDelivery> for NewEffect {
+    fn from(intent: IntendedDelivery) -> Self {
+        Self {
+            organization_id: intent.organization_id,
+            source_event_id: intent.event_id,
+            step: intent.subscription_id.uuid(),
+            lane: intent.lane,
+            position: intent.position,
+        }
+    }
+}
