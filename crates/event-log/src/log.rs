@@ -234,7 +234,7 @@ impl EventLog {
     }
 
     /// The events of a lane after a position: from memory when the lane's tail reaches back that far, else from
-    /// the database. At most `max_events`, and not many more than `max_bytes`.
+    /// the database. At most `max_events`, and fewer where they come to 8 MiB before.
     ///
     /// # Errors
     /// When the database fails or a stored value does not parse.
@@ -243,10 +243,9 @@ impl EventLog {
         lane: Lane,
         after: Position,
         max_events: usize,
-        max_bytes: usize,
     ) -> BoxFuture<'_, Result<Vec<Arc<RecordedEvent>>, ReadError>> {
         Box::pin(async move {
-            if let Some(page) = self.page_in_memory(lane, after, max_events, max_bytes) {
+            if let Some(page) = self.page_in_memory(lane, after, max_events) {
                 return Ok(page);
             }
             let mut connection = self.inner.pool.acquire().await?;
@@ -262,9 +261,8 @@ impl EventLog {
         lane: Lane,
         after: Position,
         max_events: usize,
-        max_bytes: usize,
     ) -> Option<Vec<Arc<RecordedEvent>>> {
-        self.lane(lane).and_then(|handle| handle.tail.after(after, max_events, max_bytes))
+        self.lane(lane).and_then(|handle| handle.tail.after(after, max_events))
     }
 
     /// The newest position of a lane that this process has heard of; a change can be awaited.

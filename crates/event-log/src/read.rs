@@ -11,6 +11,7 @@ use carelog_domain::{
     Actor, Circumstances, CorrelationId, EventId, KeyId, OrganizationId, PatientId, RequestId, Sealed,
     StreamKind, Timestamp,
 };
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
@@ -52,7 +53,10 @@ macro_rules! select_events {
     };
 }
 
-/// The events of a lane after a position, in order, at most `limit`.
+/// Bytes of a page of a lane, beyond which no further event joins it.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
+
+/// The events of a lane after a position, in order: at most `limit`, and fewer where they come to 8 MiB before.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
@@ -63,15 +67,22 @@ pub fn lane(
     limit: i64,
 ) -> BoxFuture<'_, Result<Vec<RecordedEvent>, ReadError>> {
     Box::pin(async move {
-        let rows = sqlx::query(select_events!(
+        let mut rows = sqlx::query(select_events!(
             "where lane = $1 and position > $2 and position <= $2 + $3 order by position"
         ))
         .bind(lane)
         .bind(after)
         .bind(limit)
-        .fetch_all(connection)
-        .await?;
-        rows.iter().map(decode).collect()
+        .fetch(connection);
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < PAGE_BYTES
+            && let Some(row) = rows.try_next().await?
+        {
+            let event = decode(&row)?;
+            bytes += event.size();
+            events.push(event);
+        }
+        Ok(events)
     })
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::read::PAGE_BYTES;
 use crate::recorded::{Position, RecordedEvent};
 
 /// Bounds of the buffer of one lane.
@@ -74,12 +75,7 @@ impl LaneTail {
     }
 
     /// The events after a position, or nothing when the buffer does not reach back that far.
-    pub(crate) fn after(
-        &self,
-        position: Position,
-        max_events: usize,
-        max_bytes: usize,
-    ) -> Option<Vec<Arc<RecordedEvent>>> {
+    pub(crate) fn after(&self, position: Position, max_events: usize) -> Option<Vec<Arc<RecordedEvent>>> {
         let buffer = self.buffer();
         let first = buffer.events.front()?.position;
         let skip = usize::try_from(position + 1 - first).ok()?;
@@ -90,7 +86,7 @@ impl LaneTail {
             .skip(skip)
             .take(max_events)
             .take_while(|event| {
-                let fits = bytes == 0 || bytes + event.size() <= max_bytes;
+                let fits = bytes == 0 || bytes + event.size() <= PAGE_BYTES;
                 bytes += event.size();
                 fits
             })

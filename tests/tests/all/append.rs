@@ -50,7 +50,7 @@ async fn what_the_tail_gives_is_what_the_database_holds() {
     run::<Patient>(system.log(), &scope, patient_id, register("Zoe")).await;
     run::<Patient>(system.log(), &scope, patient_id, PatientCommand::Onboard).await;
 
-    let from_memory = system.log().page(2, 0, 10, usize::MAX).await.unwrap();
+    let from_memory = system.log().page(2, 0, 10).await.unwrap();
     let mut connection = system.owner.acquire().await.unwrap();
     let from_database = carelog_event_log::read::lane(&mut connection, 2, 0, 10).await.unwrap();
 
@@ -58,6 +58,31 @@ async fn what_the_tail_gives_is_what_the_database_holds() {
     assert!(from_memory[0].network.is_some() && from_memory[0].personal.is_some());
     assert_eq!(from_memory.iter().map(|event| (**event).clone()).collect::<Vec<_>>(), from_database);
     check_invariants(&system.owner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_ends_where_its_bytes_do() {
+    let system = TestSystem::new().await;
+    let (scope, patient_id) = (scope(system.organization_in(1).await), new_id());
+    run::<Patient>(system.log(), &scope, patient_id, register("Zoe")).await;
+    let note = "x".repeat(900 << 10);
+    for _ in 0..14 {
+        run::<Appointment>(system.log(), &scope, new_id(), book_for(patient_id.into(), Some(&note))).await;
+    }
+
+    let mut connection = system.owner.acquire().await.unwrap();
+    let (mut after, mut lengths) = (0, Vec::new());
+    loop {
+        let page = carelog_event_log::read::lane(&mut connection, 1, after, 100).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert_eq!(page[0].position, after + 1);
+        lengths.push(page.len());
+        after = last.position;
+    }
+
+    assert_eq!(lengths, [11, 4], "the first patient's event, ten notes; then the rest");
+    let from_memory = system.log().page(1, 0, 100).await.unwrap();
+    assert!(from_memory.len() < 15, "{} events", from_memory.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -122,6 +122,9 @@ pub enum PostgresState {
     Stopped,
 }
 
+/// How often a process that uses another's server asks whether that process has ended.
+const TAKE_OVER_POLL: Duration = Duration::from_millis(500);
+
 /// A running private server: owned ([`Postgres::start`]) or borrowed
 /// ([`Postgres::attach`]).
 ///
@@ -177,6 +180,23 @@ impl Postgres {
         let access = home.read_access()?.ok_or_else(|| home.not_running())?;
         server::answers(&access).await.map_err(|_| home.not_running())?;
         Ok(Self { home, access, supervision: None })
+    }
+
+    /// Waits until the owner of an attached server ends, and starts it again as its owner, under the same address.
+    /// Returns at once for an owned one.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`].
+    pub async fn take_over(&mut self) -> Result<(), PostgresError> {
+        while self.supervision.is_none() {
+            tokio::time::sleep(TAKE_OVER_POLL).await;
+            match Self::start(PostgresOptions::new(self.home())).await {
+                Ok(owned) => *self = owned,
+                Err(PostgresError::AlreadyRunning { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// How to connect to a database as the superuser `postgres`.

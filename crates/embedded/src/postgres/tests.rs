@@ -215,6 +215,23 @@ async fn a_second_owner_is_refused_and_a_guest_is_welcome() {
 }
 
 #[tokio::test]
+async fn whoever_uses_the_server_keeps_it_when_its_owner_ends() {
+    let home = new_home();
+    let owner = start(&home).await;
+    let mut guest = Postgres::attach(home.path()).await.unwrap();
+    let address = guest.url("postgres");
+
+    let (taken_over, ()) = tokio::join!(guest.take_over(), owner.stop());
+
+    taken_over.unwrap();
+    assert_eq!(guest.url("postgres"), address);
+    assert_eq!(text(&guest, "select 'here'::text").await, "here");
+    guest.take_over().await.unwrap();
+    guest.stop().await;
+    assert!(matches!(Postgres::attach(home.path()).await, Err(PostgresError::NotRunning { .. })));
+}
+
+#[tokio::test]
 async fn the_url_is_understood_by_psql() {
     let home = new_home();
     let postgres = start(&home).await;

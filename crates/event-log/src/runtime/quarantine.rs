@@ -207,7 +207,7 @@ pub fn retry<'a, P: Projector>(
                 tx.rollback().await?;
                 return Ok(0);
             };
-            let event = log.page(lane, position - 1, 1, usize::MAX).await.map_err(cannot_be_read)?;
+            let event = log.page(lane, position - 1, 1).await.map_err(cannot_be_read)?;
             let intents = match projector.apply(&mut tx, &event).await {
                 Ok(intents) => intents,
                 Err(ApplyError::Poison(_)) => {

@@ -24,8 +24,6 @@ use crate::warm::WarmConnections;
 
 /// Events of one page, and so of one transaction.
 const PAGE_EVENTS: usize = 2_000;
-/// Bytes of one page.
-const PAGE_BYTES: usize = 8 << 20;
 /// Pause after a failure; doubled up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -248,7 +246,7 @@ impl<P: Projector> Unit<P> {
         while *awaited.borrow_and_update() <= after {
             if *newest.borrow_and_update() > seen {
                 let log = &self.runtime.log;
-                let Some(fresh) = log.page_in_memory(self.lane, seen, PAGE_EVENTS, PAGE_BYTES) else {
+                let Some(fresh) = log.page_in_memory(self.lane, seen, PAGE_EVENTS) else {
                     return;
                 };
                 seen = end_of(&fresh).unwrap_or(seen);
@@ -285,7 +283,7 @@ impl<P: Projector> Unit<P> {
         if *self.runtime.log.head(self.lane).borrow() <= held.lease.position {
             return Ok(Step::AtHead);
         }
-        let page = self.runtime.log.page(self.lane, held.lease.position, PAGE_EVENTS, PAGE_BYTES).await?;
+        let page = self.runtime.log.page(self.lane, held.lease.position, PAGE_EVENTS).await?;
         let Some(newest) = page.last() else { return Ok(Step::AtHead) };
         let mut connection = self.connections.acquire().await?;
         let applied = match self.apply(&mut connection, held, &page, Singly::No).await {

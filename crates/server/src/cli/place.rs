@@ -1,5 +1,6 @@
 //! Where the databases are: on the configured server, or on the private one of the home.
 
+use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
@@ -48,6 +49,21 @@ impl Place {
     /// The private server, where there is one.
     pub(super) const fn postgres(&self) -> Option<&Postgres> {
         self.postgres.as_ref()
+    }
+
+    /// Keeps the private server running while this is polled: one that another process started is taken over when that
+    /// process ends.
+    ///
+    /// # Errors
+    /// When it cannot be taken over.
+    pub(super) async fn hold(&mut self) -> anyhow::Result<Infallible> {
+        if let Some(postgres) = &mut self.postgres {
+            postgres
+                .take_over()
+                .await
+                .context("the private PostgreSQL ended with the process that had started it")?;
+        }
+        std::future::pending().await
     }
 
     /// Stops the private server, where this process started it.

@@ -18,7 +18,7 @@ pub(super) async fn run(config: &Config, roles: Roles) -> anyhow::Result<ExitCod
     // Before anything is started, so that an impatient stop finds somebody listening.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let place = Place::find(config).await?;
+    let mut place = Place::find(config).await?;
     let result = tokio::select! {
         result = serve(config, roles, &place) => result,
         _ = terminate.recv() => Ok(None),
@@ -31,16 +31,18 @@ pub(super) async fn run(config: &Config, roles: Roles) -> anyhow::Result<ExitCod
             return Err(error);
         }
     };
+    let mut ended = Ok(ExitCode::SUCCESS);
     if let Some(server) = server {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            Err(error) = place.hold() => ended = Err(error),
         }
         info!("stopping");
         server.stop().await;
     }
     place.leave().await;
-    Ok(ExitCode::SUCCESS)
+    ended
 }
 
 async fn serve(config: &Config, roles: Roles, place: &Place) -> anyhow::Result<Option<Server>> {

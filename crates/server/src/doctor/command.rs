@@ -3,8 +3,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use carelog_event_log::ReadError;
 use clap::Args;
 use serde::Serialize;
+use sqlx::error::DatabaseError;
 
 use super::{DoctorError, Finding, Leaves};
 use crate::databases::Databases;
@@ -68,7 +70,19 @@ fn refuse(error: &DoctorError) -> ExitCode {
         text = format!("{text}: {error}");
         cause = error.source();
     }
+    if is_empty(error) {
+        text.push_str("; `carelog migrate` makes a new Carelog, unless CARELOG_HOME or DATABASE_URL name the wrong place");
+    }
     // Nobody is left to tell when standard error is closed.
     let _ = writeln!(std::io::stderr(), "carelog: {text}");
     ExitCode::from(CANNOT_CHECK)
+}
+
+/// Whether there is no Carelog at all: no database of that name, or no tables.
+fn is_empty(error: &DoctorError) -> bool {
+    let (DoctorError::Database(source) | DoctorError::Read(ReadError::Database(source))) = error else {
+        return false;
+    };
+    let code = source.as_database_error().and_then(DatabaseError::code);
+    matches!(code.as_deref(), Some("3D000" | "3F000" | "42P01"))
 }

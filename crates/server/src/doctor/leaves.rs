@@ -85,8 +85,12 @@ impl Judge {
         let mut after = after;
         while after < to {
             let limit = PAGE.min(to - after);
-            self.judge(read::lane(connection, lane, after, limit).await)?;
-            after += limit;
+            let page = read::lane(connection, lane, after, limit).await;
+            if let Err(ReadError::Stored { position, .. }) = page {
+                // Those before it first.
+                self.judge(read::lane(connection, lane, after, position - 1 - after).await)?;
+            }
+            after = self.judge(page)?.unwrap_or(after + limit);
         }
         Ok(())
     }
@@ -118,13 +122,16 @@ impl Judge {
         Ok(())
     }
 
-    /// A value that does not parse is damage, and no reason to stop.
-    fn judge(&mut self, page: Result<Vec<RecordedEvent>, ReadError>) -> Result<(), DoctorError> {
+    /// Says which position it came to. A value that does not parse is damage, and no reason to stop.
+    fn judge(
+        &mut self,
+        page: Result<Vec<RecordedEvent>, ReadError>,
+    ) -> Result<Option<Position>, DoctorError> {
         let events = match page {
             Ok(events) => events,
-            Err(error @ ReadError::Stored { .. }) => {
+            Err(error @ ReadError::Stored { position, .. }) => {
                 self.damage.push(error.to_string());
-                return Ok(());
+                return Ok(Some(position));
             }
             Err(error @ ReadError::Database(_)) => return Err(error.into()),
         };
@@ -134,6 +141,6 @@ impl Judge {
             format!("lane {} position {}: event {} was changed", event.lane, event.position, event.event_id)
         };
         self.damage.extend(events.iter().filter(is_false).map(named));
-        Ok(())
+        Ok(events.last().map(|event| event.position))
     }
 }
