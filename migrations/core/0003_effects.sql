@@ -1,4 +1,4 @@
--- The ledger of effects: what reactors want done and workers have done.
+-- The ledger of effects: what reactors want done and workers have done; and the queues in which effects wait.
 --
 -- Owned by the crate event-log. Rows are never deleted by a rebuild: the key is what keeps an effect from
 -- being carried out a second time.
@@ -27,10 +27,331 @@ comment on column runtime.effects.claimed_at is 'When its last holder took it, b
     ' as the outcomes in the log are';
 comment on column runtime.effects.next_at is 'When it is due or, while held, when the lease ends; null when nothing is left to do';
 
-create index effects_next on runtime.effects (reactor, next_at) where next_at is not null;
+create index effects_waiting on runtime.effects (reactor, organization_id, step, next_at) where next_at is not null;
+create index effects_held on runtime.effects (reactor, organization_id, step) where owner is not null;
+
+create table runtime.effect_queues (
+    reactor text not null,
+    organization_id uuid not null,
+    step uuid not null,
+    next_at timestamptz,
+    held_until timestamptz,
+    failing_since timestamptz,
+    failed_at timestamptz,
+    recovered_at timestamptz,
+    begun_slot bigint not null default 0,
+    failures integer not null default 0,
+    per_tick integer,
+    begun integer[] not null default array_fill(0, array[22]),
+    is_closed boolean not null default false,
+    constraint effect_queues_pkey primary key (reactor, organization_id, step),
+    constraint effect_queues_failing check ((failures > 0) = (failing_since is not null))
+) with (fillfactor = 50);
+comment on table runtime.effect_queues is
+    'The effects of one step of an organization wait together: for their turn, for the pace, for a receiver to recover';
+comment on column runtime.effect_queues.next_at is
+    'When to look for its due effects: never later than the first of them, unless something else holds them back';
+comment on column runtime.effect_queues.held_until is 'Nothing is begun before';
+comment on column runtime.effect_queues.failing_since is 'The first failure after the last success';
+comment on column runtime.effect_queues.failed_at is 'The newest failure that was counted, by the clock of claimed_at';
+comment on column runtime.effect_queues.recovered_at is
+    'The first success after failures, by the clock of claimed_at; what was last tried before is due at once';
+comment on column runtime.effect_queues.failures is 'Failures in a row; those under way together count as one';
+comment on column runtime.effect_queues.per_tick is 'How many may begin in five seconds, where that is less than for every queue';
+comment on column runtime.effect_queues.begun is
+    'How many began in the quarter of a second begun_slot and in the 21 before it: five seconds and a little more';
+comment on column runtime.effect_queues.is_closed is
+    'Nothing is to be carried out any more: whatever waits is due, so that it can be ended';
+
+create index effect_queues_next on runtime.effect_queues (reactor, next_at) where next_at is not null;
+
+create type runtime.effect_limits as (
+    per_tick integer,
+    held_per_step integer,
+    held_per_organization integer
+);
+comment on type runtime.effect_limits is
+    'per_tick: begun in five seconds; held_per_step, held_per_organization: under way at a time';
+
+create function runtime.effect_slot() returns bigint language sql stable
+return floor(extract(epoch from now()) * 4)::bigint;
+
+create function runtime.begun_lately(q runtime.effect_queues) returns integer[] language sql stable
+return case
+    when runtime.effect_slot() <= q.begun_slot then q.begun
+    when runtime.effect_slot() >= q.begun_slot + 22 then array_fill(0, array[22])
+    else array_fill(0, array[(runtime.effect_slot() - q.begun_slot)::integer])
+         || q.begun[1:22 - (runtime.effect_slot() - q.begun_slot)::integer]
+end;
+comment on function runtime.begun_lately is 'The counts of a queue as of now: those that are too old have fallen out';
+
+create function runtime.effect_pace(q runtime.effect_queues, p_limits runtime.effect_limits)
+returns integer language sql stable
+return least(q.per_tick, p_limits.per_tick)
+    - (select sum(began) from unnest(runtime.begun_lately(q)) as began)::integer;
+comment on function runtime.effect_pace is 'How many effects of a queue may begin now as far as its pace goes';
+
+create function runtime.effect_room(q runtime.effect_queues, p_limits runtime.effect_limits)
+returns integer language plpgsql stable as $$
+begin
+    if q.is_closed then
+        return 2147483647;
+    end if;
+    if q.held_until > now() then
+        return 0;
+    end if;
+    return (
+        select greatest(0, least(
+            runtime.effect_pace(q, p_limits),
+            p_limits.held_per_organization - count(*),
+            case when q.failures >= 3 then 1 else p_limits.held_per_step end - count(*) filter (where x.step = q.step)
+        ))
+        from runtime.effects x
+        where x.reactor = q.reactor and x.organization_id = q.organization_id and x.owner is not null
+          and x.next_at > now()
+    );
+end $$;
+comment on function runtime.effect_room is
+    'How many effects of a queue may begin now; after three failures in a row one at a time, until one succeeds';
+
+create function runtime.effect_limited_until(q runtime.effect_queues, p_limits runtime.effect_limits)
+returns timestamptz language sql stable
+return case
+    when q.is_closed then null
+    when q.held_until > now() then q.held_until
+    when runtime.effect_pace(q, p_limits) <= 0 then (
+        select to_timestamp((runtime.effect_slot() + 23 - max(age)) / 4.0)
+        from unnest(runtime.begun_lately(q)) with ordinality as lately (began, age)
+        where began > 0
+    )
+    else now() + interval '50 ms'
+end;
+comment on function runtime.effect_limited_until is 'When a queue that has no room is worth another look';
+
+create function runtime.insert_effects(
+    p_reactor text, p_owner uuid, p_claimed_at timestamptz, p_lease interval, p_room integer,
+    p_limits runtime.effect_limits, p_organizations uuid[], p_steps uuid[], p_events uuid[], p_lanes smallint[],
+    p_positions bigint[]
+) returns setof runtime.effects language plpgsql as $$
+declare
+    wanted record;
+    q runtime.effect_queues;
+    room integer := p_room;
+    may integer;
+    held integer;
+begin
+    -- In one order everywhere, so that nobody waits for somebody who waits for them.
+    for wanted in
+        select organization_id, step, array_agg(event order by position) as events,
+               array_agg(lane order by position) as lanes, array_agg(position order by position) as positions
+        from unnest(p_organizations, p_steps, p_events, p_lanes, p_positions)
+             as w (organization_id, step, event, lane, position)
+        group by organization_id, step
+        order by organization_id, step
+    loop
+        insert into runtime.effect_queues (reactor, organization_id, step)
+        select p_reactor, wanted.organization_id, wanted.step
+        where not exists (
+            select from runtime.effect_queues k
+            where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step
+        )
+        on conflict do nothing;
+        select * into q
+        from runtime.effect_queues k
+        where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step
+        for update;
+        may := case when room > 0 and not q.is_closed then least(room, runtime.effect_room(q, p_limits)) else 0 end;
+        return query
+        with inserted as (
+            insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner,
+                                         claimed_at, next_at)
+            select wanted.organization_id, w.event, wanted.step, p_reactor, w.lane, w.position,
+                   case when w.number <= may then p_owner end, case when w.number <= may then p_claimed_at end,
+                   now() + case when w.number <= may then p_lease else interval '0' end
+            from unnest(wanted.events, wanted.lanes, wanted.positions) with ordinality
+                 as w (event, lane, position, number)
+            on conflict do nothing
+            returning *
+        )
+        select * from inserted where owner is not null;
+        get diagnostics held = row_count;
+        room := room - held;
+        q.begun := runtime.begun_lately(q);
+        q.begun[1] := q.begun[1] + held;
+        update runtime.effect_queues k
+        set begun = q.begun, begun_slot = greatest(q.begun_slot, runtime.effect_slot()),
+            next_at = least(k.next_at, now() + case when held < cardinality(wanted.events) then interval '0' else p_lease end)
+        where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step;
+    end loop;
+end $$;
+comment on function runtime.insert_effects is
+    'Adds effects that are not in the ledger yet. As many as their queues and p_room allow are leased to p_owner and'
+    ' given back; the others are due for whoever claims them';
+
+create function runtime.claim_effects(
+    p_reactor text, p_owner uuid, p_claimed_at timestamptz, p_lease interval, p_room integer,
+    p_limits runtime.effect_limits
+) returns table (organization_id uuid, source_event_id uuid, step uuid, lane smallint, "position" bigint, token bigint,
+                 abandoned_since timestamptz, is_closed boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    q runtime.effect_queues;
+    room integer := p_room;
+    may integer;
+    taken integer;
+    due timestamptz;
+begin
+    for q in
+        select * from runtime.effect_queues k
+        where k.reactor = p_reactor and k.next_at <= now()
+        order by k.next_at
+        for update skip locked
+    loop
+        may := least(room, runtime.effect_room(q, p_limits));
+        taken := 0;
+        if may > 0 then
+            return query
+            with due as materialized (
+                select x.source_event_id, x.owner, x.claimed_at
+                from runtime.effects x
+                where x.reactor = p_reactor and x.organization_id = q.organization_id and x.step = q.step
+                  and x.next_at is not null
+                  and (x.next_at <= now() or x.owner is null and (q.is_closed or x.claimed_at < q.recovered_at))
+                order by x.next_at
+                limit may
+                for update skip locked
+            )
+            update runtime.effects e
+            set token = e.token + 1, owner = p_owner, claimed_at = p_claimed_at, next_at = now() + p_lease
+            from due
+            where e.organization_id = q.organization_id and e.source_event_id = due.source_event_id
+              and e.step = q.step and e.reactor = p_reactor
+            returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
+                      case when due.owner is not null then due.claimed_at end, q.is_closed;
+            get diagnostics taken = row_count;
+        end if;
+        room := room - taken;
+        q.begun := runtime.begun_lately(q);
+        q.begun[1] := q.begun[1] + taken;
+        q.begun_slot := greatest(q.begun_slot, runtime.effect_slot());
+        if taken < may then
+            q.recovered_at := null;
+        end if;
+        due := case when taken = may and (q.is_closed or q.recovered_at is not null) then now() else (
+            select min(x.next_at)
+            from runtime.effects x
+            where x.reactor = p_reactor and x.organization_id = q.organization_id and x.step = q.step
+              and x.next_at is not null
+        ) end;
+        update runtime.effect_queues k
+        set begun = q.begun, begun_slot = q.begun_slot, recovered_at = q.recovered_at,
+            next_at = case when taken = may and room > 0 and due is not null
+                           then greatest(due, runtime.effect_limited_until(q, p_limits))
+                           else due end
+        where k.reactor = p_reactor and k.organization_id = q.organization_id and k.step = q.step;
+        exit when room <= 0;
+    end loop;
+end $$;
+comment on function runtime.claim_effects is
+    'Leases due effects, and those whose lease ran out, to p_owner: a few of each queue, the longest waiting queue first';
+
+create function runtime.report_effects(
+    p_reactor text, p_now timestamptz, p_failing_for interval, p_organizations uuid[], p_steps uuid[],
+    p_events uuid[], p_tokens bigint[], p_next_at timestamptz[], p_succeeded boolean[], p_slow_down boolean[],
+    p_hold interval[], out refused integer, out lost_organizations uuid[], out lost_steps uuid[]
+) language plpgsql as $$
+declare
+    said record;
+    q runtime.effect_queues;
+begin
+    lost_organizations := '{}';
+    lost_steps := '{}';
+    refused := cardinality(p_events);
+    for said in
+        with done as (
+            update runtime.effects e
+            set owner = null, next_at = w.next_at
+            from unnest(p_organizations, p_steps, p_events, p_tokens, p_next_at, p_succeeded, p_slow_down, p_hold)
+                 as w (organization_id, step, event, token, next_at, succeeded, slow_down, hold)
+            where e.organization_id = w.organization_id and e.source_event_id = w.event and e.step = w.step
+              and e.reactor = p_reactor and e.token = w.token and e.owner is not null
+            returning w.*, e.claimed_at
+        )
+        select d.organization_id, d.step, count(*)::integer as count, min(d.next_at) as next_at,
+               bool_or(d.succeeded) as any_succeeded, bool_or(not d.succeeded) as any_failed,
+               bool_or(d.slow_down) as slow_down, max(d.hold) as hold,
+               max(d.claimed_at) filter (where not d.succeeded) as failed_from
+        from done d
+        group by d.organization_id, d.step
+        order by d.organization_id, d.step
+    loop
+        refused := refused - said.count;
+        -- Most often there is nothing to write down, and then nobody is kept waiting for the row.
+        continue when said.next_at is null and not coalesce(said.any_failed, false) and not exists (
+            select from runtime.effect_queues k
+            where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step
+              and k.failures > 0
+        );
+        select * into q
+        from runtime.effect_queues k
+        where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step
+        for update;
+        if said.any_succeeded and q.failures > 0 then
+            q.failures := 0;
+            q.failing_since := null;
+            q.recovered_at := p_now;
+            q.next_at := now();
+        end if;
+        if said.any_failed and said.failed_from > coalesce(q.failed_at, '-infinity') then
+            q.failures := q.failures + 1;
+            q.failed_at := p_now;
+            q.failing_since := coalesce(q.failing_since, now());
+        end if;
+        if said.any_failed and (said.slow_down or said.hold is not null or q.failures >= 3) then
+            -- A second, four, sixteen … up to a quarter of an hour, with a fifth of jitter, or what was asked for.
+            q.held_until := greatest(q.held_until, now() + coalesce(said.hold,
+                least(interval '900 s', interval '1 s' * 4 ^ least(q.failures - 1, 5)) * (0.8 + 0.4 * random())));
+        end if;
+        if q.failures >= 5 and q.failing_since < now() - p_failing_for then
+            lost_organizations := lost_organizations || said.organization_id;
+            lost_steps := lost_steps || said.step;
+        end if;
+        update runtime.effect_queues k
+        set failures = q.failures, failing_since = q.failing_since, failed_at = q.failed_at,
+            recovered_at = q.recovered_at, held_until = q.held_until, next_at = least(q.next_at, said.next_at)
+        where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step;
+    end loop;
+end $$;
+comment on function runtime.report_effects is
+    'Writes down what became of effects under their tokens, and what that says of their queues: those that failed for'
+    ' p_failing_for, five times or more, are named';
+
+create function runtime.set_effect_queue(
+    p_reactor text, p_organization_id uuid, p_step uuid, p_per_tick integer, p_is_closed boolean
+) returns void language sql as $$
+    insert into runtime.effect_queues as k (reactor, organization_id, step, per_tick, is_closed)
+    values (p_reactor, p_organization_id, p_step, p_per_tick, coalesce(p_is_closed, false))
+    on conflict (reactor, organization_id, step) do update
+    set per_tick = coalesce(p_per_tick, k.per_tick),
+        is_closed = coalesce(p_is_closed, k.is_closed),
+        next_at = case when k.next_at is not null then now() end,
+        failures = case when p_is_closed is false then 0 else k.failures end,
+        failing_since = case when p_is_closed is false then null else k.failing_since end,
+        held_until = case when p_is_closed is false then null else k.held_until end
+$$;
+comment on function runtime.set_effect_queue is
+    'Sets the pace of a queue, closes it or opens it again, which forgets its failures';
 
 alter table runtime.effects enable row level security;
 alter table runtime.effects force row level security;
 create policy own_organization on runtime.effects using (organization_id = (select public.carelog_organization()));
 grant select, insert, update on runtime.effects to carelog_system;
 grant select on runtime.effects to carelog_app;
+
+alter table runtime.effect_queues enable row level security;
+alter table runtime.effect_queues force row level security;
+create policy own_organization on runtime.effect_queues
+    using (organization_id = (select public.carelog_organization()));
+grant select, insert, update on runtime.effect_queues to carelog_system;
+grant select on runtime.effect_queues to carelog_app;

@@ -32,8 +32,8 @@ pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::ManualClock;
 pub use invariants::{check_immutable, check_invariants};
 pub use product::{
-    Contents, Partner, Product, contents, is_settled, is_sound, new_secret, product_config, rebuild_all,
-    receiver_options, subscribe,
+    Contents, LOOK_FOR_DUE_EFFECTS, Partner, Product, contents, is_settled, is_sound, new_secret,
+    product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
 pub use storm::{as_child, storm};

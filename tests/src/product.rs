@@ -165,12 +165,22 @@ impl Product {
     /// Lets everything that waits for a retry be due now.
     pub async fn pull_retries(&self) {
         self.sql("update runtime.effects set next_at = now() where next_at > now() and owner is null").await;
+        self.look_for_due_effects().await;
     }
 
-    /// Waits until everything that is due was sent and every projector has seen everything.
+    /// Lets every queue be looked at now, whatever held it back.
+    pub async fn look_for_due_effects(&self) {
+        self.sql(LOOK_FOR_DUE_EFFECTS).await;
+    }
+
+    /// Waits until everything that is due was sent, however its receiver does, and every projector has seen everything.
     pub async fn settled(&self) {
         let databases = self.databases();
-        until("everything is sent and projected", async || is_settled(databases).await.then_some(())).await;
+        until("everything is sent and projected", async || {
+            self.look_for_due_effects().await;
+            is_settled(databases).await.then_some(())
+        })
+        .await;
     }
 
     /// The rows of every projection.
@@ -213,6 +223,7 @@ pub fn product_config(home: &Path, ca_pem: &str, allow_loopback: bool) -> Config
     let mut config = Config { home: home.to_path_buf(), ..Config::default() };
     config.http.listen = ([127, 0, 0, 1], 0).into();
     config.webhooks.allow_loopback = allow_loopback;
+    config.webhooks.per_tick_limit = 10_000;
     config.webhooks.extra_root_pem = Some(pem);
     config
 }
@@ -246,6 +257,14 @@ pub async fn subscribe(
     let scope = wishes::scope(organization_id);
     wishes::run::<WebhookSubscription>(log, &scope, subscription_id.uuid(), create).await;
 }
+
+/// After the times of effects were changed behind the ledger's back.
+pub const LOOK_FOR_DUE_EFFECTS: &str = "
+    update runtime.effect_queues
+    set next_at = now(), held_until = null, failures = 0, failing_since = null
+    where ctid in (
+        select ctid from runtime.effect_queues where next_at > now() or failures > 0 for update skip locked
+    )";
 
 /// Whether nothing is due or held and every projector has seen everything. A database that does not answer has not
 /// settled.

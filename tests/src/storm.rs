@@ -27,8 +27,8 @@ pub use self::child::as_child;
 use self::child::{Children, Work};
 use crate::journal::Journal;
 use crate::{
-    Random, check_invariants, contents, is_settled, is_sound, new_secret, product_config, rebuild_all,
-    receiver_options, subscribe, until,
+    LOOK_FOR_DUE_EFFECTS, Random, check_invariants, contents, is_settled, is_sound, new_secret,
+    product_config, rebuild_all, receiver_options, subscribe, until,
 };
 
 const ORGANIZATIONS: usize = 3;
@@ -157,6 +157,7 @@ impl Weather {
     async fn leases_end(&self, dead: Uuid) {
         let pool = &self.databases.core_owner;
         self.sql(pool, &format!("update runtime.effects set next_at = now() where owner = '{dead}'")).await;
+        self.sql(pool, LOOK_FOR_DUE_EFFECTS).await;
         for pool in [pool, &self.databases.audit_owner] {
             let statement =
                 format!("update runtime.checkpoints set leased_until = now() where owner = '{dead}'");
@@ -168,6 +169,7 @@ impl Weather {
     async fn all_leases_end(&self) {
         let pool = &self.databases.core_owner;
         self.sql(pool, "update runtime.effects set next_at = now() where next_at is not null").await;
+        self.sql(pool, LOOK_FOR_DUE_EFFECTS).await;
         for pool in [pool, &self.databases.audit_owner] {
             self.sql(pool, "update runtime.checkpoints set leased_until = now()").await;
         }
@@ -201,6 +203,7 @@ impl Weather {
             let retries =
                 "update runtime.effects set next_at = now() where next_at > now() and owner is null";
             self.sql(pool, retries).await;
+            self.sql(pool, LOOK_FOR_DUE_EFFECTS).await;
             let left: Result<i64, _> =
                 sqlx::query_scalar("select count(*) from runtime.effects where next_at is not null")
                     .fetch_one(pool)

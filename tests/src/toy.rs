@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carelog_domain::EventType;
-use carelog_event_log::effects::NewEffect;
+use carelog_event_log::effects::{Limits, NewEffect, Wish};
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector, Reaction, Reactor};
 use carelog_event_log::{RecordedEvent, derived_id};
 use futures::future::BoxFuture;
@@ -227,7 +227,7 @@ fn intent(event: &RecordedEvent) -> NewEffect {
     NewEffect {
         organization_id: event.stream.organization_id,
         source_event_id: event.event_id,
-        step: derived_id(event.event_id.uuid(), b"toy"),
+        step: derived_id(event.stream.organization_id.uuid(), b"toy"),
         lane: event.lane,
         position: event.position,
     }
@@ -290,13 +290,19 @@ async fn write_totals(tables: &mut PgConnection, totals: &Totals) -> Result<(), 
 #[derive(Debug)]
 pub struct ToyReactor {
     room: usize,
+    limits: Limits,
     given: Mutex<Vec<Reaction>>,
 }
 
 impl ToyReactor {
     /// One with room for this many fresh effects at a time.
     pub fn with_room(room: usize) -> Arc<Self> {
-        Arc::new(Self { room, given: Mutex::default() })
+        Self::within(Limits::NONE, room)
+    }
+
+    /// One whose queues are bounded.
+    pub fn within(limits: Limits, room: usize) -> Arc<Self> {
+        Arc::new(Self { room, limits, given: Mutex::default() })
     }
 
     /// What it was given since it was last asked.
@@ -314,8 +320,12 @@ impl Reactor<NewEffect> for ToyReactor {
         self.room
     }
 
-    fn effect(&self, intent: NewEffect) -> NewEffect {
-        intent
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn wish(&self, intent: NewEffect) -> Wish {
+        Wish::Effect(intent)
     }
 
     fn committed(&self, effects: Vec<Reaction>) {

@@ -81,6 +81,10 @@ pub struct WebhooksConfig {
     pub extra_root_pem: Option<PathBuf>,
     /// Deliveries of one subscription in a tick.
     pub per_tick_limit: u16,
+    /// Requests of one subscription under way at a time.
+    pub in_flight_per_subscription: u16,
+    /// Requests of one organization under way at a time.
+    pub in_flight_per_organization: u16,
 }
 
 /// `[log]`
@@ -177,7 +181,13 @@ impl HttpConfig {
 
 impl Default for WebhooksConfig {
     fn default() -> Self {
-        Self { allow_loopback: false, extra_root_pem: None, per_tick_limit: 50 }
+        Self {
+            allow_loopback: false,
+            extra_root_pem: None,
+            per_tick_limit: 50,
+            in_flight_per_subscription: 10,
+            in_flight_per_organization: 64,
+        }
     }
 }
 

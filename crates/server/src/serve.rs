@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use carelog_event_log::effects::Limits;
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
 use carelog_webhooks::{
-    Directory, IntendedDelivery, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker,
+    Directory, Intent, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker,
 };
 use tokio::net::TcpListener;
 use tracing::info;
@@ -103,7 +104,7 @@ impl Server {
         let operator = http::load_or_create_operator_key(&config.operator_key()).with_context(|| {
             format!("the operator's key in {} cannot be used", config.operator_key().display())
         })?;
-        let api = Arc::new(Api::new(self.system.clone(), config.http.clone(), operator, policy));
+        let api = Arc::new(Api::new(self.system.clone(), config, operator, policy));
         let service = Arc::clone(&api).service();
         let listener = TcpListener::bind(config.http.listen)
             .await
@@ -138,6 +139,14 @@ fn policy(config: &Config) -> AddressPolicy {
     if config.webhooks.allow_loopback { AddressPolicy::with_loopback() } else { AddressPolicy::strict() }
 }
 
+const fn limits(config: &Config) -> Limits {
+    Limits {
+        per_tick: config.webhooks.per_tick_limit,
+        held_per_step: config.webhooks.in_flight_per_subscription,
+        held_per_organization: config.webhooks.in_flight_per_organization,
+    }
+}
+
 fn start_webhooks(
     config: &Config,
     system: &System,
@@ -155,13 +164,13 @@ fn start_webhooks(
     }
     let directory = Directory::new(system.log.clone(), pool.clone(), policy.clone());
     let (reactor, worker) =
-        reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?);
+        reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?, limits(config));
     let reactor = Arc::new(reactor);
     if roles.workers {
         system.runtime.tasks.spawn(worker.run());
     }
     if roles.projectors {
-        let hands_over: Arc<dyn Reactor<IntendedDelivery>> =
+        let hands_over: Arc<dyn Reactor<Intent>> =
             if roles.workers { Arc::clone(&reactor) as _ } else { Arc::new(LedgerOnly) };
         system.runtime.start(&Arc::new(WebhooksProjector), Some(&hands_over), pool);
     }

@@ -1,6 +1,7 @@
 //! One delivery in the hands of a worker: what to send, and what to write down afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_domain::webhook_delivery::{
     AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
@@ -9,9 +10,14 @@ use carelog_domain::webhook_delivery::{
 use carelog_domain::webhook_subscription::{
     DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
 };
-use carelog_domain::{Actor, Circumstances, DeliveryId, Origin, StreamKind, Timestamp};
-use carelog_event_log::effects::Report;
-use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
+use carelog_domain::{
+    Actor, Circumstances, CorrelationId, DeliveryId, EventId, OrganizationId, Origin, StreamKind,
+    SubscriptionId, Timestamp,
+};
+use carelog_event_log::effects::{Report, Sign};
+use carelog_event_log::{
+    EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey, new_id,
+};
 use cqrs_es::Aggregate;
 use time::OffsetDateTime;
 use tracing::{error, warn};
@@ -23,6 +29,9 @@ use crate::task::Task;
 
 /// Pause before a delivery that could not even be sent is taken up again.
 const PAUSE_MICROS: i64 = 5_000_000;
+
+/// Longest time for which a receiver's `Retry-After` holds the other deliveries of its subscription.
+const LONGEST_HOLD: Duration = Duration::from_hours(1);
 
 /// Where a delivery stands when it is taken.
 struct Begun {
@@ -99,7 +108,11 @@ impl Attempter {
                 _ => self.record_unknown(task, &begun).await,
             };
         }
-        let subscription = self.directory.get((task.effect.organization_id, task.subscription_id())).await?;
+        let subscription = if task.effect.is_closed {
+            None
+        } else {
+            self.directory.get((task.effect.organization_id, task.subscription_id())).await?
+        };
         let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
             return self
                 .record(task, &begun, give_up(&begun, task, FinalReason::Disabled), task.done())
@@ -111,7 +124,7 @@ impl Attempter {
             Err(_) => sending::AttemptOutcome::without_head(
                 OutcomeKind::BlockedUrl,
                 Some("blocked_url"),
-                std::time::Duration::ZERO,
+                Duration::ZERO,
             ),
         };
         metrics::counter!("carelog_webhook_attempts_total", "outcome" => outcome.kind.name()).increment(1);
@@ -209,9 +222,13 @@ impl Attempter {
         };
         let command =
             WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
-        let report = self.record(task, begun, command, report).await?;
+        let report = self.record(task, begun, command, Report { sign: sign(outcome), ..report }).await?;
         if let Verdict::DisableSubscription { reason, .. } = verdict {
-            self.disable(task, reason).await;
+            let reason = match reason {
+                sending::DisableReason::Gone => DisableReason::Gone,
+                sending::DisableReason::Requested => DisableReason::ReceiverRequest,
+            };
+            self.disable(Self::scope(task, Expected::Any), task.subscription_id(), reason).await;
         }
         Ok(report)
     }
@@ -260,36 +277,68 @@ impl Attempter {
     }
 
     fn scope(task: &Task, expected: Expected) -> Scope {
-        Scope {
-            organization_id: task.effect.organization_id,
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: task.cause.circumstances.correlation_id,
-                causation_id: Some(task.cause.event_id),
-                request_id: None,
-                origin: Origin::Live,
-            },
-            occurred_at: None,
-            idempotency: None,
-            network: None,
-            expected,
-            can_wait: true,
-        }
+        let cause = &task.cause;
+        let correlation_id = cause.circumstances.correlation_id;
+        scope(task.effect.organization_id, correlation_id, Some(cause.event_id), expected)
     }
 
-    async fn disable(&self, task: &Task, reason: sending::DisableReason) {
-        let reason = match reason {
-            sending::DisableReason::Gone => DisableReason::Gone,
-            sending::DisableReason::Requested => DisableReason::ReceiverRequest,
-        };
+    /// Now, by the clock that dates outcomes.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.log.clock().now()
+    }
+
+    /// Disables a subscription that has failed for too long.
+    pub(crate) async fn disable_failing(
+        &self,
+        organization_id: OrganizationId,
+        subscription_id: SubscriptionId,
+    ) {
+        let scope = scope(organization_id, CorrelationId::new(new_id()), None, Expected::Any);
+        self.disable(scope, subscription_id, DisableReason::Failing).await;
+    }
+
+    async fn disable(&self, scope: Scope, subscription_id: SubscriptionId, reason: DisableReason) {
         let command = WebhookSubscriptionCommand::Disable { reason };
-        let scope = Self::scope(task, Expected::Any);
-        match self.log.execute::<WebhookSubscription>(&scope, task.subscription_id().uuid(), command).await {
+        match self.log.execute::<WebhookSubscription>(&scope, subscription_id.uuid(), command).await {
             // Refused: somebody disabled or deleted it already.
             Ok(_) | Err(ExecuteError::Rejected(_)) => {}
             Err(failure) => error!(error = %failure, "a subscription cannot be disabled"),
         }
+    }
+}
+
+fn scope(
+    organization_id: OrganizationId,
+    correlation_id: CorrelationId,
+    causation_id: Option<EventId>,
+    expected: Expected,
+) -> Scope {
+    Scope {
+        organization_id,
+        circumstances: Circumstances {
+            actor: Actor::SYSTEM,
+            purpose: None,
+            correlation_id,
+            causation_id,
+            request_id: None,
+            origin: Origin::Live,
+        },
+        occurred_at: None,
+        idempotency: None,
+        network: None,
+        expected,
+        can_wait: true,
+    }
+}
+
+/// What an outcome says of the subscription's other deliveries.
+fn sign(outcome: &sending::AttemptOutcome) -> Sign {
+    if outcome.kind == OutcomeKind::Success {
+        return Sign::Success;
+    }
+    Sign::Failure {
+        slow_down: outcome.status.is_some_and(|status| matches!(status.as_u16(), 429 | 502 | 503 | 504)),
+        hold: outcome.retry_after.map(|asked| asked.min(LONGEST_HOLD)),
     }
 }
 

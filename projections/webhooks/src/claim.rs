@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use carelog_domain::{StreamKind, Timestamp};
-use carelog_event_log::effects::{self, Effect, Report};
+use carelog_event_log::effects::{self, Effect, Limits, Report, Sign, Taker};
 use carelog_event_log::runtime::Runtime;
 use carelog_event_log::{RecordedEvent, read};
 use sqlx::{PgConnection, PgPool};
@@ -16,10 +16,12 @@ use uuid::Uuid;
 
 use crate::reactor::REACTOR;
 use crate::task::Task;
-use crate::worker::{MAX_HELD, MAX_IN_FLIGHT};
+use crate::worker::{FAILING_FOR, MAX_HELD, MAX_IN_FLIGHT};
 
 /// Deliveries of one claim.
 const CLAIM: usize = MAX_IN_FLIGHT;
+/// Shortest pause between two looks, while another process is at a queue that is due.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two looks for due deliveries.
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Before claimed deliveries are taken again with which nothing was done.
@@ -29,12 +31,13 @@ const PAUSE_AFTER_FAILURE_MICROS: i64 = 1_000_000;
 pub(crate) async fn claim_all(
     runtime: Runtime,
     pool: PgPool,
+    limits: Limits,
     held: Arc<AtomicUsize>,
     has_room: Arc<Notify>,
     claimed: mpsc::Sender<Task>,
 ) {
     while !runtime.stop.is_cancelled() {
-        let pause = match claim_once(&runtime, &pool, &held, &claimed).await {
+        let pause = match claim_once(&runtime, &pool, limits, &held, &claimed).await {
             Ok(Claimed::Full) => Duration::ZERO,
             Ok(Claimed::Waiting(pause)) => pause,
             Err(error) => {
@@ -69,6 +72,7 @@ enum ClaimError {
 async fn claim_once(
     runtime: &Runtime,
     pool: &PgPool,
+    limits: Limits,
     held: &AtomicUsize,
     claimed: &mpsc::Sender<Task>,
 ) -> Result<Claimed, ClaimError> {
@@ -77,24 +81,26 @@ async fn claim_once(
         return Ok(Claimed::Full);
     }
     let mut connection = pool.acquire().await?;
-    let limit = i64::try_from(room).unwrap_or(i64::MAX);
     let (now, taken_at) = (runtime.log.clock().now(), Instant::now());
-    let taken = effects::claim(&mut connection, REACTOR, runtime.owner, now, limit).await?;
-    if taken.is_empty() {
+    let taker = Taker { reactor: REACTOR, owner: runtime.owner, now, room, limits };
+    let effects = effects::claim(&mut connection, taker).await?;
+    if effects.is_empty() {
         let due = effects::next_due(&mut connection, REACTOR).await?;
-        return Ok(Claimed::Waiting(due.map_or(LONGEST_PAUSE, |due| due.min(LONGEST_PAUSE))));
+        return Ok(Claimed::Waiting(
+            due.map_or(LONGEST_PAUSE, |due| due.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)),
+        ));
     }
-    held.fetch_add(taken.len(), Ordering::Relaxed);
-    let is_full = taken.len() == room;
-    let tasks = match tasks(&mut connection, &taken, taken_at).await {
+    held.fetch_add(effects.len(), Ordering::Relaxed);
+    let is_full = effects.len() == room;
+    let tasks = match tasks(&mut connection, &effects, taken_at).await {
         Ok(tasks) => tasks,
         Err(error) => {
-            give_back(&mut connection, held, &taken, now).await;
+            give_back(&mut connection, held, &effects, now).await;
             return Err(error);
         }
     };
     // Those whose event is not to be found wait for the end of their lease.
-    held.fetch_sub(taken.len() - tasks.len(), Ordering::Relaxed);
+    held.fetch_sub(effects.len() - tasks.len(), Ordering::Relaxed);
     let mut left = Vec::new();
     for task in tasks {
         if let Err(mpsc::error::SendError(task)) = claimed.send(task).await {
@@ -140,9 +146,9 @@ async fn give_back(connection: &mut PgConnection, held: &AtomicUsize, taken: &[E
     let untouched: Vec<_> = taken
         .iter()
         .filter(|effect| effect.abandoned_since.is_none())
-        .map(|effect| Report { effect: *effect, next_at })
+        .map(|effect| Report { effect: *effect, next_at, sign: Sign::None })
         .collect();
-    if let Err(error) = effects::report(connection, REACTOR, &untouched).await {
+    if let Err(error) = effects::report(connection, REACTOR, now, FAILING_FOR, &untouched).await {
         warn!(error = %error, "claimed deliveries cannot be given back; their leases will run out");
     }
 }

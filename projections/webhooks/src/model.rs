@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, WebhookDeliveryEvent};
 use carelog_domain::webhook_subscription::{
-    DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionEvent,
+    DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
+    WebhookSubscriptionEvent,
 };
 use carelog_domain::{
     CodecError, DeliveryId, EventId, OrganizationId, StreamKind, SubscriptionId, Timestamp,
 };
+use carelog_event_log::effects::{QueueChange, QueueSetting};
 use carelog_event_log::{Lane, Position, RecordedEvent, SealedPart, derived_id};
 
 /// A subscription as far as matching needs it.
@@ -126,6 +128,15 @@ pub struct IntendedDelivery {
     pub position: Position,
 }
 
+/// What a page asks for beyond its own tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// A delivery to be made.
+    Deliver(IntendedDelivery),
+    /// A change of how a subscription's deliveries are carried out.
+    Queue(QueueChange),
+}
+
 /// Names a subscription.
 pub type SubscriptionKey = (OrganizationId, SubscriptionId);
 /// Names a delivery.
@@ -146,8 +157,8 @@ pub struct Page {
     pub moved_deliveries: BTreeMap<DeliveryKey, DeliveryProgress>,
     /// Attempts.
     pub attempts: Vec<Attempt>,
-    /// What is to be sent.
-    pub intents: Vec<IntendedDelivery>,
+    /// What is to be sent, and how.
+    pub intents: Vec<Intent>,
 }
 
 /// The delivery of an event to a subscription has the same id wherever it is computed.
@@ -217,7 +228,7 @@ impl Page {
                 last: None,
             };
             if is_active {
-                self.intents.push(intent(event, key.1));
+                self.intents.push(deliver(event, key.1));
             }
             let delivery = NewDelivery { subscription_id: key.1, event: Arc::clone(event), progress };
             self.new_deliveries.insert((organization_id, delivery_id(event.event_id, key.1)), delivery);
@@ -262,6 +273,14 @@ impl Page {
             subscription.changed_at = event.recorded_at;
         });
         self.changed_subscriptions.push(key);
+        self.intents.extend(queue_setting(change).map(|setting| {
+            Intent::Queue(QueueChange {
+                organization_id: key.0,
+                step: key.1.uuid(),
+                position: event.position,
+                setting,
+            })
+        }));
         if let Some(part) = &event.personal {
             self.parts.push(SubscriptionPart {
                 event: Arc::clone(event),
@@ -306,7 +325,7 @@ impl Page {
                 progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
             }),
             WebhookDeliveryEvent::RedeliveryRequested(requested) => {
-                self.intents.push(intent(event, requested.subscription_id));
+                self.intents.push(deliver(event, requested.subscription_id));
                 self.advance(key, event, |progress| {
                     progress.state = DeliveryState::Pending;
                     progress.finished_at = None;
@@ -345,13 +364,28 @@ impl DeliveryProgress {
     }
 }
 
-fn intent(event: &RecordedEvent, subscription_id: SubscriptionId) -> IntendedDelivery {
-    IntendedDelivery {
+fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Intent {
+    Intent::Deliver(IntendedDelivery {
         organization_id: event.stream.organization_id,
         subscription_id,
         event_id: event.event_id,
         lane: event.lane,
         position: event.position,
+    })
+}
+
+/// What a change of a subscription means for the deliveries that wait.
+fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
+    match change {
+        WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated { per_tick_limit, .. })
+        | WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
+            per_tick_limit.map(QueueSetting::PerTick)
+        }
+        WebhookSubscriptionEvent::SecretRotated(_) => None,
+        WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
+        WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
+            Some(QueueSetting::Closed)
+        }
     }
 }
 

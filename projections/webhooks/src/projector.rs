@@ -13,8 +13,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::model::{
-    DeliveryProgress, IntendedDelivery, Page, Subscription, SubscriptionKey, SubscriptionStatus,
-    concerns_subscriptions,
+    DeliveryProgress, Intent, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
 };
 
 /// Folds subscriptions, deliveries and attempts; intends deliveries.
@@ -27,7 +26,7 @@ pub struct WebhooksProjector;
 struct StoredSubscription(SubscriptionId);
 
 impl Projector for WebhooksProjector {
-    type Intent = IntendedDelivery;
+    type Intent = Intent;
 
     const NAME: &'static str = "webhooks";
 
@@ -55,7 +54,7 @@ impl Projector for WebhooksProjector {
         &'a self,
         tables: &'a mut PgConnection,
         events: &'a [Arc<RecordedEvent>],
-    ) -> BoxFuture<'a, Result<Vec<IntendedDelivery>, ApplyError>> {
+    ) -> BoxFuture<'a, Result<Vec<Intent>, ApplyError>> {
         Box::pin(async move {
             let organizations: BTreeSet<OrganizationId> = events
                 .iter()

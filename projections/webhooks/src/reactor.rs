@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use carelog_event_log::effects::NewEffect;
+use carelog_event_log::effects::{Limits, NewEffect, Wish};
 use carelog_event_log::runtime::{Reaction, Reactor};
 use tokio::sync::mpsc;
 
-use crate::model::IntendedDelivery;
+use crate::model::{IntendedDelivery, Intent};
 use crate::worker::MAX_HELD;
 
 /// The reactor's name in the ledger.
@@ -18,9 +18,10 @@ pub const REACTOR: &str = "webhooks";
 pub struct WebhooksReactor {
     pub(crate) fresh: mpsc::UnboundedSender<Vec<Reaction>>,
     pub(crate) held: Arc<AtomicUsize>,
+    pub(crate) limits: Limits,
 }
 
-impl Reactor<IntendedDelivery> for WebhooksReactor {
+impl Reactor<Intent> for WebhooksReactor {
     fn name(&self) -> &'static str {
         REACTOR
     }
@@ -32,7 +33,11 @@ impl Reactor<IntendedDelivery> for WebhooksReactor {
         MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
-    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+    fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    fn wish(&self, intent: Intent) -> Wish {
         intent.into()
     }
 
@@ -47,7 +52,7 @@ impl Reactor<IntendedDelivery> for WebhooksReactor {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LedgerOnly;
 
-impl Reactor<IntendedDelivery> for LedgerOnly {
+impl Reactor<Intent> for LedgerOnly {
     fn name(&self) -> &'static str {
         REACTOR
     }
@@ -56,13 +61,27 @@ impl Reactor<IntendedDelivery> for LedgerOnly {
         0
     }
 
-    fn effect(&self, intent: IntendedDelivery) -> NewEffect {
+    fn limits(&self) -> Limits {
+        // With no room, nothing begins here.
+        Limits::NONE
+    }
+
+    fn wish(&self, intent: Intent) -> Wish {
         intent.into()
     }
 
     fn committed(&self, effects: Vec<Reaction>) {
         // With no room, nothing is handed over.
         drop(effects);
+    }
+}
+
+impl From<Intent> for Wish {
+    fn from(intent: Intent) -> Self {
+        match intent {
+            Intent::Deliver(delivery) => Self::Effect(delivery.into()),
+            Intent::Queue(change) => Self::Queue(change),
+        }
     }
 }
 

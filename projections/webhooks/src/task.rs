@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use carelog_domain::{DeliveryId, StreamKind, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
-use carelog_event_log::effects::{Effect, LEASE, Report};
+use carelog_event_log::effects::{Effect, LEASE, Report, Sign};
 use carelog_event_log::runtime::Reaction;
 use uuid::Uuid;
 
@@ -63,12 +63,12 @@ impl Task {
     }
 
     pub(crate) fn done(&self) -> Report {
-        Report { effect: self.effect, next_at: None }
+        Report { effect: self.effect, next_at: None, sign: Sign::None }
     }
 
     /// To be taken up again at this moment.
     pub(crate) fn again_at(&self, at: Timestamp) -> Report {
-        Report { effect: self.effect, next_at: Some(at) }
+        Report { effect: self.effect, next_at: Some(at), sign: Sign::None }
     }
 
     /// To be taken up again although nothing was done with it. One that was abandoned keeps its lease: only the end of

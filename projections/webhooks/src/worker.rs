@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carelog_event_log::effects::{self, Report};
+use carelog_domain::{SubscriptionId, Timestamp};
+use carelog_event_log::effects::{self, Limits, Report, Reported};
 use carelog_event_log::runtime::{Reaction, Runtime};
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -33,6 +34,8 @@ pub(crate) const MAX_HELD: usize = 2 * MAX_IN_FLIGHT;
 pub(crate) const MAX_IN_FLIGHT: usize = 256;
 /// Reports written in one statement.
 const REPORTS: usize = 500;
+/// How long a subscription may fail, without a success, before it is disabled.
+pub(crate) const FAILING_FOR: Duration = Duration::from_hours(72);
 /// How long a report waits for others; only the end of the lease presses it.
 const REPORTS_GATHER: Duration = Duration::from_millis(50);
 
@@ -42,6 +45,7 @@ pub struct WebhooksWorker {
     runtime: Runtime,
     pool: PgPool,
     attempter: Arc<Attempter>,
+    limits: Limits,
     fresh: mpsc::UnboundedReceiver<Vec<Reaction>>,
     held: Arc<AtomicUsize>,
 }
@@ -52,23 +56,25 @@ pub fn reactor_and_worker(
     pool: PgPool,
     directory: Directory,
     sender: Sender,
+    limits: Limits,
 ) -> (WebhooksReactor, WebhooksWorker) {
     let (fresh_in, fresh) = mpsc::unbounded_channel();
     let held = Arc::new(AtomicUsize::new(0));
     let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory, sender));
-    let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held) };
-    (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, fresh, held })
+    let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held), limits };
+    (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, limits, fresh, held })
 }
 
 impl WebhooksWorker {
     /// Works until the runtime stops, then waits for what is under way.
     pub fn run(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let Self { runtime, pool, attempter, mut fresh, held } = self;
+            let Self { runtime, pool, attempter, limits, mut fresh, held } = self;
             let (reports_in, reports) = mpsc::channel(MAX_HELD);
             let has_room = Arc::new(Notify::new());
             let reporting = runtime.tasks.spawn(report_all(
                 pool.clone(),
+                Arc::clone(&attempter),
                 reports,
                 Arc::clone(&held),
                 Arc::clone(&has_room),
@@ -77,6 +83,7 @@ impl WebhooksWorker {
             runtime.tasks.spawn(claim_all(
                 runtime.clone(),
                 pool,
+                limits,
                 Arc::clone(&held),
                 Arc::clone(&has_room),
                 claimed_in,
@@ -157,6 +164,7 @@ async fn finish(
 /// Writes reports, as many in a statement as have come together.
 async fn report_all(
     pool: PgPool,
+    attempter: Arc<Attempter>,
     mut reports: mpsc::Receiver<Report>,
     held: Arc<AtomicUsize>,
     has_room: Arc<Notify>,
@@ -170,11 +178,15 @@ async fn report_all(
         {
             batch.push(report);
         }
-        match write_reports(&pool, &batch).await {
-            Ok(0) => {}
-            Ok(refused) => {
-                metrics::counter!("carelog_webhook_fenced_total").increment(refused);
-                warn!(refused, "reports of deliveries that others have taken over were refused");
+        match write_reports(&pool, attempter.now(), &batch).await {
+            Ok(Reported { refused, lost }) => {
+                if refused > 0 {
+                    metrics::counter!("carelog_webhook_fenced_total").increment(refused);
+                    warn!(refused, "reports of deliveries that others have taken over were refused");
+                }
+                for (organization_id, subscription_id) in lost {
+                    attempter.disable_failing(organization_id, SubscriptionId::new(subscription_id)).await;
+                }
             }
             Err(error) => warn!(error = %error, "deliveries cannot be reported; their leases will run out"),
         }
@@ -184,7 +196,7 @@ async fn report_all(
     }
 }
 
-async fn write_reports(pool: &PgPool, batch: &[Report]) -> Result<u64, sqlx::Error> {
+async fn write_reports(pool: &PgPool, now: Timestamp, batch: &[Report]) -> Result<Reported, sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    effects::report(&mut connection, REACTOR, batch).await
+    effects::report(&mut connection, REACTOR, now, FAILING_FOR, batch).await
 }

@@ -2,12 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_domain::OrganizationId;
-use carelog_event_log::effects::{self, Effect, NewEffect, Report};
+use carelog_event_log::effects::{self, Effect, Limits, NewEffect, Report, Reported, Sign, Taker};
 use carelog_event_log::runtime::{Reactor, RebuildScope, Unit, rebuild};
 use carelog_event_log::{Clock, SystemClock, new_id};
-use carelog_tests::{Node, TestSystem, Toy, ToyReactor, at, start_appointment};
+use carelog_tests::{LOOK_FOR_DUE_EFFECTS, Node, TestSystem, Toy, ToyReactor, at, start_appointment};
 use sqlx::Postgres;
 use sqlx::pool::PoolConnection;
 use tokio::sync::watch;
@@ -15,7 +16,8 @@ use tokio::task::JoinSet;
 
 const LEDGER: &str = "select count(*) from runtime.effects";
 const EXPIRE: &str =
-    "update runtime.effects set next_at = now() - interval '1 second' where owner is not null";
+    "update runtime.effects set next_at = now() - interval '1 second' where owner is not null;
+     update runtime.effect_queues set next_at = now()";
 
 async fn system_with_bookings(count: usize) -> (TestSystem, OrganizationId) {
     let system = TestSystem::new().await;
@@ -36,14 +38,24 @@ async fn connection(system: &TestSystem) -> PoolConnection<Postgres> {
     system.node.system.acquire().await.unwrap()
 }
 
-async fn claim(system: &TestSystem, limit: i64) -> Vec<Effect> {
-    effects::claim(&mut *connection(system).await, "toy", new_id(), SystemClock.now(), limit).await.unwrap()
+async fn claim(system: &TestSystem, limit: usize) -> Vec<Effect> {
+    claim_within(system, Limits::NONE, limit).await
+}
+
+async fn claim_within(system: &TestSystem, limits: Limits, room: usize) -> Vec<Effect> {
+    let taker = Taker { reactor: "toy", owner: new_id(), now: SystemClock.now(), room, limits };
+    effects::claim(&mut *connection(system).await, taker).await.unwrap()
 }
 
 /// How many reports were refused.
 async fn report(system: &TestSystem, effect: Effect, next_at: Option<&str>) -> u64 {
-    let report = Report { effect, next_at: next_at.map(at) };
-    effects::report(&mut *connection(system).await, "toy", &[report]).await.unwrap()
+    let report = Report { effect, next_at: next_at.map(at), sign: Sign::None };
+    tell(system, &[report]).await.refused
+}
+
+async fn tell(system: &TestSystem, reports: &[Report]) -> Reported {
+    let connection = &mut *connection(system).await;
+    effects::report(connection, "toy", SystemClock.now(), Duration::from_hours(1), reports).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +163,8 @@ async fn an_effect_whose_lease_ran_out_is_claimed_as_abandoned_and_the_late_repo
     assert_eq!(report(&system, taken[0], None).await, 0);
     assert_eq!(report(&system, taken[0], None).await, 1, "nobody reports twice");
     assert!(claim(&system, 10).await.is_empty());
+    system.sql(LOOK_FOR_DUE_EFFECTS).await;
+    assert!(claim(&system, 10).await.is_empty());
     let due = effects::next_due(&mut *connection(&system).await, "toy").await.unwrap();
     assert_eq!(due, None);
 }
@@ -163,10 +177,12 @@ async fn an_effect_that_is_to_be_tried_again_waits_for_its_time() {
     let held = reactor.take().remove(0).effect;
 
     assert_eq!(report(&system, held, Some("2999-01-01T00:00:00Z")).await, 0);
+    system.sql(LOOK_FOR_DUE_EFFECTS).await;
     assert!(claim(&system, 10).await.is_empty());
     let due = effects::next_due(&mut *connection(&system).await, "toy").await.unwrap();
     assert!(due.unwrap().as_secs() > 1_000_000);
     system.sql("update runtime.effects set next_at = now()").await;
+    system.sql(LOOK_FOR_DUE_EFFECTS).await;
     let again = claim(&system, 10).await;
 
     assert_eq!((again[0].token, again[0].abandoned_since.is_some()), (2, false));
@@ -183,10 +199,9 @@ async fn rival_workers_never_hold_one_effect_together() {
         workers.spawn(async move {
             let (owner, mut held) = (new_id(), Vec::new());
             loop {
-                let claimed =
-                    effects::claim(&mut pool.acquire().await.unwrap(), "toy", owner, SystemClock.now(), 3)
-                        .await
-                        .unwrap();
+                let (now, limits) = (SystemClock.now(), Limits::NONE);
+                let taker = Taker { reactor: "toy", owner, now, room: 3, limits };
+                let claimed = effects::claim(&mut pool.acquire().await.unwrap(), taker).await.unwrap();
                 if claimed.is_empty() {
                     return held;
                 }

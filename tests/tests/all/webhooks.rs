@@ -316,11 +316,7 @@ async fn a_paused_subscription_gets_rows_and_no_requests() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resumed_subscription_is_not_taken_for_the_paused_one_that_it_was() {
     let (product, organization_id, partner) = Box::pin(refused_once()).await;
-    // Long enough that no worker takes it for active any more; the retry then finds it paused.
     product.tell(&partner, WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused }).await;
-    product.settled().await;
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-    product.pull_retries().await;
     let closed = "appointment.booked failed disabled 1";
     become_deliveries(&product, &partner, &[closed]).await;
 
@@ -348,7 +344,6 @@ async fn a_deleted_subscription_gets_nothing_more() {
     product.settled().await;
     let closed = "appointment.booked failed disabled";
     let states = until("what waits is closed", async || {
-        product.pull_retries().await;
         let states = deliveries(&product, &partner).await;
         states.iter().all(|state| state.starts_with(closed)).then_some(states)
     })
@@ -463,6 +458,7 @@ async fn an_abandoned_delivery_is_recorded_as_unknown_and_sent_again() {
              where next_at is not null",
         )
         .await;
+    product.look_for_due_effects().await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 3"]).await;
     product.settled().await;
@@ -486,6 +482,7 @@ async fn an_outcome_whose_report_was_lost_is_no_attempt_of_unknown_outcome() {
              where next_at is not null",
         )
         .await;
+    product.look_for_due_effects().await;
 
     until("the effect waits for the time that the outcome named", async || {
         let waiting = "select count(*) from runtime.effects f
@@ -510,6 +507,7 @@ async fn an_outcome_that_comes_after_the_lease_is_refused() {
     received(&partner, 1).await;
 
     product.sql("update runtime.effects set next_at = now() - interval '1 s' where owner is not null").await;
+    product.look_for_due_effects().await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 2"]).await;
     product.settled().await;

@@ -4,15 +4,21 @@
 //! times and exists once. Whoever holds one has its token; a report with another token is refused, because
 //! somebody else has taken over in the meantime. An effect whose lease ran out may or may not have been carried
 //! out: the claim says so, and the worker records the outcome as unknown before it tries again.
+//!
+//! The effects of one organization and step wait in a queue. Room in a queue is what bounds how many begin: its pace,
+//! its share of the workers, a pause that the receiver asked for, and, once it fails again and again, one at a time
+//! until one succeeds. So one queue with a hundred thousand waiting effects takes nothing from another with ten. The
+//! rules are the functions of `migrations/core/0003_effects.sql`, inside the statements that insert and claim.
+
+mod ledger;
 
 use std::time::Duration;
 
 use carelog_domain::{EventId, OrganizationId, Timestamp};
-use futures::future::BoxFuture;
-use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
-use time::OffsetDateTime;
 use uuid::Uuid;
+
+pub(crate) use self::ledger::write;
+pub use self::ledger::{claim, health, next_due, report};
 
 use crate::recorded::{Lane, Position};
 
@@ -51,6 +57,8 @@ pub struct Effect {
     pub token: i64,
     /// When somebody took it before who never reported: it may have been carried out.
     pub abandoned_since: Option<Timestamp>,
+    /// Whether its queue is closed: it is to be ended, not carried out.
+    pub is_closed: bool,
 }
 
 /// What a worker says of an effect.
@@ -60,175 +68,138 @@ pub struct Report {
     pub effect: Effect,
     /// When it is due again; nothing when it is done.
     pub next_at: Option<Timestamp>,
+    /// What it says of the queue.
+    pub sign: Sign,
 }
 
-fn lease() -> PgInterval {
-    PgInterval { months: 0, days: 0, microseconds: i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX) }
+/// What became of an effect, as far as the others of its queue are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nothing is known: nobody was asked.
+    None,
+    /// The receiver works.
+    Success,
+    /// It does not.
+    Failure {
+        /// Whether it is overloaded, so that the others wait a moment too.
+        slow_down: bool,
+        /// How long it wants to be left alone.
+        hold: Option<Duration>,
+    },
 }
 
-/// Writes effects that are not in the ledger yet. The first `room` of them are leased to `owner` and given back;
-/// the others are due at once, for whoever claims them.
-pub(crate) fn insert<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-    owner: Uuid,
-    now: Timestamp,
-    wanted: &'a [NewEffect],
-    room: usize,
-) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
-    Box::pin(async move {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
+/// What bounds the effects under way; the same for every queue of a reactor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Begun in five seconds; a queue may be set to less.
+    pub per_tick: u16,
+    /// In the hands of workers at a time, of one step.
+    pub held_per_step: u16,
+    /// In the hands of workers at a time, of one organization.
+    pub held_per_organization: u16,
+}
+
+impl Limits {
+    /// No bound but the room of the workers.
+    pub const NONE: Self =
+        Self { per_tick: u16::MAX, held_per_step: u16::MAX, held_per_organization: u16::MAX };
+}
+
+/// A change of a queue that a reactor asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueChange {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// The step whose effects wait there.
+    pub step: Uuid,
+    /// Where the event stands that asks for it.
+    pub position: Position,
+    /// What changes.
+    pub setting: QueueSetting,
+}
+
+/// What can change in a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueSetting {
+    /// How many may begin in five seconds, where that is less than for every queue.
+    PerTick(u16),
+    /// Nothing is carried out any more; what waits is due, so that the worker can end it.
+    Closed,
+    /// Effects are carried out again, and earlier failures are forgotten.
+    Open,
+}
+
+/// What a reactor makes of an intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// An effect to be carried out.
+    Effect(NewEffect),
+    /// A queue to be changed.
+    Queue(QueueChange),
+}
+
+impl Wish {
+    /// Where the event stands that the wish follows from.
+    pub const fn position(&self) -> Position {
+        match self {
+            Self::Effect(effect) => effect.position,
+            Self::Queue(change) => change.position,
         }
-        let held: Vec<bool> = (0..wanted.len()).map(|index| index < room).collect();
-        let rows = sqlx::query!(
-            r#"
-        insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner,
-                                     claimed_at, next_at)
-        select organization_id, source_event_id, step, $1, lane, position, case when held then $2::uuid end,
-               case when held then $10::timestamptz end,
-               now() + case when held then $3::interval else interval '0' end
-        from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::smallint[], $8::bigint[], $9::boolean[])
-             as wanted (organization_id, source_event_id, step, lane, position, held)
-        on conflict do nothing
-        returning organization_id, source_event_id, step, lane, position, token, owner is not null as "held!"
-        "#,
-            reactor,
-            owner,
-            lease(),
-            &wanted.iter().map(|effect| effect.organization_id.uuid()).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.source_event_id.uuid()).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.step).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.lane).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.position).collect::<Vec<_>>(),
-            &held,
-            OffsetDateTime::from(now)
-        )
-        .fetch_all(connection)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .filter(|row| row.held)
-            .map(|row| Effect {
-                organization_id: OrganizationId::new(row.organization_id),
-                source_event_id: EventId::new(row.source_event_id),
-                step: row.step,
-                lane: row.lane,
-                position: row.position,
-                token: row.token,
-                abandoned_since: None,
-            })
-            .collect())
-    })
+    }
 }
 
-/// Takes effects that are due, and those whose lease ran out, oldest first. `now` is the moment by the clock that also
-/// dates outcomes in the log.
-///
-/// # Errors
-/// When the database fails.
-pub fn claim<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-    owner: Uuid,
-    now: Timestamp,
-    limit: i64,
-) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
-    Box::pin(async move {
-        let rows = sqlx::query!(
-            r#"
-            with due as materialized (
-                select organization_id, source_event_id, step, reactor, owner, claimed_at
-                from runtime.effects
-                where reactor = $1 and next_at <= now()
-                order by next_at
-                limit $2
-                for update skip locked
-            )
-            update runtime.effects e
-            set token = e.token + 1, owner = $3, claimed_at = $5, next_at = now() + $4
-            from due
-            where e.organization_id = due.organization_id and e.source_event_id = due.source_event_id
-              and e.step = due.step and e.reactor = due.reactor
-            returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
-                      case when due.owner is not null then due.claimed_at end as "abandoned_since: OffsetDateTime"
-            "#,
-            reactor,
-            limit,
-            owner,
-            lease(),
-            OffsetDateTime::from(now)
-        )
-        .fetch_all(connection)
-        .await?;
-        Ok(rows
-            .into_iter()
-            .map(|row| Effect {
-                organization_id: OrganizationId::new(row.organization_id),
-                source_event_id: EventId::new(row.source_event_id),
-                step: row.step,
-                lane: row.lane,
-                position: row.position,
-                token: row.token,
-                abandoned_since: row.abandoned_since.and_then(|since| Timestamp::try_from(since).ok()),
-            })
-            .collect())
-    })
+/// How a queue does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueHealth {
+    /// The first failure after the last success.
+    pub failing_since: Option<Timestamp>,
+    /// Failures in a row; those under way together count as one.
+    pub failures: u32,
+    /// Nothing is begun before.
+    pub held_until: Option<Timestamp>,
 }
 
-/// Writes down what became of effects. Gives back how many reports were refused because their token is old.
-///
-/// # Errors
-/// When the database fails.
-pub fn report<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-    reports: &'a [Report],
-) -> BoxFuture<'a, Result<u64, sqlx::Error>> {
-    Box::pin(async move {
-        let next_at: Vec<Option<OffsetDateTime>> =
-            reports.iter().map(|report| report.next_at.map(OffsetDateTime::from)).collect();
-        let done = sqlx::query!(
-            "
-            update runtime.effects e
-            set owner = null, next_at = said.next_at
-            from unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::bigint[], $6::timestamptz[])
-                 as said (organization_id, source_event_id, step, token, next_at)
-            where e.organization_id = said.organization_id and e.source_event_id = said.source_event_id
-              and e.step = said.step and e.reactor = $1 and e.token = said.token and e.owner is not null
-            ",
-            reactor,
-            &reports.iter().map(|report| report.effect.organization_id.uuid()).collect::<Vec<_>>(),
-            &reports.iter().map(|report| report.effect.source_event_id.uuid()).collect::<Vec<_>>(),
-            &reports.iter().map(|report| report.effect.step).collect::<Vec<_>>(),
-            &reports.iter().map(|report| report.effect.token).collect::<Vec<_>>(),
-            &next_at as _
-        )
-        .execute(connection)
-        .await?;
-        Ok((reports.len() as u64).saturating_sub(done.rows_affected()))
-    })
+/// What came of reports.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// How many were refused because their token is old.
+    pub refused: u64,
+    /// Queues that have failed for too long, and five times or more.
+    pub lost: Vec<(OrganizationId, Uuid)>,
 }
 
-/// When the next effect of a reactor is due or its lease ends.
-///
-/// # Errors
-/// When the database fails.
-pub fn next_due<'a>(
-    connection: &'a mut PgConnection,
-    reactor: &'a str,
-) -> BoxFuture<'a, Result<Option<Duration>, sqlx::Error>> {
-    Box::pin(async move {
-        let seconds = sqlx::query_scalar!(
-            r#"
-            select extract(epoch from min(next_at) - now())::double precision as seconds
-            from runtime.effects
-            where reactor = $1 and next_at is not null
-            "#,
-            reactor
-        )
-        .fetch_one(connection)
-        .await?;
-        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LEASE)))
-    })
+/// Who takes effects, and how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Taker<'a> {
+    /// The reactor whose effects these are.
+    pub reactor: &'a str,
+    /// The worker process.
+    pub owner: Uuid,
+    /// Now, by the clock that also dates outcomes in the log.
+    pub now: Timestamp,
+    /// How many it can take.
+    pub room: usize,
+    /// What bounds each queue.
+    pub limits: Limits,
+}
+
+impl Sign {
+    const fn succeeded(self) -> Option<bool> {
+        match self {
+            Self::None => None,
+            Self::Success => Some(true),
+            Self::Failure { .. } => Some(false),
+        }
+    }
+
+    const fn slows_down(self) -> bool {
+        matches!(self, Self::Failure { slow_down: true, .. })
+    }
+
+    const fn hold(self) -> Option<Duration> {
+        match self {
+            Self::Failure { hold, .. } => hold,
+            Self::None | Self::Success => None,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::effects::NewEffect;
+use crate::effects::{Limits, Wish};
 use crate::recorded::{Position, RecordedEvent};
 
 /// Folds events into tables of its own.
@@ -126,8 +126,11 @@ pub trait Reactor<I>: Send + Sync + 'static {
     /// going through the ledger again.
     fn room(&self) -> usize;
 
-    /// The effect for an intent.
-    fn effect(&self, intent: I) -> NewEffect;
+    /// What bounds the effects under way.
+    fn limits(&self) -> Limits;
+
+    /// What an intent asks for.
+    fn wish(&self, intent: I) -> Wish;
 
     /// Takes the fresh effects that were written and are leased to this process.
     fn committed(&self, effects: Vec<Reaction>);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::projector::{ApplyError, Projector, Reactor};
 use super::transaction::{Durable, begin};
-use crate::effects;
+use crate::effects::{self, Taker};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -217,8 +217,15 @@ pub fn retry<'a, P: Projector>(
                 Err(transient @ ApplyError::Transient(_)) => return Err(transient),
             };
             if let Some(reactor) = reactor {
-                let wanted: Vec<_> = intents.into_iter().map(|intent| reactor.effect(intent)).collect();
-                effects::insert(&mut tx, reactor.name(), Uuid::nil(), log.clock().now(), &wanted, 0).await?;
+                let taker = Taker {
+                    reactor: reactor.name(),
+                    owner: Uuid::nil(),
+                    now: log.clock().now(),
+                    room: 0,
+                    limits: reactor.limits(),
+                };
+                effects::write(&mut tx, taker, intents.into_iter().map(|intent| reactor.wish(intent)))
+                    .await?;
             }
             forget(&mut tx, P::NAME, lane, position).await?;
             tx.commit().await?;

@@ -16,7 +16,7 @@ use super::checkpoint::{self, Advance, LEASE, Lease};
 use super::projector::{ApplyError, OnPoison, Projector, Reaction, Reactor, end_of};
 use super::quarantine::{self, Key};
 use super::transaction::{Durable, begin_step};
-use crate::effects::{self, NewEffect};
+use crate::effects::{self, Taker};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::{Lane, Position, RecordedEvent};
@@ -348,20 +348,16 @@ impl<P: Projector> Unit<P> {
         if end <= after {
             return Ok(Vec::new());
         }
-        let wanted: Vec<NewEffect> = intents
-            .into_iter()
-            .map(|intent| reactor.effect(intent))
-            .filter(|effect| effect.position > after)
-            .collect();
-        let fresh = effects::insert(
-            tx,
-            reactor.name(),
-            self.runtime.owner,
-            self.runtime.log.clock().now(),
-            &wanted,
-            reactor.room(),
-        )
-        .await?;
+        let wishes =
+            intents.into_iter().map(|intent| reactor.wish(intent)).filter(|wish| wish.position() > after);
+        let taker = Taker {
+            reactor: reactor.name(),
+            owner: self.runtime.owner,
+            now: self.runtime.log.clock().now(),
+            room: reactor.room(),
+            limits: reactor.limits(),
+        };
+        let fresh = effects::write(tx, taker, wishes).await?;
         let first = page.first().map_or(0, |event| event.position);
         Ok(fresh
             .into_iter()

@@ -136,6 +136,8 @@ fn config(stage: &Stage, receiver: &ReceiverProcess) -> anyhow::Result<Config> {
     config.webhooks.allow_loopback = true;
     config.webhooks.extra_root_pem = Some(authority);
     config.webhooks.per_tick_limit = u16::MAX;
+    config.webhooks.in_flight_per_subscription = u16::MAX;
+    config.webhooks.in_flight_per_organization = u16::MAX;
     Ok(config)
 }
 

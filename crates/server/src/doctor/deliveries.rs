@@ -217,6 +217,38 @@ pub(super) async fn due(connection: &mut PgConnection) -> Result<Finding, sqlx::
     Ok(Finding::new("every waiting delivery is due at some time", checked, damage))
 }
 
+/// A queue says when its effects are to be looked for; one that says it too late, or not at all, is forgotten.
+pub(super) async fn queues(connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
+    let checked = sqlx::query_scalar!(
+        r#"
+        select count(*) as "count!"
+        from (select distinct reactor, organization_id, step from runtime.effects where next_at is not null) q
+        "#
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let damage = sqlx::query_scalar!(
+        r#"
+        select format('%s effects of step %s of organization %s wait from %s on, and are looked for %s', e.count,
+                      e.step, e.organization_id, e.next_at, coalesce('at ' || q.next_at, 'by nobody')) as "damage!"
+        from (
+            select reactor, organization_id, step, count(*), min(next_at) as next_at
+            from runtime.effects
+            where next_at is not null
+            group by reactor, organization_id, step
+        ) e
+        left join runtime.effect_queues q using (reactor, organization_id, step)
+        where q.next_at is null or q.next_at > greatest(e.next_at, q.held_until, now() + interval '6 s')
+        order by 1
+        limit $1
+        "#,
+        MAX_NAMED
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(Finding::new("every queue is looked at when its first effect is due", checked, damage))
+}
+
 /// An effect that somebody still holds is no damage: its report is under way, or was lost with its worker, and the
 /// next one finds the delivery finished.
 pub(super) async fn closed(connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {

@@ -109,6 +109,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         deliveries::matching(&mut core).await?,
         deliveries::progress(&mut core).await?,
         deliveries::due(&mut core).await?,
+        deliveries::queues(&mut core).await?,
         deliveries::closed(&mut core).await?,
         deliveries::attempts(&mut core).await?,
     ])

@@ -70,7 +70,7 @@ pub(crate) use self::listener::serve;
 use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
-use crate::config::HttpConfig;
+use crate::config::{Config, HttpConfig, WebhooksConfig};
 use crate::system::System;
 
 /// What the handlers share.
@@ -83,20 +83,22 @@ pub struct Api {
     limits: Limits,
     references: References,
     policy: AddressPolicy,
+    webhooks: WebhooksConfig,
     subscriptions: Directory,
 }
 
 impl Api {
     /// The API of a running system. `policy` says where subscriptions may lead.
-    pub fn new(system: System, config: HttpConfig, operator: OperatorKey, policy: AddressPolicy) -> Self {
+    pub fn new(system: System, config: &Config, operator: OperatorKey, policy: AddressPolicy) -> Self {
         let pool = system.databases.core_system.clone();
         Self {
             subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
-            limits: Limits::new(&config),
+            limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
             system,
-            config,
+            config: config.http.clone(),
+            webhooks: config.webhooks.clone(),
             operator,
             policy,
         }

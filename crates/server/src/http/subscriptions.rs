@@ -1,7 +1,7 @@
 //! Webhook subscriptions of partners. URL, headers and secrets are sealed; a secret is shown when it is made, and
 //! never again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
@@ -11,6 +11,8 @@ use carelog_domain::webhook_subscription::{
     WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
 };
 use carelog_domain::{SubscriptionId, Timestamp};
+use carelog_event_log::effects::{self, QueueHealth};
+use carelog_webhooks::REACTOR;
 use carelog_webhooks::queries::{self, SubscriptionRow};
 use carelog_webhooks::sending::{ExtraHeaders, WebhookSecret, WebhookUrl};
 use http::StatusCode;
@@ -58,8 +60,9 @@ struct CreateSubscriptionBody {
     /// How bodies are laid out; `standard` where it is absent.
     #[schema(schema_with = schemas::webhook_format)]
     format: Option<WebhookFormat>,
-    /// At most so many deliveries in a tick of 5 s.
-    #[schema(minimum = 1, maximum = 50)]
+    /// At most so many deliveries in a tick of 5 s: less than the limit of the operator, which is 50 unless it was
+    /// changed.
+    #[schema(minimum = 1)]
     per_tick_limit: Option<u16>,
     /// In your own words; kept encrypted.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
@@ -80,8 +83,9 @@ struct ChangeSubscriptionBody {
     /// Which events.
     #[schema(schema_with = schemas::event_filter, required = false)]
     events: Option<EventFilter>,
-    /// At most so many deliveries in a tick of 5 s.
-    #[schema(minimum = 1, maximum = 50)]
+    /// At most so many deliveries in a tick of 5 s: less than the limit of the operator, which is 50 unless it was
+    /// changed.
+    #[schema(minimum = 1)]
     per_tick_limit: Option<u16>,
     /// In your own words.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
@@ -150,6 +154,15 @@ struct SubscriptionView {
     format: String,
     /// At most so many deliveries in a tick of 5 s; nothing for the default.
     per_tick_limit: Option<i32>,
+    /// Failures in a row; those that were under way together count as one. After three, deliveries are tried one at a
+    /// time until one succeeds; after three days without a success the subscription is disabled.
+    consecutive_failures: u32,
+    /// The first of them.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    failing_since: Option<Timestamp>,
+    /// Nothing is sent before, because the receiver asked for a pause or keeps failing.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    held_until: Option<Timestamp>,
     /// Where to send; only where one subscription is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
@@ -165,7 +178,8 @@ struct SubscriptionView {
 }
 
 impl SubscriptionView {
-    fn of(row: SubscriptionRow) -> Result<Self, Problem> {
+    fn of(row: SubscriptionRow, queues: &HashMap<Uuid, QueueHealth>) -> Result<Self, Problem> {
+        let health = queues.get(&row.subscription_id).copied().unwrap_or_default();
         Ok(Self {
             id: row.subscription_id,
             version: row.version,
@@ -174,6 +188,9 @@ impl SubscriptionView {
             events: row.filter,
             format: row.format,
             per_tick_limit: row.per_tick_limit,
+            consecutive_failures: health.failures,
+            failing_since: health.failing_since,
+            held_until: health.held_until,
             url: None,
             description: None,
             created_at: timestamp(row.created_at)?,
@@ -193,7 +210,7 @@ async fn create(caller: Caller, wish: Wish<CreateSubscriptionBody>) -> Result<Re
     let command = WebhookSubscriptionCommand::Create(CreateSubscription {
         filter: body.events.unwrap_or_else(EventFilter::all),
         format: body.format.unwrap_or(WebhookFormat::Standard),
-        per_tick_limit: body.per_tick_limit,
+        per_tick_limit: checked_pace(&caller, body.per_tick_limit)?,
         secrets: SubscriptionSecrets {
             url: checked_url(&caller, body.url)?,
             description: body.description.map(String::from),
@@ -225,7 +242,7 @@ async fn change(
     };
     let command = WebhookSubscriptionCommand::Change {
         filter: body.events,
-        per_tick_limit: body.per_tick_limit,
+        per_tick_limit: checked_pace(&caller, body.per_tick_limit)?,
         change: Some(change),
     };
     Ok(caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?.changed())
@@ -289,9 +306,10 @@ async fn list(
     let after = window.cursor().map(|cursor| cursor.id);
     let mut tx = caller.read().await?;
     let rows = queries::subscriptions(&mut tx, caller.organization_id, after, window.limit_and_one()).await?;
+    let queues = effects::health(&mut tx, REACTOR, caller.organization_id).await?;
     tx.commit().await?;
     let (rows, next) = window.cut_at(rows, |row| Cursor { number: 0, id: row.subscription_id });
-    let items = rows.into_iter().map(SubscriptionView::of).collect::<Result<_, _>>()?;
+    let items = rows.into_iter().map(|row| SubscriptionView::of(row, &queues)).collect::<Result<_, _>>()?;
     Ok(Page::<SubscriptionView> { items, next }.respond(&uri))
 }
 
@@ -305,9 +323,10 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     let mut tx = caller.read().await?;
     let row = queries::subscription(&mut tx, key.0, key.1).await?;
     let opened = caller.api.subscriptions.open(&mut tx, key).await?;
+    let queues = effects::health(&mut tx, REACTOR, key.0).await?;
     tx.commit().await?;
     let row = row.filter(|row| row.status != "deleted").ok_or_else(Problem::not_found)?;
-    let mut view = SubscriptionView::of(row)?;
+    let mut view = SubscriptionView::of(row, &queues)?;
     if let Some(opened) = opened {
         view.url = opened.url.ok().map(|url| url.as_str().to_owned());
         view.description = opened.description;
@@ -321,6 +340,18 @@ fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code()).and_field("/url", error.to_string())
         },
     )
+}
+
+fn checked_pace(caller: &Caller, per_tick_limit: Option<u16>) -> Result<Option<u16>, Problem> {
+    let maximum = caller.api.webhooks.per_tick_limit;
+    match per_tick_limit {
+        Some(given) if given > maximum => {
+            let detail = format!("at most {maximum} deliveries may start in a tick");
+            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "per_tick_limit_out_of_range")
+                .and_field("/per_tick_limit", detail))
+        }
+        allowed => Ok(allowed),
+    }
 }
 
 fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {

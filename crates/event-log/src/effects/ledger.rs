@@ -1,0 +1,273 @@
+//! The statements on the ledger and its queues.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use carelog_domain::{EventId, OrganizationId, Timestamp};
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+use sqlx::postgres::types::PgInterval;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{
+    Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueSetting, Report, Reported, Taker, Wish,
+};
+use crate::recorded::{Lane, Position};
+
+fn interval(duration: Duration) -> PgInterval {
+    PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
+}
+
+impl From<Row> for Effect {
+    fn from(row: Row) -> Self {
+        Self {
+            organization_id: OrganizationId::new(row.organization_id),
+            source_event_id: EventId::new(row.source_event_id),
+            step: row.step,
+            lane: row.lane,
+            position: row.position,
+            token: row.token,
+            abandoned_since: row.abandoned_since.and_then(|since| Timestamp::try_from(since).ok()),
+            is_closed: row.is_closed,
+        }
+    }
+}
+
+struct Row {
+    organization_id: Uuid,
+    source_event_id: Uuid,
+    step: Uuid,
+    lane: Lane,
+    position: Position,
+    token: i64,
+    abandoned_since: Option<OffsetDateTime>,
+    is_closed: bool,
+}
+
+impl Taker<'_> {
+    fn room(&self) -> i32 {
+        i32::try_from(self.room).unwrap_or(i32::MAX)
+    }
+}
+
+/// Writes what a reactor wishes, and gives back the effects that are leased to the taker.
+pub(crate) async fn write(
+    connection: &mut PgConnection,
+    taker: Taker<'_>,
+    wishes: impl Iterator<Item = Wish>,
+) -> Result<Vec<Effect>, sqlx::Error> {
+    let (mut wanted, mut changes) = (Vec::new(), Vec::new());
+    for wish in wishes {
+        match wish {
+            Wish::Effect(effect) => wanted.push(effect),
+            Wish::Queue(change) => changes.push(change),
+        }
+    }
+    change_queues(connection, taker.reactor, &changes).await?;
+    insert(connection, taker, &wanted).await
+}
+
+/// Writes effects that are not in the ledger yet. As many as the taker and their queues have room for are leased to it
+/// and given back; the others are due for whoever claims them.
+fn insert<'a>(
+    connection: &'a mut PgConnection,
+    taker: Taker<'a>,
+    wanted: &'a [NewEffect],
+) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
+    Box::pin(async move {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = sqlx::query_as!(
+            Row,
+            r#"
+            select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
+                   lane as "lane!", position as "position!", token as "token!",
+                   null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
+            from runtime.insert_effects($1, $2, $3, $4, $5, row($6::integer, $7::integer, $8::integer), $9, $10, $11,
+                                        $12, $13)
+            "#,
+            taker.reactor,
+            taker.owner,
+            OffsetDateTime::from(taker.now),
+            interval(LEASE),
+            taker.room(),
+            i32::from(taker.limits.per_tick),
+            i32::from(taker.limits.held_per_step),
+            i32::from(taker.limits.held_per_organization),
+            &wanted.iter().map(|effect| effect.organization_id.uuid()).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.step).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.source_event_id.uuid()).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.lane).collect::<Vec<_>>(),
+            &wanted.iter().map(|effect| effect.position).collect::<Vec<_>>()
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(Effect::from).collect())
+    })
+}
+
+/// Changes queues as their events came.
+fn change_queues<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+    changes: &'a [QueueChange],
+) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+    Box::pin(async move {
+        for change in changes {
+            let (per_tick, is_closed) = match change.setting {
+                QueueSetting::PerTick(per_tick) => (Some(per_tick), None),
+                QueueSetting::Closed => (None, Some(true)),
+                QueueSetting::Open => (None, Some(false)),
+            };
+            sqlx::query!(
+                "select runtime.set_effect_queue($1, $2, $3, $4, $5)",
+                reactor,
+                change.organization_id.uuid(),
+                change.step,
+                per_tick.map(i32::from),
+                is_closed
+            )
+            .execute(&mut *connection)
+            .await?;
+        }
+        Ok(())
+    })
+}
+
+/// Takes effects that are due, and those whose lease ran out: as many as their queues have room for, of the queue that
+/// waits longest first.
+///
+/// # Errors
+/// When the database fails.
+pub fn claim<'a>(
+    connection: &'a mut PgConnection,
+    taker: Taker<'a>,
+) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query_as!(
+            Row,
+            r#"
+            select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
+                   lane as "lane!", position as "position!", token as "token!",
+                   abandoned_since as "abandoned_since: OffsetDateTime", is_closed as "is_closed!"
+            from runtime.claim_effects($1, $2, $3, $4, $5, row($6::integer, $7::integer, $8::integer))
+            "#,
+            taker.reactor,
+            taker.owner,
+            OffsetDateTime::from(taker.now),
+            interval(LEASE),
+            taker.room(),
+            i32::from(taker.limits.per_tick),
+            i32::from(taker.limits.held_per_step),
+            i32::from(taker.limits.held_per_organization)
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(Effect::from).collect())
+    })
+}
+
+/// Writes down what became of effects. `failing_for` is how long a queue may fail before it is named as lost.
+///
+/// # Errors
+/// When the database fails.
+pub fn report<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+    now: Timestamp,
+    failing_for: Duration,
+    reports: &'a [Report],
+) -> BoxFuture<'a, Result<Reported, sqlx::Error>> {
+    Box::pin(async move {
+        if reports.is_empty() {
+            return Ok(Reported::default());
+        }
+        let next_at: Vec<Option<OffsetDateTime>> =
+            reports.iter().map(|report| report.next_at.map(OffsetDateTime::from)).collect();
+        let done = sqlx::query!(
+            r#"
+            select refused as "refused!", lost_organizations as "lost_organizations!", lost_steps as "lost_steps!"
+            from runtime.report_effects($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+            "#,
+            reactor,
+            OffsetDateTime::from(now),
+            interval(failing_for),
+            &reports.iter().map(|report| report.effect.organization_id.uuid()).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.step).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.source_event_id.uuid()).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.effect.token).collect::<Vec<_>>(),
+            &next_at as _,
+            &reports.iter().map(|report| report.sign.succeeded()).collect::<Vec<_>>() as _,
+            &reports.iter().map(|report| report.sign.slows_down()).collect::<Vec<_>>(),
+            &reports.iter().map(|report| report.sign.hold().map(interval)).collect::<Vec<_>>() as _
+        )
+        .fetch_one(connection)
+        .await?;
+        let organizations = done.lost_organizations.into_iter().map(OrganizationId::new);
+        Ok(Reported {
+            refused: u64::try_from(done.refused).unwrap_or_default(),
+            lost: organizations.zip(done.lost_steps).collect(),
+        })
+    })
+}
+
+/// When a queue of a reactor is to be looked at again.
+///
+/// # Errors
+/// When the database fails.
+pub fn next_due<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+) -> BoxFuture<'a, Result<Option<Duration>, sqlx::Error>> {
+    Box::pin(async move {
+        let seconds = sqlx::query_scalar!(
+            r#"
+            select extract(epoch from min(next_at) - now())::double precision as seconds
+            from runtime.effect_queues
+            where reactor = $1 and next_at is not null
+            "#,
+            reactor
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(LEASE)))
+    })
+}
+
+/// How queues of an organization do; those that never had an effect are left out.
+///
+/// # Errors
+/// When the database fails.
+pub fn health<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+    organization_id: OrganizationId,
+) -> BoxFuture<'a, Result<HashMap<Uuid, QueueHealth>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            "
+            select step, failing_since, failures, case when held_until > now() then held_until end as held_until
+            from runtime.effect_queues
+            where reactor = $1 and organization_id = $2
+            ",
+            reactor,
+            organization_id.uuid()
+        )
+        .fetch_all(connection)
+        .await?;
+        let moment = |at: Option<OffsetDateTime>| at.and_then(|at| Timestamp::try_from(at).ok());
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let health = QueueHealth {
+                    failing_since: moment(row.failing_since),
+                    failures: u32::try_from(row.failures).unwrap_or_default(),
+                    held_until: moment(row.held_until),
+                };
+                (row.step, health)
+            })
+            .collect())
+    })
+}

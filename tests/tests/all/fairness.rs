@@ -1,0 +1,120 @@
+//! Receivers that are slow, dead or overwhelmed, and those beside them.
+
+use std::time::Duration;
+
+use carelog_domain::webhook_subscription::WebhookSubscriptionCommand;
+use carelog_embedded::receiver::Behaviour;
+use carelog_tests::{Partner, Product, start_appointment, until};
+
+async fn received(partner: &Partner, count: u64) {
+    until("the receiver is called", async || (partner.hook.counts().received >= count).then_some(())).await;
+}
+
+async fn happen(product: &Product, partner: &Partner, times: usize) {
+    for _ in 0..times {
+        start_appointment(product.log(), partner.organization_id).await;
+    }
+}
+
+async fn partner(product: &Product) -> Partner {
+    let (organization_id, _) = product.clinic().await;
+    product.subscribe(organization_id, &["*"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_never_answers_slows_nobody_else() {
+    let product = Product::start().await;
+    let (dead, alive) = (partner(&product).await, partner(&product).await);
+    dead.hook.set_behaviour(Behaviour::Delay(Duration::from_mins(1)));
+    happen(&product, &dead, 300).await;
+    let share = u64::from(product.config.webhooks.in_flight_per_subscription);
+    received(&dead, share).await;
+
+    happen(&product, &alive, 10).await;
+    received(&alive, 10).await;
+
+    assert_eq!(alive.hook.counts().verified, 10);
+    assert_eq!(dead.hook.counts().received, share, "no more than its share was begun");
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_gets_no_more_in_five_seconds_than_it_wants() {
+    const PACE: usize = 4;
+    let product = Product::start().await;
+    let partner = partner(&product).await;
+    let slower = WebhookSubscriptionCommand::Change { filter: None, per_tick_limit: Some(4), change: None };
+    product.tell(&partner, slower).await;
+
+    happen(&product, &partner, 10).await;
+    received(&partner, 10).await;
+
+    let times: Vec<_> = partner.hook.receipts().iter().map(|receipt| receipt.received_at).collect();
+    for window in times.windows(PACE + 1) {
+        let apart = window[PACE].duration_since(window[0]);
+        // How long a request is on its way differs by less than this.
+        assert!(apart >= Duration::from_millis(4_500), "{} within {apart:?}", PACE + 1);
+    }
+    product.settled().await;
+    product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_retry_after_holds_every_delivery_and_the_first_success_pulls_retries_forward() {
+    let product = Product::start().await;
+    let partner = partner(&product).await;
+    partner.hook.set_behaviour(Behaviour::RetryAfter { status: 429, value: "2".to_owned() });
+    happen(&product, &partner, 1).await;
+    until("the refusal is reported", async || {
+        let held = "select count(*) from runtime.effect_queues where held_until > now()";
+        (product.count(held).await == 1).then_some(())
+    })
+    .await;
+
+    partner.hook.set_behaviour(Behaviour::Ok);
+    happen(&product, &partner, 1).await;
+    // The first one would have its time in a minute at the earliest.
+    received(&partner, 3).await;
+
+    let receipts = partner.hook.receipts();
+    let pause = receipts[1].received_at.duration_since(receipts[0].received_at);
+    assert!(pause >= Duration::from_secs(2), "{pause:?}");
+    assert_eq!(receipts[0].webhook_id, receipts[2].webhook_id);
+    product.settled().await;
+    product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_fails_for_three_days_is_disabled_with_a_reason() {
+    let product = Product::start().await;
+    let partner = partner(&product).await;
+    partner.hook.set_behaviour(Behaviour::Status(500));
+    happen(&product, &partner, 1).await;
+    until("the failure is reported", async || {
+        (product.count("select count(*) from runtime.effect_queues where failures = 1").await == 1)
+            .then_some(())
+    })
+    .await;
+    let states = "select concat_ws(' ', status, disable_reason) from webhooks.webhook_subscriptions";
+    assert_eq!(product.texts(states).await, ["active"]);
+
+    product
+        .sql("update runtime.effect_queues set failures = 4, failing_since = now() - interval '72 hours 1 second'")
+        .await;
+    product.sql("update runtime.effects set next_at = now()").await;
+    product.sql("update runtime.effect_queues set next_at = now()").await;
+
+    until("it is disabled", async || (product.texts(states).await == ["disabled failing"]).then_some(()))
+        .await;
+    let waiting = "select concat_ws(' ', state, reason, attempt_count) from webhooks.webhook_events";
+    until("what waits is closed", async || {
+        (product.texts(waiting).await == ["failed disabled 2"]).then_some(())
+    })
+    .await;
+    product.settled().await;
+    assert_eq!(partner.hook.counts().received, 2);
+    product.is_sound().await;
+    product.stop().await;
+}
