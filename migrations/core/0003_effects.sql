@@ -73,36 +73,52 @@ create type runtime.effect_limits as (
 comment on type runtime.effect_limits is
     'per_tick: begun in five seconds; held_per_step, held_per_organization: under way at a time';
 
-create function runtime.effect_slot() returns bigint language sql stable
-return floor(extract(epoch from now()) * 4)::bigint;
+-- The functions of a queue compute on its row alone, in the language that costs least for that.
 
-create function runtime.begun_lately(q runtime.effect_queues) returns integer[] language sql stable
-return case
-    when runtime.effect_slot() <= q.begun_slot then q.begun
-    when runtime.effect_slot() >= q.begun_slot + 22 then array_fill(0, array[22])
-    else array_fill(0, array[(runtime.effect_slot() - q.begun_slot)::integer])
-         || q.begun[1:22 - (runtime.effect_slot() - q.begun_slot)::integer]
-end;
-comment on function runtime.begun_lately is 'The counts of a queue as of now: those that are too old have fallen out';
+create function runtime.effect_queue_now(q runtime.effect_queues) returns runtime.effect_queues
+language plpgsql stable as $$
+declare
+    slot bigint := floor(extract(epoch from now()) * 4)::bigint;
+    passed bigint := slot - q.begun_slot;
+begin
+    if passed >= 22 then
+        q.begun := array_fill(0, array[22]);
+    elsif passed > 0 then
+        q.begun := array_fill(0, array[passed::integer]) || q.begun[1:22 - passed::integer];
+    end if;
+    q.begun_slot := greatest(q.begun_slot, slot);
+    return q;
+end $$;
+comment on function runtime.effect_queue_now is 'A queue as of now: what began too long ago has fallen out of its counts';
 
 create function runtime.effect_pace(q runtime.effect_queues, p_limits runtime.effect_limits)
-returns integer language sql stable
-return least(q.per_tick, p_limits.per_tick)
-    - (select sum(began) from unnest(runtime.begun_lately(q)) as began)::integer;
-comment on function runtime.effect_pace is 'How many effects of a queue may begin now as far as its pace goes';
+returns integer language plpgsql immutable as $$
+declare
+    room integer := least(q.per_tick, p_limits.per_tick);
+    count integer;
+begin
+    foreach count in array q.begun loop
+        room := room - count;
+    end loop;
+    return room;
+end $$;
+comment on function runtime.effect_pace is 'How many effects of a queue, as of now, may begin as far as its pace goes';
 
 create function runtime.effect_room(q runtime.effect_queues, p_limits runtime.effect_limits)
 returns integer language plpgsql stable as $$
+declare
+    pace integer;
 begin
     if q.is_closed then
         return 2147483647;
     end if;
-    if q.held_until > now() then
+    pace := runtime.effect_pace(q, p_limits);
+    if pace <= 0 or q.held_until > now() then
         return 0;
     end if;
     return (
         select greatest(0, least(
-            runtime.effect_pace(q, p_limits),
+            pace,
             p_limits.held_per_organization - count(*),
             case when q.failures >= 3 then 1 else p_limits.held_per_step end - count(*) filter (where x.step = q.step)
         ))
@@ -112,21 +128,26 @@ begin
     );
 end $$;
 comment on function runtime.effect_room is
-    'How many effects of a queue may begin now; after three failures in a row one at a time, until one succeeds';
+    'How many effects of a queue, as of now, may begin; after three failures in a row one at a time, until one succeeds';
 
 create function runtime.effect_limited_until(q runtime.effect_queues, p_limits runtime.effect_limits)
-returns timestamptz language sql stable
-return case
-    when q.is_closed then null
-    when q.held_until > now() then q.held_until
-    when runtime.effect_pace(q, p_limits) <= 0 then (
-        select to_timestamp((runtime.effect_slot() + 23 - max(age)) / 4.0)
-        from unnest(runtime.begun_lately(q)) with ordinality as lately (began, age)
-        where began > 0
-    )
-    else now() + interval '50 ms'
-end;
-comment on function runtime.effect_limited_until is 'When a queue that has no room is worth another look';
+returns timestamptz language plpgsql stable as $$
+begin
+    if q.is_closed then
+        return null;
+    elsif q.held_until > now() then
+        return q.held_until;
+    elsif runtime.effect_pace(q, p_limits) > 0 then
+        return now() + interval '50 ms';
+    end if;
+    for age in reverse 22..1 loop
+        if q.begun[age] > 0 then
+            return to_timestamp((q.begun_slot + 23 - age) / 4.0);
+        end if;
+    end loop;
+    return null;
+end $$;
+comment on function runtime.effect_limited_until is 'When a queue, as of now, that has no room is worth another look';
 
 create function runtime.insert_effects(
     p_reactor text, p_owner uuid, p_claimed_at timestamptz, p_lease interval, p_room integer,
@@ -149,17 +170,17 @@ begin
         group by organization_id, step
         order by organization_id, step
     loop
-        insert into runtime.effect_queues (reactor, organization_id, step)
-        select p_reactor, wanted.organization_id, wanted.step
-        where not exists (
-            select from runtime.effect_queues k
+        loop
+            select * into q
+            from runtime.effect_queues k
             where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step
-        )
-        on conflict do nothing;
-        select * into q
-        from runtime.effect_queues k
-        where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step
-        for update;
+            for update;
+            exit when found;
+            insert into runtime.effect_queues (reactor, organization_id, step)
+            values (p_reactor, wanted.organization_id, wanted.step)
+            on conflict do nothing;
+        end loop;
+        q := runtime.effect_queue_now(q);
         may := case when room > 0 and not q.is_closed then least(room, runtime.effect_room(q, p_limits)) else 0 end;
         return query
         with inserted as (
@@ -176,10 +197,9 @@ begin
         select * from inserted where owner is not null;
         get diagnostics held = row_count;
         room := room - held;
-        q.begun := runtime.begun_lately(q);
         q.begun[1] := q.begun[1] + held;
         update runtime.effect_queues k
-        set begun = q.begun, begun_slot = greatest(q.begun_slot, runtime.effect_slot()),
+        set begun = q.begun, begun_slot = q.begun_slot,
             next_at = least(k.next_at, now() + case when held < cardinality(wanted.events) then interval '0' else p_lease end)
         where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step;
     end loop;
@@ -208,12 +228,13 @@ begin
         order by k.next_at
         for update skip locked
     loop
+        q := runtime.effect_queue_now(q);
         may := least(room, runtime.effect_room(q, p_limits));
         taken := 0;
         if may > 0 then
             return query
             with due as materialized (
-                select x.source_event_id, x.owner, x.claimed_at
+                select x.ctid, x.owner, x.claimed_at
                 from runtime.effects x
                 where x.reactor = p_reactor and x.organization_id = q.organization_id and x.step = q.step
                   and x.next_at is not null
@@ -225,16 +246,13 @@ begin
             update runtime.effects e
             set token = e.token + 1, owner = p_owner, claimed_at = p_claimed_at, next_at = now() + p_lease
             from due
-            where e.organization_id = q.organization_id and e.source_event_id = due.source_event_id
-              and e.step = q.step and e.reactor = p_reactor
+            where e.ctid = due.ctid
             returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
                       case when due.owner is not null then due.claimed_at end, q.is_closed;
             get diagnostics taken = row_count;
         end if;
         room := room - taken;
-        q.begun := runtime.begun_lately(q);
         q.begun[1] := q.begun[1] + taken;
-        q.begun_slot := greatest(q.begun_slot, runtime.effect_slot());
         if taken < may then
             q.recovered_at := null;
         end if;
@@ -275,24 +293,24 @@ begin
             from unnest(p_organizations, p_steps, p_events, p_tokens, p_next_at, p_succeeded, p_slow_down, p_hold)
                  as w (organization_id, step, event, token, next_at, succeeded, slow_down, hold)
             where e.organization_id = w.organization_id and e.source_event_id = w.event and e.step = w.step
-              and e.reactor = p_reactor and e.token = w.token and e.owner is not null
+              and e.reactor = p_reactor and e.token = w.token
+              -- Not as a condition that the index of the held ones answers: that one does not know the event.
+              and (e.owner is null) is false
             returning w.*, e.claimed_at
         )
         select d.organization_id, d.step, count(*)::integer as count, min(d.next_at) as next_at,
                bool_or(d.succeeded) as any_succeeded, bool_or(not d.succeeded) as any_failed,
                bool_or(d.slow_down) as slow_down, max(d.hold) as hold,
-               max(d.claimed_at) filter (where not d.succeeded) as failed_from
+               max(d.claimed_at) filter (where not d.succeeded) as failed_from, bool_or(k.failures > 0) as was_failing
         from done d
+        join runtime.effect_queues k
+            on k.reactor = p_reactor and k.organization_id = d.organization_id and k.step = d.step
         group by d.organization_id, d.step
         order by d.organization_id, d.step
     loop
         refused := refused - said.count;
         -- Most often there is nothing to write down, and then nobody is kept waiting for the row.
-        continue when said.next_at is null and not coalesce(said.any_failed, false) and not exists (
-            select from runtime.effect_queues k
-            where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step
-              and k.failures > 0
-        );
+        continue when said.next_at is null and said.any_failed is not true and not said.was_failing;
         select * into q
         from runtime.effect_queues k
         where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step
