@@ -40,6 +40,9 @@ struct Begun {
     event: Arc<RecordedEvent>,
     /// When the last outcome was recorded, and when that said to try again.
     retry: Option<(Timestamp, Timestamp)>,
+    /// Whether the effect belongs to the newest round: it follows from the newest request to send the event, or from
+    /// the event itself.
+    is_asked_for: bool,
 }
 
 /// Why a delivery was not carried out. Somebody takes it up again.
@@ -94,6 +97,10 @@ impl Attempter {
 
     async fn try_carry_out(&self, task: &Task) -> Result<Option<Report>, AttemptError> {
         let begun = self.begin(task).await?;
+        if !begun.is_asked_for {
+            // The report of an earlier round was lost, and somebody has asked to send it again since.
+            return Ok(Some(task.done()));
+        }
         if begun
             .delivery
             .status()
@@ -135,7 +142,13 @@ impl Attempter {
     async fn begin(&self, task: &Task) -> Result<Begun, AttemptError> {
         if !task.may_have_begun {
             let event = Arc::clone(&task.cause);
-            return Ok(Begun { delivery: WebhookDelivery::default(), version: 0, event, retry: None });
+            return Ok(Begun {
+                delivery: WebhookDelivery::default(),
+                version: 0,
+                event,
+                retry: None,
+                is_asked_for: true,
+            });
         }
         let stream = StreamKey {
             organization_id: task.effect.organization_id,
@@ -146,6 +159,7 @@ impl Attempter {
         let mut version = 0;
         let mut source = None;
         let mut retry = None;
+        let mut newest_request = None;
         for recorded in self.log.stream(&stream, 0).await? {
             let event = recorded.decode_as::<WebhookDeliveryEvent>()?;
             if let WebhookDeliveryEvent::Emitted(emitted) = &event {
@@ -153,6 +167,9 @@ impl Attempter {
             }
             if let WebhookDeliveryEvent::Attempted(attempted) = &event {
                 retry = attempted.next_attempt_at.map(|at| (recorded.recorded_at, at));
+            }
+            if let WebhookDeliveryEvent::RedeliveryRequested(_) = &event {
+                (newest_request, retry) = (Some(recorded.event_id), None);
             }
             version = recorded.version;
             delivery.apply(event);
@@ -164,7 +181,11 @@ impl Attempter {
             }
             _ => Arc::clone(&task.cause),
         };
-        Ok(Begun { delivery, version, event, retry })
+        let is_asked_for = match newest_request {
+            Some(request) => task.cause.event_id == request,
+            None => task.cause.stream.kind != StreamKind::WebhookDelivery,
+        };
+        Ok(Begun { delivery, version, event, retry, is_asked_for })
     }
 
     async fn send(

@@ -1,6 +1,7 @@
 //! What the API reads. Every function runs in a transaction whose organization is set, and names it besides.
 
-use carelog_domain::{DeliveryId, OrganizationId, SubscriptionId};
+use carelog_domain::webhook_delivery::Emission;
+use carelog_domain::{DeliveryId, EventId, OrganizationId, SubscriptionId};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -62,6 +63,18 @@ pub struct DeliveryRow {
     pub version: i64,
 }
 
+impl DeliveryRow {
+    /// What is delivered, as commands name it; nothing when the type of the event is not known.
+    pub fn emission(&self) -> Option<Emission> {
+        Some(Emission {
+            subscription_id: SubscriptionId::new(self.subscription_id),
+            source_event_id: EventId::new(self.source_event_id),
+            source_type: self.source_type.parse().ok()?,
+            source_sequence: self.source_sequence,
+        })
+    }
+}
+
 /// One attempt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AttemptRow {
@@ -90,6 +103,10 @@ pub struct DeliveryFilter {
     pub source_type: Option<String>,
     /// Ended for one reason.
     pub reason: Option<String>,
+    /// Of events recorded at this moment or later.
+    pub from: Option<OffsetDateTime>,
+    /// Of events recorded before this moment.
+    pub until: Option<OffsetDateTime>,
     /// Of events before this organization sequence; a page's cursor.
     pub before_sequence: Option<i64>,
     /// With an id before this one, among those of the event at the cursor.
@@ -173,6 +190,8 @@ pub fn deliveries<'a>(
           and ($4::text is null or source_type = $4)
           and ($5::text is null or reason = $5)
           and ($6::bigint is null or (source_sequence, delivery_id) < ($6, coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)))
+          and ($9::timestamptz is null or source_recorded_at >= $9)
+          and ($10::timestamptz is null or source_recorded_at < $10)
         order by source_sequence desc, delivery_id desc
         limit $8
         ",
@@ -183,7 +202,9 @@ pub fn deliveries<'a>(
         filter.reason,
         filter.before_sequence,
         filter.before_delivery_id,
-        limit
+        limit,
+        filter.from,
+        filter.until
     )
     .fetch_all(connection)
     .await

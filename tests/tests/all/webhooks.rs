@@ -6,7 +6,7 @@ use carelog_domain::appointment::Appointment;
 use carelog_domain::patient::{Patient, PatientCommand, PatientDetails};
 use carelog_domain::webhook_delivery::{WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::webhook_subscription::{DisableReason, RotatedSecret, WebhookSubscriptionCommand};
-use carelog_domain::{OrganizationId, Origin, PatientId, SubscriptionId};
+use carelog_domain::{DeliveryId, OrganizationId, Origin, PatientId, SubscriptionId};
 use carelog_embedded::receiver::Behaviour;
 use carelog_event_log::new_id;
 use carelog_event_log::runtime::{RebuildScope, retry};
@@ -14,7 +14,7 @@ use carelog_tests::{
     Partner, Product, book_for, confirm, new_secret, reschedule, run, scope, start_appointment, subscribe,
     until,
 };
-use carelog_webhooks::{LedgerOnly, WebhooksProjector};
+use carelog_webhooks::{LedgerOnly, WebhooksProjector, queries};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -421,6 +421,73 @@ async fn this_machine_is_no_receiver() {
     product.stop().await;
 }
 
+async fn send_again(product: &Product, organization_id: OrganizationId, delivery_id: Uuid) {
+    let mut connection = product.databases().core_owner.acquire().await.unwrap();
+    let row =
+        queries::delivery(&mut connection, organization_id, DeliveryId::new(delivery_id)).await.unwrap();
+    let again = WebhookDeliveryCommand::RequestRedelivery { emission: row.unwrap().emission().unwrap() };
+    run::<WebhookDelivery>(product.log(), &scope(organization_id), delivery_id, again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_skipped_while_paused_is_sent_on_request() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    let pause = WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused };
+    product.tell(&partner, pause).await;
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked failed skipped_inactive 0"]).await;
+    product.tell(&partner, WebhookSubscriptionCommand::Enable).await;
+    let ids = product.texts("select delivery_id::text from webhooks.webhook_events").await;
+
+    send_again(&product, organization_id, ids[0].parse().unwrap()).await;
+
+    become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
+    product.settled().await;
+    assert_eq!(webhook_ids(&partner), ids);
+    product.is_sound().await;
+    let before = product.contents().await;
+    product.rebuild(RebuildScope::Everything).await;
+    assert_eq!(product.contents().await, before);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_round_whose_report_was_lost_does_not_send_beside_the_new_one() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    start_appointment(product.log(), organization_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
+    product.settled().await;
+    let delivery_id: Uuid = webhook_ids(&partner)[0].parse().unwrap();
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    send_again(&product, organization_id, delivery_id).await;
+    become_deliveries(&product, &partner, &["appointment.booked pending 2"]).await;
+    product.settled().await;
+
+    // As if the worker of the first round had died before its report.
+    product
+        .sql(
+            "update runtime.effects
+             set owner = gen_random_uuid(), token = token + 1, next_at = now() - interval '1 s'
+             where next_at is null",
+        )
+        .await;
+    product.look_for_due_effects().await;
+    until("the first round is closed", async || {
+        let open = "select count(*) from runtime.effects where next_at is not null";
+        (product.count(open).await == 1).then_some(())
+    })
+    .await;
+
+    assert_eq!(attempts(&product, &partner).await, ["1 success 204", "2 http_status 503"]);
+    assert_eq!(partner.hook.counts().received, 2);
+    product.is_sound().await;
+    product.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_is_sent_again_on_request_under_its_id() {
     let product = Product::start().await;
@@ -430,8 +497,7 @@ async fn a_delivery_is_sent_again_on_request_under_its_id() {
     become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
     let delivery_id: Uuid = webhook_ids(&partner)[0].parse().unwrap();
 
-    let again = WebhookDeliveryCommand::RequestRedelivery;
-    run::<WebhookDelivery>(product.log(), &scope(organization_id), delivery_id, again).await;
+    send_again(&product, organization_id, delivery_id).await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 2"]).await;
     product.settled().await;
@@ -602,8 +668,7 @@ async fn eventful() -> (Product, [OrganizationId; 2], Vec<Partner>) {
     happen(&product, &organizations, 6).await;
     product.settled().await;
     let delivery_id: Uuid = webhook_ids(&partners[4])[0].parse().unwrap();
-    let again = WebhookDeliveryCommand::RequestRedelivery;
-    run::<WebhookDelivery>(product.log(), &scope(organizations[1]), delivery_id, again).await;
+    send_again(&product, organizations[1], delivery_id).await;
     product.pull_retries().await;
     product.settled().await;
     (product, organizations, partners)

@@ -27,8 +27,12 @@ pub enum WebhookDeliveryCommand {
         /// Why.
         reason: FinalReason,
     },
-    /// Send it again, though it was delivered or given up.
-    RequestRedelivery,
+    /// Send it again, though it was delivered or given up; or send it after all, though it was skipped. Whoever asks
+    /// has seen that it waits for nothing: that of a delivery without a history is not decided here.
+    RequestRedelivery {
+        /// What is delivered.
+        emission: Emission,
+    },
 }
 
 /// What is delivered, and to whom.
@@ -73,7 +77,6 @@ pub enum AfterAttempt {
 rejections! {
     /// Why a delivery refuses a command.
     pub enum WebhookDeliveryRejection {
-        NotEmitted = NotFound "not_emitted", "there is no such delivery";
         EmissionMismatch { expected: EventId, given: EventId } = Invalid "emission_mismatch",
             "this is the delivery of event {expected}, not the one that was named with event {given}";
         AlreadyFinished { status: DeliveryStatus } = Conflict "already_finished",

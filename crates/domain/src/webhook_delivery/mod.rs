@@ -86,9 +86,13 @@ impl WebhookDelivery {
                 events.push(progress.exhausted(reason));
                 Ok(events)
             }
-            WebhookDeliveryCommand::RequestRedelivery => {
-                let progress = self.progress.ok_or(WebhookDeliveryRejection::NotEmitted)?;
-                progress.request_redelivery().map(|event| vec![event])
+            WebhookDeliveryCommand::RequestRedelivery { emission } => {
+                let (mut events, progress) = self.emitted(emission)?;
+                if events.is_empty() {
+                    progress.unless_pending()?;
+                }
+                events.push(progress.redelivery_requested());
+                Ok(events)
             }
         }
     }
@@ -180,17 +184,18 @@ impl Progress {
         WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id, reason })
     }
 
-    fn request_redelivery(&self) -> Result<WebhookDeliveryEvent, WebhookDeliveryRejection> {
+    const fn unless_pending(&self) -> Result<(), WebhookDeliveryRejection> {
         match self.status {
             DeliveryStatus::Pending => {
                 Err(WebhookDeliveryRejection::StillPending { attempt_count: self.attempt_count })
             }
-            DeliveryStatus::Delivered | DeliveryStatus::Exhausted => {
-                let subscription_id = self.emission.subscription_id;
-                let requested = WebhookDeliveryRedeliveryRequested { subscription_id };
-                Ok(WebhookDeliveryEvent::RedeliveryRequested(requested))
-            }
+            DeliveryStatus::Delivered | DeliveryStatus::Exhausted => Ok(()),
         }
+    }
+
+    const fn redelivery_requested(&self) -> WebhookDeliveryEvent {
+        let subscription_id = self.emission.subscription_id;
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id })
     }
 }
 

@@ -45,6 +45,10 @@ fn give_up(reason: FinalReason) -> WebhookDeliveryCommand {
     WebhookDeliveryCommand::GiveUp { emission: EMISSION, reason }
 }
 
+const fn request_redelivery() -> WebhookDeliveryCommand {
+    WebhookDeliveryCommand::RequestRedelivery { emission: EMISSION }
+}
+
 fn emitted() -> WebhookDeliveryEvent {
     WebhookDeliveryEvent::Emitted(WebhookDeliveryEmitted {
         subscription_id: SUBSCRIPTION,
@@ -213,25 +217,39 @@ fn given_pending_when_given_up_then_exhausted() {
 }
 
 #[test]
-fn given_nothing_when_redelivery_requested_then_not_emitted() {
-    given([])
-        .when(WebhookDeliveryCommand::RequestRedelivery)
-        .then_expect_error(WebhookDeliveryRejection::NotEmitted);
+fn given_nothing_when_redelivery_requested_then_emitted_and_redelivery_requested() {
+    given([]).when(request_redelivery()).then_expect_events(vec![emitted(), redelivery_requested()]);
+}
+
+#[test]
+fn given_skipped_and_requested_when_redelivery_requested_then_still_pending() {
+    given([emitted(), redelivery_requested()])
+        .when(request_redelivery())
+        .then_expect_error(WebhookDeliveryRejection::StillPending { attempt_count: 0 });
+}
+
+#[test]
+fn given_another_event_when_redelivery_requested_then_emission_mismatch() {
+    let other = Emission { source_event_id: EventId::new(Uuid::max()), ..EMISSION };
+    given(emitted_and_failed(2))
+        .when(WebhookDeliveryCommand::RequestRedelivery { emission: other })
+        .then_expect_error(WebhookDeliveryRejection::EmissionMismatch {
+            expected: EMISSION.source_event_id,
+            given: other.source_event_id,
+        });
 }
 
 #[test]
 fn given_pending_when_redelivery_requested_then_still_pending() {
     given(emitted_and_failed(2))
-        .when(WebhookDeliveryCommand::RequestRedelivery)
+        .when(request_redelivery())
         .then_expect_error(WebhookDeliveryRejection::StillPending { attempt_count: 2 });
 }
 
 #[test]
 fn given_finished_when_redelivery_requested_then_redelivery_requested() {
     for (events, _) in finished() {
-        given(events)
-            .when(WebhookDeliveryCommand::RequestRedelivery)
-            .then_expect_events(vec![redelivery_requested()]);
+        given(events).when(request_redelivery()).then_expect_events(vec![redelivery_requested()]);
     }
 }
 

@@ -7,7 +7,9 @@ use axum::response::Response;
 use carelog_domain::webhook_delivery::{FinalReason, WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::{DeliveryId, EventType, Timestamp};
 use carelog_webhooks::queries::{self, AttemptRow, DeliveryFilter, DeliveryRow};
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -58,6 +60,12 @@ struct ListQuery {
     /// Of one event type.
     #[param(schema_with = schemas::event_type, required = false)]
     event: Option<EventType>,
+    /// Of events recorded at this moment or later.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Of events recorded before this moment.
+    #[param(value_type = Option<String>, format = DateTime)]
+    until: Option<Timestamp>,
     /// Given up for one reason.
     #[param(schema_with = schemas::final_reason, required = false)]
     reason: Option<FinalReason>,
@@ -176,6 +184,8 @@ async fn list(
         state: query.state.map(|state| state.as_str().to_owned()),
         source_type: query.event.map(|event| event.as_str().to_owned()),
         reason: query.reason.map(|reason| reason.as_str().to_owned()),
+        from: query.from.map(OffsetDateTime::from),
+        until: query.until.map(OffsetDateTime::from),
         before_sequence: window.cursor().map(|cursor| cursor.number),
         before_delivery_id: window.cursor().map(|cursor| cursor.id),
     };
@@ -203,11 +213,20 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     shown(view.version, &view)
 }
 
-/// Send it again, though it was delivered or given up.
+/// Send it again, though it was delivered, given up or skipped.
 #[utoipa::path(post, path = "/v1/webhook-deliveries/{delivery_id}/redeliver", tag = "webhooks",
     params(("delivery_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "Asked for.", body = CommandAnswer)))]
 async fn redeliver(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
-    let command = WebhookDeliveryCommand::RequestRedelivery;
+    let mut tx = caller.read().await?;
+    let row = queries::delivery(&mut tx, caller.organization_id, DeliveryId::new(id)).await?;
+    tx.commit().await?;
+    let row = row.ok_or_else(Problem::not_found)?;
+    // Without a history, only the row tells whether somebody is about to send it; nothing but a history changes that.
+    if row.version == 0 && row.state == "pending" {
+        return Err(Problem::new(StatusCode::CONFLICT, "still_pending"));
+    }
+    let emission = row.emission().ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
+    let command = WebhookDeliveryCommand::RequestRedelivery { emission };
     Ok(caller.change::<WebhookDelivery>(&wish.terms, id, None, command).await?.changed())
 }

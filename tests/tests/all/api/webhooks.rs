@@ -44,3 +44,58 @@ async fn every_attempt_can_be_seen() {
     let again = clinic.call(Method::POST, &format!("{path}/redeliver"), &clinic.admin, None, &[]).await;
     assert_eq!(again.problem(), (409, "still_pending"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_never_delivered_is_one_call_and_can_be_sent_after_all() {
+    let clinic = Clinic::open().await;
+    let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["patient.*"] });
+    let subscription = clinic.post("/v1/webhook-subscriptions", &body).await;
+    let path = format!("/v1/webhook-subscriptions/{}", subscription.id());
+    let paused = clinic.call(Method::POST, &format!("{path}/disable"), &clinic.admin, None, &[]).await;
+    assert_eq!(paused.status, 200);
+    clinic.patient("Ada").await;
+
+    let failed = "/v1/webhook-deliveries?state=failed&reason=skipped_inactive";
+    let delivery = carelog_tests::until("the event is skipped", async || {
+        clinic.get(failed).await.body["items"].get(0).cloned()
+    })
+    .await;
+    let recorded_at = delivery["recorded_at"].as_str().unwrap();
+    let before = clinic.get(&format!("{failed}&until={recorded_at}")).await;
+    let since = clinic.get(&format!("{failed}&from={recorded_at}")).await;
+    assert_eq!(before.body["items"].as_array().unwrap().len(), 0);
+    assert_eq!(since.body["items"].as_array().unwrap().len(), 1);
+
+    let path = format!("/v1/webhook-deliveries/{}/redeliver", delivery["id"].as_str().unwrap());
+    let again = clinic.call(Method::POST, &path, &clinic.admin, None, &[]).await;
+    assert_eq!(again.status, 200);
+    let twice = clinic.call(Method::POST, &path, &clinic.admin, None, &[]).await;
+    assert_eq!(twice.problem(), (409, "still_pending"));
+    let unknown = format!("/v1/webhook-deliveries/{}/redeliver", carelog_event_log::new_id());
+    let unknown = clinic.call(Method::POST, &unknown, &clinic.admin, None, &[]).await;
+    assert_eq!(unknown.problem(), (404, "not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_tells_how_its_receiver_does_and_takes_no_pace_above_the_operators() {
+    let clinic = Clinic::open().await;
+    let too_fast = json!({ "url": "https://127.0.0.1:9/hook", "per_tick_limit": 20_000 });
+    let refused = clinic.post("/v1/webhook-subscriptions", &too_fast).await;
+    assert_eq!(refused.problem(), (422, "per_tick_limit_out_of_range"));
+    assert_eq!(refused.body["errors"][0]["pointer"], "/per_tick_limit");
+    let listed = clinic.get("/v1/webhook-subscriptions").await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 0);
+
+    let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["patient.*"], "per_tick_limit": 10 });
+    let subscription = clinic.post("/v1/webhook-subscriptions", &body).await;
+    clinic.patient("Ada").await;
+    let path = format!("/v1/webhook-subscriptions/{}", subscription.id());
+    let shown = carelog_tests::until("the failure is told", async || {
+        let shown = clinic.get(&path).await;
+        (shown.body["consecutive_failures"] == 1).then_some(shown)
+    })
+    .await;
+    assert_eq!(shown.body["per_tick_limit"], 10);
+    assert!(shown.body["failing_since"].is_string());
+    assert!(shown.body["held_until"].is_null());
+}
