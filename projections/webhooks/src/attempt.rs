@@ -24,7 +24,8 @@ use tracing::{error, warn};
 
 use crate::body::body;
 use crate::directory::{Directory, DirectoryError, OpenSubscription};
-use crate::sending::{self, BodyFormat, GiveUpReason, Jitter, OutcomeKind, PreparedRequest, Sender, Verdict};
+use crate::numbers;
+use crate::sending::{self, BodyFormat, Jitter, OutcomeKind, PreparedRequest, Sender, Verdict};
 use crate::task::Task;
 
 /// Pause before a delivery that could not even be sent is taken up again.
@@ -134,7 +135,6 @@ impl Attempter {
                 Duration::ZERO,
             ),
         };
-        metrics::counter!("carelog_webhook_attempts_total", "outcome" => outcome.kind.name()).increment(1);
         self.record_outcome(task, &begun, &outcome, started_at).await
     }
 
@@ -229,14 +229,14 @@ impl Attempter {
                 let at = Timestamp::try_from(not_before).unwrap_or(now);
                 (AfterAttempt::RetryAt(at), task.again_at(at))
             }
-            Verdict::GiveUp(reason) => (AfterAttempt::GiveUp(final_reason(reason)), task.done()),
+            Verdict::GiveUp(reason) => (AfterAttempt::GiveUp(reason), task.done()),
             Verdict::DisableSubscription { delivered: false, .. } => {
                 (AfterAttempt::GiveUp(FinalReason::Disabled), task.done())
             }
         };
         let attempt = Attempt {
             number,
-            outcome: attempt_outcome(outcome.kind),
+            outcome: outcome.kind,
             status: outcome.status.map(|status| status.as_u16()),
             started_at,
             duration_ms: u32::try_from(outcome.duration.as_millis()).unwrap_or(u32::MAX),
@@ -245,10 +245,6 @@ impl Attempter {
             WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
         let report = self.record(task, begun, command, Report { sign: sign(outcome), ..report }).await?;
         if let Verdict::DisableSubscription { reason, .. } = verdict {
-            let reason = match reason {
-                sending::DisableReason::Gone => DisableReason::Gone,
-                sending::DisableReason::Requested => DisableReason::ReceiverRequest,
-            };
             self.disable(Self::scope(task, Expected::Any), task.subscription_id(), reason).await;
         }
         Ok(report)
@@ -272,7 +268,6 @@ impl Attempter {
         };
         let command =
             WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
-        metrics::counter!("carelog_webhook_attempts_total", "outcome" => "unknown").increment(1);
         self.record(task, begun, command, report).await
     }
 
@@ -287,9 +282,13 @@ impl Attempter {
         let expected = if begun.version == 0 { Expected::New } else { Expected::Version(begun.version) };
         let scope = Self::scope(task, expected);
         match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
-            Ok(_) => Ok(Some(report)),
+            Ok(_) => {
+                let is_first_round = task.cause.event_id == begun.event.event_id;
+                numbers::recorded(&command, begun.event.recorded_at, is_first_round);
+                Ok(Some(report))
+            }
             Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => {
-                metrics::counter!("carelog_webhook_fenced_total").increment(1);
+                numbers::fenced(1);
                 warn!(delivery.id = %task.delivery_id, "an outcome came too late and was refused");
                 Ok(None)
             }
@@ -380,31 +379,4 @@ fn give_up(begun: &Begun, task: &Task, reason: FinalReason) -> WebhookDeliveryCo
 fn jitter(delivery_id: DeliveryId, number: u16) -> Jitter {
     let (_, low) = delivery_id.uuid().as_u64_pair();
     Jitter::from_seed(low ^ u64::from(number))
-}
-
-const fn final_reason(reason: GiveUpReason) -> FinalReason {
-    match reason {
-        GiveUpReason::Exhausted => FinalReason::Exhausted,
-        GiveUpReason::BlockedUrl => FinalReason::BlockedUrl,
-        GiveUpReason::Aborted => FinalReason::Aborted,
-        GiveUpReason::FormatRefused => FinalReason::Unsupported,
-    }
-}
-
-const fn attempt_outcome(kind: OutcomeKind) -> AttemptOutcome {
-    match kind {
-        OutcomeKind::Success => AttemptOutcome::Success,
-        OutcomeKind::HttpStatus => AttemptOutcome::HttpStatus,
-        OutcomeKind::Redirect => AttemptOutcome::Redirect,
-        OutcomeKind::Timeout => AttemptOutcome::Timeout,
-        OutcomeKind::ConnectRefused => AttemptOutcome::ConnectRefused,
-        OutcomeKind::ConnectFailed => AttemptOutcome::ConnectFailed,
-        OutcomeKind::Reset => AttemptOutcome::Reset,
-        OutcomeKind::DnsFailed => AttemptOutcome::DnsFailed,
-        OutcomeKind::BlockedUrl => AttemptOutcome::BlockedUrl,
-        OutcomeKind::TlsCertificate => AttemptOutcome::TlsCertificate,
-        OutcomeKind::TlsFailed => AttemptOutcome::TlsFailed,
-        OutcomeKind::InvalidResponse => AttemptOutcome::InvalidResponse,
-        OutcomeKind::Unknown => AttemptOutcome::Unknown,
-    }
 }

@@ -19,6 +19,7 @@ mod body;
 mod claim;
 mod directory;
 mod model;
+mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;

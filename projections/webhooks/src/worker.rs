@@ -23,6 +23,7 @@ use tracing::{error, warn};
 use crate::attempt::Attempter;
 use crate::claim::claim_all;
 use crate::directory::Directory;
+use crate::numbers;
 use crate::reactor::{REACTOR, WebhooksReactor};
 use crate::sending::Sender;
 use crate::task::Task;
@@ -181,7 +182,7 @@ async fn report_all(
         match write_reports(&pool, attempter.now(), &batch).await {
             Ok(Reported { refused, lost }) => {
                 if refused > 0 {
-                    metrics::counter!("carelog_webhook_fenced_total").increment(refused);
+                    numbers::fenced(refused);
                     warn!(refused, "reports of deliveries that others have taken over were refused");
                 }
                 for (organization_id, subscription_id) in lost {

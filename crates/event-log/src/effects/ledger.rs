@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueSetting, Report, Reported, Taker, Wish,
+    Depth, Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueSetting, Report, Reported, Taker, Wish,
 };
 use crate::recorded::{Lane, Position};
 
@@ -269,5 +269,33 @@ pub fn health<'a>(
                 (row.step, health)
             })
             .collect())
+    })
+}
+
+/// What waits in the ledger for a reactor's workers.
+///
+/// # Errors
+/// When the database fails.
+pub fn depth<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+) -> BoxFuture<'a, Result<Depth, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
+            Depth,
+            r#"
+            select count(*) filter (where owner is null and next_at <= now()) as "due!",
+                   count(*) filter (where owner is null and next_at > now()) as "later!",
+                   count(*) filter (where owner is not null) as "held!",
+                   coalesce(extract(epoch from now() - min(next_at) filter (where owner is null and next_at <= now())),
+                            0)::double precision as "oldest_due_seconds!",
+                   (select count(*) from runtime.effect_queues where reactor = $1 and failures > 0) as "failing_queues!"
+            from runtime.effects
+            where reactor = $1 and next_at is not null
+            "#,
+            reactor
+        )
+        .fetch_one(connection)
+        .await
     })
 }

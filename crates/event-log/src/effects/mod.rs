@@ -18,7 +18,7 @@ use carelog_domain::{EventId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::ledger::write;
-pub use self::ledger::{claim, health, next_due, report};
+pub use self::ledger::{claim, depth, health, next_due, report};
 
 use crate::recorded::{Lane, Position};
 
@@ -157,6 +157,21 @@ pub struct QueueHealth {
     pub failures: u32,
     /// Nothing is begun before.
     pub held_until: Option<Timestamp>,
+}
+
+/// What waits in the ledger.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Depth {
+    /// Effects that are due.
+    pub due: i64,
+    /// Effects whose time has not come.
+    pub later: i64,
+    /// Effects in the hands of workers.
+    pub held: i64,
+    /// For how many seconds the oldest one has been due.
+    pub oldest_due_seconds: f64,
+    /// Queues whose newest effects failed.
+    pub failing_queues: i64,
 }
 
 /// What came of reports.

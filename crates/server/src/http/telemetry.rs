@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use carelog_event_log::effects::{self, Depth};
 use carelog_event_log::runtime::{Lag, lag};
 use http::header;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -57,6 +58,10 @@ pub(super) async fn serve(State(api): State<Arc<Api>>) -> Result<Response, Probl
         Ok(lags) => lags.iter().for_each(observe),
         Err(error) => tracing::warn!(%error, "the lag of the projectors cannot be read"),
     }
+    match depth(&api).await {
+        Ok(depth) => observe_webhooks(&depth),
+        Err(error) => tracing::warn!(%error, "the depth of the webhooks' queues cannot be read"),
+    }
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], handle.render()).into_response())
 }
@@ -70,6 +75,19 @@ pub(super) async fn lags(api: &Api) -> Result<Vec<Lag>, sqlx::Error> {
     let mut audit = databases.audit_system.acquire().await?;
     lags.extend(lag(api.log(), &mut audit).await?);
     Ok(lags)
+}
+
+async fn depth(api: &Api) -> Result<Depth, sqlx::Error> {
+    let mut core = api.system.databases.core_system.acquire().await?;
+    effects::depth(&mut core, carelog_webhooks::REACTOR).await
+}
+
+fn observe_webhooks(depth: &Depth) {
+    for (state, count) in [("due", depth.due), ("later", depth.later), ("held", depth.held)] {
+        metrics::gauge!("carelog_webhook_waiting", "state" => state).set(number(count));
+    }
+    metrics::gauge!("carelog_webhook_oldest_due_seconds").set(depth.oldest_due_seconds);
+    metrics::gauge!("carelog_webhook_failing_subscriptions").set(number(depth.failing_queues));
 }
 
 fn observe(lag: &Lag) {

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::address::AddressPolicy;
 use super::classify::classify;
-use super::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody};
+use super::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status};
 use super::request::PreparedRequest;
 use super::resolver::{Lookup, SystemLookup, VettingResolver};
 use super::schedule::parse_retry_after;
@@ -131,7 +131,7 @@ async fn read_response(
     deadline: Instant,
 ) -> AttemptOutcome {
     let status = response.status();
-    let kind = OutcomeKind::of_status(status);
+    let kind = kind_of_status(status);
     let headers = response.headers();
     let retry_after = text_of(headers, &RETRY_AFTER).and_then(|value| parse_retry_after(value, now_secs));
     let control = text_of(headers, &WEBHOOK_DELIVERY).and_then(DeliveryControl::parse);

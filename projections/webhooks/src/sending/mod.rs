@@ -34,11 +34,13 @@ mod verdict;
 pub use self::address::{AddressPolicy, AddressRefused, PolicyError};
 pub use self::client::{Sender, SenderError, SenderOptions};
 pub use self::headers::{ExtraHeaders, HeaderRefused};
-pub use self::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody};
+pub use self::outcome::{
+    AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status,
+};
 pub use self::request::{BodyFormat, PreparedRequest};
 pub use self::resolver::{Lookup, LookupError, SystemLookup};
 pub use self::schedule::{Jitter, MAX_ATTEMPTS, next_delay, parse_retry_after, retry_delay};
 pub use self::secret::{SecretError, WebhookSecret};
 pub use self::signature::sign;
 pub use self::url::{UrlError, WebhookUrl};
-pub use self::verdict::{DisableReason, GiveUpReason, Verdict};
+pub use self::verdict::Verdict;

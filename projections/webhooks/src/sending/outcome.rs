@@ -6,32 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::StatusCode;
 
-/// The kinds of outcome, a closed list: stored, counted and shown by these names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum OutcomeKind {
-    /// A 2xx head arrived, whatever became of the body.
-    Success,
-    /// Any other status.
-    HttpStatus,
-    /// 301, 302, 303, 307 or 308. Not followed: the signed body would go to a host nobody checked.
-    Redirect,
-    /// The deadline passed, or the connection took too long.
-    Timeout,
-    ConnectRefused,
-    ConnectFailed,
-    /// The connection ended before the head was complete.
-    Reset,
-    DnsFailed,
-    /// The URL, or an address of its name, is one that deliveries may not go to. Nothing was sent.
-    BlockedUrl,
-    /// The receiver's certificate is not valid for it. The body was not sent.
-    TlsCertificate,
-    TlsFailed,
-    /// What came back is not HTTP.
-    InvalidResponse,
-    /// Nobody knows whether it arrived, for instance after a crash between sending and recording.
-    Unknown,
-}
+/// The kinds of outcome: those of the log.
+pub use carelog_domain::webhook_delivery::AttemptOutcome as OutcomeKind;
 
 /// One attempt, closed.
 #[derive(Clone, Debug)]
@@ -83,33 +59,13 @@ pub enum DeliveryControl {
     AbortMessage,
 }
 
-impl OutcomeKind {
-    /// The name in events, tables, metrics and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Success => "success",
-            Self::HttpStatus => "http_status",
-            Self::Redirect => "redirect",
-            Self::Timeout => "timeout",
-            Self::ConnectRefused => "connect_refused",
-            Self::ConnectFailed => "connect_failed",
-            Self::Reset => "reset",
-            Self::DnsFailed => "dns_failed",
-            Self::BlockedUrl => "blocked_url",
-            Self::TlsCertificate => "tls_certificate",
-            Self::TlsFailed => "tls_failed",
-            Self::InvalidResponse => "invalid_response",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The kind of an attempt whose head arrived.
-    pub fn of_status(status: StatusCode) -> Self {
-        match status.as_u16() {
-            200..=299 => Self::Success,
-            301 | 302 | 303 | 307 | 308 => Self::Redirect,
-            _ => Self::HttpStatus,
-        }
+/// The kind of an attempt whose head arrived. A redirect is not followed: the signed body would go to a host nobody
+/// checked.
+pub fn kind_of_status(status: StatusCode) -> OutcomeKind {
+    match status.as_u16() {
+        200..=299 => OutcomeKind::Success,
+        301 | 302 | 303 | 307 | 308 => OutcomeKind::Redirect,
+        _ => OutcomeKind::HttpStatus,
     }
 }
 

@@ -1,5 +1,7 @@
 //! What follows from an outcome.
 
+use carelog_domain::webhook_delivery::FinalReason;
+use carelog_domain::webhook_subscription::DisableReason;
 use time::OffsetDateTime;
 
 use super::outcome::{AttemptOutcome, DeliveryControl, OutcomeKind};
@@ -14,34 +16,12 @@ pub enum Verdict {
         not_before: OffsetDateTime,
     },
     /// No further attempt of this delivery; the subscription goes on.
-    GiveUp(GiveUpReason),
+    GiveUp(FinalReason),
     /// The receiver wants nothing more. `delivered` tells whether this delivery still arrived.
     DisableSubscription {
         reason: DisableReason,
         delivered: bool,
     },
-}
-
-/// Why a delivery ends undelivered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum GiveUpReason {
-    /// The last attempt failed.
-    Exhausted,
-    /// The last attempt found the address refused.
-    BlockedUrl,
-    /// The receiver answered `webhook-delivery: abort-message`.
-    Aborted,
-    /// 415: the receiver does not understand the format, and will not the next time either.
-    FormatRefused,
-}
-
-/// Why a subscription is switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DisableReason {
-    /// 410: there is no receiver any more.
-    Gone,
-    /// The receiver answered `webhook-delivery: disable`.
-    Requested,
 }
 
 impl AttemptOutcome {
@@ -52,15 +32,15 @@ impl AttemptOutcome {
     pub fn verdict(&self, attempt: u32, jitter: Jitter, now: OffsetDateTime) -> Verdict {
         let delivered = self.kind == OutcomeKind::Success;
         if self.control == Some(DeliveryControl::Disable) {
-            return Verdict::DisableSubscription { reason: DisableReason::Requested, delivered };
+            return Verdict::DisableSubscription { reason: DisableReason::ReceiverRequest, delivered };
         }
         if delivered {
             return Verdict::Delivered;
         }
         match (self.status.map(|status| status.as_u16()), self.control) {
             (Some(410), _) => Verdict::DisableSubscription { reason: DisableReason::Gone, delivered },
-            (_, Some(DeliveryControl::AbortMessage)) => Verdict::GiveUp(GiveUpReason::Aborted),
-            (Some(415), _) => Verdict::GiveUp(GiveUpReason::FormatRefused),
+            (_, Some(DeliveryControl::AbortMessage)) => Verdict::GiveUp(FinalReason::Aborted),
+            (Some(415), _) => Verdict::GiveUp(FinalReason::Unsupported),
             _ => self.retry_or_give_up(attempt, jitter, now),
         }
     }
@@ -68,30 +48,8 @@ impl AttemptOutcome {
     fn retry_or_give_up(&self, attempt: u32, jitter: Jitter, now: OffsetDateTime) -> Verdict {
         match retry_delay(attempt, jitter, self.retry_after) {
             Some(delay) => Verdict::RetryLater { not_before: now + delay },
-            None if self.kind == OutcomeKind::BlockedUrl => Verdict::GiveUp(GiveUpReason::BlockedUrl),
-            None => Verdict::GiveUp(GiveUpReason::Exhausted),
-        }
-    }
-}
-
-impl GiveUpReason {
-    /// The name in events, tables and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Exhausted => "exhausted",
-            Self::BlockedUrl => "blocked_url",
-            Self::Aborted => "aborted",
-            Self::FormatRefused => "format_refused",
-        }
-    }
-}
-
-impl DisableReason {
-    /// The name in events, tables and answers.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gone => "gone",
-            Self::Requested => "requested",
+            None if self.kind == OutcomeKind::BlockedUrl => Verdict::GiveUp(FinalReason::BlockedUrl),
+            None => Verdict::GiveUp(FinalReason::Exhausted),
         }
     }
 }

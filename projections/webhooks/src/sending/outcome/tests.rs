@@ -8,7 +8,7 @@ fn the_status_decides_the_kind() {
         (&[199, 300, 304, 400, 401, 404, 410, 415, 429, 500, 599, 999], OutcomeKind::HttpStatus),
     ] {
         for &code in codes {
-            assert_eq!(OutcomeKind::of_status(StatusCode::from_u16(code).unwrap()), kind, "{code}");
+            assert_eq!(kind_of_status(StatusCode::from_u16(code).unwrap()), kind, "{code}");
         }
     }
 }

@@ -11,7 +11,7 @@ fn with_status(code: u16) -> AttemptOutcome {
     let status = StatusCode::from_u16(code).unwrap();
     AttemptOutcome {
         status: Some(status),
-        ..AttemptOutcome::without_head(OutcomeKind::of_status(status), None, Duration::ZERO)
+        ..AttemptOutcome::without_head(super::super::outcome::kind_of_status(status), None, Duration::ZERO)
     }
 }
 
@@ -39,7 +39,7 @@ fn failures_are_retried_on_schedule_until_the_fifth() {
     for outcome in [with_status(500), with_status(301), with_status(404), AttemptOutcome::unknown()] {
         let not_before = NOW + Duration::from_mins(11);
         assert_eq!(verdict(&outcome, 2), Verdict::RetryLater { not_before });
-        assert_eq!(verdict(&outcome, 5), Verdict::GiveUp(GiveUpReason::Exhausted));
+        assert_eq!(verdict(&outcome, 5), Verdict::GiveUp(FinalReason::Exhausted));
     }
 }
 
@@ -47,27 +47,28 @@ fn failures_are_retried_on_schedule_until_the_fifth() {
 fn a_blocked_url_is_retried_and_then_ends_under_its_own_name() {
     let blocked = failed(OutcomeKind::BlockedUrl);
     assert!(matches!(verdict(&blocked, 1), Verdict::RetryLater { .. }));
-    assert_eq!(verdict(&blocked, 5), Verdict::GiveUp(GiveUpReason::BlockedUrl));
+    assert_eq!(verdict(&blocked, 5), Verdict::GiveUp(FinalReason::BlockedUrl));
 }
 
 #[test]
 fn retry_after_moves_the_next_attempt() {
     let busy = AttemptOutcome { retry_after: Some(Duration::from_hours(3)), ..with_status(429) };
     assert_eq!(verdict(&busy, 1), Verdict::RetryLater { not_before: NOW + Duration::from_hours(3) });
-    assert_eq!(verdict(&busy, 5), Verdict::GiveUp(GiveUpReason::Exhausted));
+    assert_eq!(verdict(&busy, 5), Verdict::GiveUp(FinalReason::Exhausted));
 }
 
 #[test]
 fn the_receiver_can_end_a_delivery_or_the_subscription() {
     let gone = Verdict::DisableSubscription { reason: DisableReason::Gone, delivered: false };
-    let requested = |delivered| Verdict::DisableSubscription { reason: DisableReason::Requested, delivered };
+    let requested =
+        |delivered| Verdict::DisableSubscription { reason: DisableReason::ReceiverRequest, delivered };
     assert_eq!(verdict(&with_status(410), 1), gone);
     assert_eq!(verdict(&with_control(410, DeliveryControl::AbortMessage), 1), gone);
     assert_eq!(verdict(&with_control(500, DeliveryControl::Disable), 1), requested(false));
     assert_eq!(verdict(&with_control(200, DeliveryControl::Disable), 1), requested(true));
-    assert_eq!(verdict(&with_status(415), 1), Verdict::GiveUp(GiveUpReason::FormatRefused));
+    assert_eq!(verdict(&with_status(415), 1), Verdict::GiveUp(FinalReason::Unsupported));
     assert_eq!(
         verdict(&with_control(503, DeliveryControl::AbortMessage), 1),
-        Verdict::GiveUp(GiveUpReason::Aborted)
+        Verdict::GiveUp(FinalReason::Aborted)
     );
 }
