@@ -81,6 +81,8 @@ pub struct WebhooksConfig {
     pub extra_root_pem: Option<PathBuf>,
     /// Deliveries of one subscription in a tick.
     pub per_tick_limit: u16,
+    /// Subscriptions that one organization may have.
+    pub max_subscriptions: u16,
     /// Requests of one subscription under way at a time.
     pub in_flight_per_subscription: u16,
     /// Requests of one organization under way at a time.
@@ -185,6 +187,7 @@ impl Default for WebhooksConfig {
             allow_loopback: false,
             extra_root_pem: None,
             per_tick_limit: 50,
+            max_subscriptions: 20,
             in_flight_per_subscription: 10,
             in_flight_per_organization: 64,
         }

@@ -142,6 +142,31 @@ pub fn subscriptions(
     })
 }
 
+/// How many subscriptions there are beside one, those left out that were deleted; nothing when that one exists.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_others(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    subscription_id: Uuid,
+) -> BoxFuture<'_, Result<Option<i64>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!(
+            r#"
+            select case when not coalesce(bool_or(subscription_id = $2), false)
+                        then count(*) filter (where status <> 'deleted') end as count
+            from webhooks.webhook_subscriptions
+            where organization_id = $1
+            "#,
+            organization_id.uuid(),
+            subscription_id
+        )
+        .fetch_one(connection)
+        .await
+    })
+}
+
 /// One subscription, deleted or not.
 ///
 /// # Errors

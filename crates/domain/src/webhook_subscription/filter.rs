@@ -30,10 +30,13 @@ enum Pattern {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventFilterError {
     /// A filter without patterns would never match.
-    #[error("a filter names at least one event type")]
+    #[error("expected at least one public event type or pattern")]
     Empty,
     /// Neither a public event type nor a pattern over them.
-    #[error("entry {index} of the filter is no public event type or pattern")]
+    #[error(
+        "expected entry {index} to be a public event type or pattern: {}",
+        EventFilter::known().join(", ")
+    )]
     Unknown {
         /// Which entry, counted from 0.
         index: usize,

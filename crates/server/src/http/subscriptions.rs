@@ -206,6 +206,7 @@ async fn create(caller: Caller, wish: Wish<CreateSubscriptionBody>) -> Result<Re
     let body = wish.body;
     let id = wish.terms.id_of_new(&caller, body.id);
     check_headers(&body.headers)?;
+    check_count(&caller, id).await?;
     let secret = new_secret()?;
     let command = WebhookSubscriptionCommand::Create(CreateSubscription {
         filter: body.events.unwrap_or_else(EventFilter::all),
@@ -332,6 +333,21 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
         view.description = opened.description;
     }
     shown(view.version, &view)
+}
+
+/// An organization may have so many subscriptions; one that is made a second time, under the same key, counts once. Two
+/// that are made at the same moment may both find room.
+async fn check_count(caller: &Caller, id: Uuid) -> Result<(), Problem> {
+    let mut tx = caller.read().await?;
+    let others = queries::count_others(&mut tx, caller.organization_id, id).await?;
+    tx.commit().await?;
+    let maximum = caller.api.webhooks.max_subscriptions;
+    if others.is_some_and(|others| others >= i64::from(maximum)) {
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_subscriptions").detail(format!(
+            "an organization may have {maximum} subscriptions; delete one that is not needed"
+        )));
+    }
+    Ok(())
 }
 
 fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {

@@ -1,9 +1,9 @@
 //! Subscriptions and deliveries as a partner sees them.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::clinic::Clinic;
+use super::clinic::{Answer, Clinic};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_is_checked_made_and_shown_without_its_secret() {
@@ -98,4 +98,44 @@ async fn a_subscription_tells_how_its_receiver_does_and_takes_no_pace_above_the_
     assert_eq!(shown.body["per_tick_limit"], 10);
     assert!(shown.body["failing_since"].is_string());
     assert!(shown.body["held_until"].is_null());
+}
+
+async fn subscribe(clinic: &Clinic, body: &Value, key: &str) -> Answer {
+    let headers = [("idempotency-key", key)];
+    clinic.call(Method::POST, "/v1/webhook-subscriptions", &clinic.admin, Some(body), &headers).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_has_so_many_subscriptions_and_no_more() {
+    let clinic = Clinic::open().await;
+    let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["patient.*"] });
+    let mut newest = None;
+    for number in 0..20 {
+        let made = subscribe(&clinic, &body, &format!("subscription-{number}")).await;
+        assert_eq!(made.status, 201, "{made:?}");
+        let path = format!("/v1/webhook-subscriptions/{}?wait_for={}", made.id(), made.position());
+        assert_eq!(clinic.get(&path).await.status, 200);
+        newest = Some(made);
+    }
+
+    let refused = clinic.post("/v1/webhook-subscriptions", &body).await;
+    assert_eq!(refused.problem(), (409, "too_many_subscriptions"));
+    let again = subscribe(&clinic, &body, "subscription-19").await;
+    assert_eq!((again.status, again.id()), (201, newest.unwrap().id()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_event_type_is_refused_with_those_that_are_known() {
+    let clinic = Clinic::open().await;
+    let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["appointment.booked", "appointment.teleported"] });
+    let refused = clinic.post("/v1/webhook-subscriptions", &body).await;
+    assert_eq!(refused.status, 422);
+    assert_eq!(refused.body["errors"][0]["pointer"], "/events");
+    let detail = refused.body["errors"][0]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("entry 1")
+            && detail.contains("appointment.*")
+            && detail.contains("patient.onboarded")
+    );
+    assert!(!detail.contains("teleported"), "what was sent is not repeated");
 }
