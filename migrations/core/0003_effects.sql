@@ -13,6 +13,7 @@ create table runtime.effects (
     token bigint not null default 1,
     owner uuid,
     claimed_at timestamptz,
+    begun_at timestamptz,
     next_at timestamptz,
     created_at timestamptz not null default now(),
     constraint effects_pkey primary key (organization_id, source_event_id, step, reactor),
@@ -25,6 +26,7 @@ comment on column runtime.effects.token is 'Fencing token: raised by every claim
 comment on column runtime.effects.owner is 'The worker process that holds it';
 comment on column runtime.effects.claimed_at is 'When its last holder took it, by the holder''s clock'
     ' as the outcomes in the log are';
+comment on column runtime.effects.begun_at is 'The same moment by the clock of the database, which is the clock of queues';
 comment on column runtime.effects.next_at is 'When it is due or, while held, when the lease ends; null when nothing is left to do';
 
 create index effects_waiting on runtime.effects (reactor, organization_id, step, next_at) where next_at is not null;
@@ -53,9 +55,9 @@ comment on column runtime.effect_queues.next_at is
     'When to look for its due effects: never later than the first of them, unless something else holds them back';
 comment on column runtime.effect_queues.held_until is 'Nothing is begun before';
 comment on column runtime.effect_queues.failing_since is 'The first failure after the last success';
-comment on column runtime.effect_queues.failed_at is 'The newest failure that was counted, by the clock of claimed_at';
+comment on column runtime.effect_queues.failed_at is 'The newest failure that was counted';
 comment on column runtime.effect_queues.recovered_at is
-    'The first success after failures, by the clock of claimed_at; what was last tried before is due at once';
+    'The first success after three failures in a row or more; what was last tried before is due at once';
 comment on column runtime.effect_queues.failures is 'Failures in a row; those under way together count as one';
 comment on column runtime.effect_queues.per_tick is 'How many may begin in five seconds, where that is less than for every queue';
 comment on column runtime.effect_queues.begun is
@@ -125,6 +127,11 @@ begin
         from runtime.effects x
         where x.reactor = q.reactor and x.organization_id = q.organization_id and x.owner is not null
           and x.next_at > now()
+          -- What is only being ended asks nothing of a receiver.
+          and not exists (
+              select from runtime.effect_queues c
+              where c.reactor = x.reactor and c.organization_id = x.organization_id and c.step = x.step and c.is_closed
+          )
     );
 end $$;
 comment on function runtime.effect_room is
@@ -182,12 +189,21 @@ begin
         end loop;
         q := runtime.effect_queue_now(q);
         may := case when room > 0 and not q.is_closed then least(room, runtime.effect_room(q, p_limits)) else 0 end;
+        -- Those that wait already go first. Where they wait for their pace or their share, the queue is looked at soon.
+        if may > 0 and q.next_at < now() + interval '6 s' and exists (
+            select from runtime.effects x
+            where x.reactor = p_reactor and x.organization_id = q.organization_id and x.step = q.step
+              and x.next_at <= now() and x.owner is null
+        ) then
+            may := 0;
+        end if;
         return query
         with inserted as (
             insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner,
-                                         claimed_at, next_at)
+                                         claimed_at, begun_at, next_at)
             select wanted.organization_id, w.event, wanted.step, p_reactor, w.lane, w.position,
                    case when w.number <= may then p_owner end, case when w.number <= may then p_claimed_at end,
+                   case when w.number <= may then now() end,
                    now() + case when w.number <= may then p_lease else interval '0' end
             from unnest(wanted.events, wanted.lanes, wanted.positions) with ordinality
                  as w (event, lane, position, number)
@@ -226,6 +242,8 @@ begin
         select * from runtime.effect_queues k
         where k.reactor = p_reactor and k.next_at <= now()
         order by k.next_at
+        -- So many that nobody waits long for those that are locked here; the next look begins with the others.
+        limit 200
         for update skip locked
     loop
         q := runtime.effect_queue_now(q);
@@ -238,13 +256,14 @@ begin
                 from runtime.effects x
                 where x.reactor = p_reactor and x.organization_id = q.organization_id and x.step = q.step
                   and x.next_at is not null
-                  and (x.next_at <= now() or x.owner is null and (q.is_closed or x.claimed_at < q.recovered_at))
+                  and (x.next_at <= now() or x.owner is null and (q.is_closed or x.begun_at < q.recovered_at))
                 order by x.next_at
                 limit may
                 for update skip locked
             )
             update runtime.effects e
-            set token = e.token + 1, owner = p_owner, claimed_at = p_claimed_at, next_at = now() + p_lease
+            set token = e.token + 1, owner = p_owner, claimed_at = p_claimed_at, begun_at = now(),
+                next_at = now() + p_lease
             from due
             where e.ctid = due.ctid
             returning e.organization_id, e.source_event_id, e.step, e.lane, e.position, e.token,
@@ -264,8 +283,10 @@ begin
         ) end;
         update runtime.effect_queues k
         set begun = q.begun, begun_slot = q.begun_slot, recovered_at = q.recovered_at,
+            -- One that got nothing is looked at before those that got something, so that they take turns.
             next_at = case when taken = may and room > 0 and due is not null
-                           then greatest(due, runtime.effect_limited_until(q, p_limits))
+                           then greatest(due, runtime.effect_limited_until(q, p_limits)
+                                              - case when taken = 0 then interval '10 ms' else interval '0' end)
                            else due end
         where k.reactor = p_reactor and k.organization_id = q.organization_id and k.step = q.step;
         exit when room <= 0;
@@ -289,19 +310,20 @@ begin
     for said in
         with done as (
             update runtime.effects e
-            set owner = null, next_at = w.next_at
+            -- Times of workers are as far from their now as they are from the database's.
+            set owner = null, next_at = now() + (w.next_at - p_now)
             from unnest(p_organizations, p_steps, p_events, p_tokens, p_next_at, p_succeeded, p_slow_down, p_hold)
                  as w (organization_id, step, event, token, next_at, succeeded, slow_down, hold)
             where e.organization_id = w.organization_id and e.source_event_id = w.event and e.step = w.step
               and e.reactor = p_reactor and e.token = w.token
               -- Not as a condition that the index of the held ones answers: that one does not know the event.
               and (e.owner is null) is false
-            returning w.*, e.claimed_at
+            returning w.organization_id, w.step, w.succeeded, w.slow_down, w.hold, e.next_at, e.begun_at
         )
         select d.organization_id, d.step, count(*)::integer as count, min(d.next_at) as next_at,
                bool_or(d.succeeded) as any_succeeded, bool_or(not d.succeeded) as any_failed,
                bool_or(d.slow_down) as slow_down, max(d.hold) as hold,
-               max(d.claimed_at) filter (where not d.succeeded) as failed_from, bool_or(k.failures > 0) as was_failing
+               max(d.begun_at) filter (where not d.succeeded) as failed_from, bool_or(k.failures > 0) as was_failing
         from done d
         join runtime.effect_queues k
             on k.reactor = p_reactor and k.organization_id = d.organization_id and k.step = d.step
@@ -315,15 +337,24 @@ begin
         from runtime.effect_queues k
         where k.reactor = p_reactor and k.organization_id = said.organization_id and k.step = said.step
         for update;
-        if said.any_succeeded and q.failures > 0 then
+        if said.any_succeeded then
+            -- Not after one or two: one delivery that always fails among others that do not would soon have no
+            -- attempts left.
+            if q.failures >= 3 and said.any_failed is not true then
+                q.recovered_at := now();
+                q.next_at := now();
+            end if;
             q.failures := 0;
             q.failing_since := null;
-            q.recovered_at := p_now;
-            q.next_at := now();
         end if;
         if said.any_failed and said.failed_from > coalesce(q.failed_at, '-infinity') then
+            -- Nobody tried for longer than the longest wait between two attempts: that is no failure in a row.
+            if q.failed_at < now() - interval '36 hours' then
+                q.failures := 0;
+                q.failing_since := null;
+            end if;
             q.failures := q.failures + 1;
-            q.failed_at := p_now;
+            q.failed_at := now();
             q.failing_since := coalesce(q.failing_since, now());
         end if;
         if said.any_failed and (said.slow_down or said.hold is not null or q.failures >= 3) then
@@ -331,7 +362,7 @@ begin
             q.held_until := greatest(q.held_until, now() + coalesce(said.hold,
                 least(interval '900 s', interval '1 s' * 4 ^ least(q.failures - 1, 5)) * (0.8 + 0.4 * random())));
         end if;
-        if q.failures >= 5 and q.failing_since < now() - p_failing_for then
+        if said.any_failed and not q.is_closed and q.failures >= 5 and q.failing_since < now() - p_failing_for then
             lost_organizations := lost_organizations || said.organization_id;
             lost_steps := lost_steps || said.step;
         end if;

@@ -1,6 +1,7 @@
 //! The whole product in this process: databases of its own, every role, and a partner's receiver.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -177,7 +178,7 @@ impl Product {
     pub async fn settled(&self) {
         let databases = self.databases();
         until("everything is sent and projected", async || {
-            self.look_for_due_effects().await;
+            self.sql(LIFT_HOLDS).await;
             is_settled(databases).await.then_some(())
         })
         .await;
@@ -223,7 +224,7 @@ pub fn product_config(home: &Path, ca_pem: &str, allow_loopback: bool) -> Config
     let mut config = Config { home: home.to_path_buf(), ..Config::default() };
     config.http.listen = ([127, 0, 0, 1], 0).into();
     config.webhooks.allow_loopback = allow_loopback;
-    config.webhooks.per_tick_limit = 10_000;
+    config.webhooks.per_tick_limit = NonZeroU16::MAX;
     config.webhooks.extra_root_pem = Some(pem);
     config
 }
@@ -257,6 +258,14 @@ pub async fn subscribe(
     let scope = wishes::scope(organization_id);
     wishes::run::<WebhookSubscription>(log, &scope, subscription_id.uuid(), create).await;
 }
+
+/// Receivers recover, as far as the ledger knows. What is due is still to be found by itself.
+const LIFT_HOLDS: &str = "
+    update runtime.effect_queues
+    set next_at = now(), held_until = null, failures = 0, failing_since = null
+    where ctid in (
+        select ctid from runtime.effect_queues where held_until > now() or failures > 0 for update skip locked
+    )";
 
 /// After the times of effects were changed behind the ledger's back.
 pub const LOOK_FOR_DUE_EFFECTS: &str = "

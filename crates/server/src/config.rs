@@ -8,6 +8,7 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -80,13 +81,13 @@ pub struct WebhooksConfig {
     /// A further certificate authority.
     pub extra_root_pem: Option<PathBuf>,
     /// Deliveries of one subscription in a tick.
-    pub per_tick_limit: u16,
+    pub per_tick_limit: NonZeroU16,
     /// Subscriptions that one organization may have.
     pub max_subscriptions: u16,
     /// Requests of one subscription under way at a time.
-    pub in_flight_per_subscription: u16,
+    pub in_flight_per_subscription: NonZeroU16,
     /// Requests of one organization under way at a time.
-    pub in_flight_per_organization: u16,
+    pub in_flight_per_organization: NonZeroU16,
 }
 
 /// `[log]`
@@ -183,13 +184,16 @@ impl HttpConfig {
 
 impl Default for WebhooksConfig {
     fn default() -> Self {
+        const PER_TICK: NonZeroU16 = NonZeroU16::new(50).expect("not zero");
+        const PER_SUBSCRIPTION: NonZeroU16 = NonZeroU16::new(10).expect("not zero");
+        const PER_ORGANIZATION: NonZeroU16 = NonZeroU16::new(32).expect("not zero");
         Self {
             allow_loopback: false,
             extra_root_pem: None,
-            per_tick_limit: 50,
+            per_tick_limit: PER_TICK,
             max_subscriptions: 20,
-            in_flight_per_subscription: 10,
-            in_flight_per_organization: 64,
+            in_flight_per_subscription: PER_SUBSCRIPTION,
+            in_flight_per_organization: PER_ORGANIZATION,
         }
     }
 }

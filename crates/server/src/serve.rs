@@ -141,9 +141,9 @@ fn policy(config: &Config) -> AddressPolicy {
 
 const fn limits(config: &Config) -> Limits {
     Limits {
-        per_tick: config.webhooks.per_tick_limit,
-        held_per_step: config.webhooks.in_flight_per_subscription,
-        held_per_organization: config.webhooks.in_flight_per_organization,
+        per_tick: config.webhooks.per_tick_limit.get(),
+        held_per_step: config.webhooks.in_flight_per_subscription.get(),
+        held_per_organization: config.webhooks.in_flight_per_organization.get(),
     }
 }
 

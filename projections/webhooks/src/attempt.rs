@@ -19,6 +19,7 @@ use carelog_event_log::{
     EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey, new_id,
 };
 use cqrs_es::Aggregate;
+use http::StatusCode;
 use time::OffsetDateTime;
 use tracing::{error, warn};
 
@@ -355,6 +356,10 @@ fn scope(
 fn sign(outcome: &sending::AttemptOutcome) -> Sign {
     if outcome.kind == OutcomeKind::Success {
         return Sign::Success;
+    }
+    // It works, and does not want this one.
+    if outcome.control.is_some() || outcome.status == Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) {
+        return Sign::None;
     }
     Sign::Failure {
         slow_down: outcome.status.is_some_and(|status| matches!(status.as_u16(), 429 | 502 | 503 | 504)),

@@ -20,6 +20,8 @@ use crate::worker::{FAILING_FOR, MAX_HELD, MAX_IN_FLIGHT};
 
 /// Deliveries of one claim.
 const CLAIM: usize = MAX_IN_FLIGHT;
+/// Less room than this is not worth a claim.
+const LEAST_ROOM: usize = 32;
 /// Shortest pause between two looks, while another process is at a queue that is due.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
 /// Longest pause between two looks for due deliveries.
@@ -45,7 +47,7 @@ pub(crate) async fn claim_all(
                 LONGEST_PAUSE
             }
         };
-        let full = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)) < CLAIM;
+        let full = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)) < LEAST_ROOM;
         tokio::select! {
             () = runtime.stop.cancelled() => break,
             () = has_room.notified(), if full => {}
@@ -77,7 +79,7 @@ async fn claim_once(
     claimed: &mpsc::Sender<Task>,
 ) -> Result<Claimed, ClaimError> {
     let room = MAX_HELD.saturating_sub(held.load(Ordering::Relaxed)).min(CLAIM);
-    if room < CLAIM {
+    if room < LEAST_ROOM {
         return Ok(Claimed::Full);
     }
     let mut connection = pool.acquire().await?;

@@ -8,7 +8,7 @@ use carelog_event_log::runtime::{Reaction, Reactor};
 use tokio::sync::mpsc;
 
 use crate::model::{IntendedDelivery, Intent};
-use crate::worker::MAX_HELD;
+use crate::worker::MAX_IN_FLIGHT;
 
 /// The reactor's name in the ledger.
 pub const REACTOR: &str = "webhooks";
@@ -30,7 +30,8 @@ impl Reactor<Intent> for WebhooksReactor {
         if self.fresh.is_closed() {
             return 0;
         }
-        MAX_HELD.saturating_sub(self.held.load(Ordering::Relaxed))
+        // The other half is for what waits already.
+        MAX_IN_FLIGHT.saturating_sub(self.held.load(Ordering::Relaxed))
     }
 
     fn limits(&self) -> Limits {

@@ -197,7 +197,13 @@ async fn report_all(
     }
 }
 
+/// Once more where it failed: a report says the same the second time.
 async fn write_reports(pool: &PgPool, now: Timestamp, batch: &[Report]) -> Result<Reported, sqlx::Error> {
     let mut connection = pool.acquire().await?;
-    effects::report(&mut connection, REACTOR, now, FAILING_FOR, batch).await
+    match effects::report(&mut connection, REACTOR, now, FAILING_FOR, batch).await {
+        Err(sqlx::Error::Database(_)) => {
+            effects::report(&mut connection, REACTOR, now, FAILING_FOR, batch).await
+        }
+        other => other,
+    }
 }

@@ -219,12 +219,66 @@ async fn the_first_success_pulls_forward_what_waits_and_only_that() {
     let probe = ledger.claim(10).await;
     assert_eq!(probe.len(), 1);
     ledger.done(&probe).await;
-    let pulled = ledger.claim(10).await;
-
-    assert_eq!(pulled.len(), 5, "one that was never tried and four long before their time");
+    let pulled = ledger.claim(2).await;
+    assert_eq!(pulled.len(), 2);
     ledger.report(&pulled, Some(at(LATER)), FAILURE).await;
+    ledger.pass(1).await;
+    let others = ledger.claim(10).await;
+
+    assert_eq!(others.len(), 3, "not the two that failed since then");
+    assert!(others.iter().all(|effect| pulled.iter().all(|other| other.position != effect.position)));
+    ledger.done(&others).await;
     ledger.pass(10_000).await;
     assert_eq!(ledger.claim(10).await.len(), 0, "what failed since then keeps its time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_delivery_that_always_fails_among_others_keeps_its_times() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    let fresh = ledger.want(organization_id, 6, 6).await;
+
+    ledger.report(&fresh[..1], Some(at(LATER)), FAILURE).await;
+    for effect in &fresh[1..] {
+        ledger.done(std::slice::from_ref(effect)).await;
+        assert_eq!(ledger.claim(10).await.len(), 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fresh_effects_do_not_overtake_those_that_wait() {
+    let ledger = Ledger::new(within(3, 100, 100)).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    assert_eq!(ledger.want(organization_id, 5, 10).await.len(), 3);
+
+    ledger.pass(23).await;
+    let fresh = ledger.want(organization_id, 1, 10).await;
+    let claimed = ledger.claim(10).await;
+
+    assert_eq!(fresh.len(), 0);
+    let positions: Vec<_> = claimed.iter().map(|effect| effect.position).collect();
+    assert_eq!(positions.len(), 3);
+    assert!(positions.contains(&4) && positions.contains(&5), "{positions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_queue_that_is_emptied_takes_no_share_of_its_organization() {
+    let ledger = Ledger::new(within(1_000, 5, 5)).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    ledger.want(organization_id, 40, 0).await;
+    let closed = new_id();
+    let part = format!(
+        "update runtime.effects set step = '{closed}' where position <= 30;
+         select runtime.set_effect_queue('toy', '{organization_id}', '{closed}', null, true);
+         update runtime.effect_queues set next_at = now()"
+    );
+    ledger.system.sql(&part).await;
+
+    let (ended, begun): (Vec<_>, Vec<_>) =
+        ledger.claim(100).await.into_iter().partition(|effect| effect.is_closed);
+
+    assert_eq!((ended.len(), begun.len()), (30, 5));
+    assert!(ended.iter().all(|effect| effect.step == closed));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,7 +64,10 @@ pub(crate) async fn write(
             Wish::Queue(change) => changes.push(change),
         }
     }
-    change_queues(connection, taker.reactor, &changes).await?;
+    if !changes.is_empty() {
+        lock_queues(connection, taker.reactor, &wanted, &changes).await?;
+        change_queues(connection, taker.reactor, &changes).await?;
+    }
     insert(connection, taker, &wanted).await
 }
 
@@ -106,6 +109,32 @@ fn insert<'a>(
         .await?;
         Ok(rows.into_iter().map(Effect::from).collect())
     })
+}
+
+/// Locks the queues of a page in the order that reports keep too, so that neither waits for the other for ever.
+async fn lock_queues(
+    connection: &mut PgConnection,
+    reactor: &str,
+    wanted: &[NewEffect],
+    changes: &[QueueChange],
+) -> Result<(), sqlx::Error> {
+    let of_effects = wanted.iter().map(|effect| (effect.organization_id.uuid(), effect.step));
+    let of_changes = changes.iter().map(|change| (change.organization_id.uuid(), change.step));
+    let (organizations, steps): (Vec<_>, Vec<_>) = of_effects.chain(of_changes).unzip();
+    sqlx::query!(
+        "
+        select from runtime.effect_queues
+        where reactor = $1 and (organization_id, step) in (select * from unnest($2::uuid[], $3::uuid[]))
+        order by organization_id, step
+        for update
+        ",
+        reactor,
+        &organizations,
+        &steps
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Changes queues as their events came.

@@ -16,6 +16,7 @@ mod flow;
 mod partner;
 mod receiver;
 
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -135,9 +136,9 @@ fn config(stage: &Stage, receiver: &ReceiverProcess) -> anyhow::Result<Config> {
     config.http.anonymous_requests_per_second = UNLIMITED;
     config.webhooks.allow_loopback = true;
     config.webhooks.extra_root_pem = Some(authority);
-    config.webhooks.per_tick_limit = u16::MAX;
-    config.webhooks.in_flight_per_subscription = u16::MAX;
-    config.webhooks.in_flight_per_organization = u16::MAX;
+    config.webhooks.per_tick_limit = NonZeroU16::MAX;
+    config.webhooks.in_flight_per_subscription = NonZeroU16::MAX;
+    config.webhooks.in_flight_per_organization = NonZeroU16::MAX;
     Ok(config)
 }
 

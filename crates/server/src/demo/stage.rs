@@ -1,6 +1,7 @@
 //! What the demo plays on: PostgreSQL, the receiver, the server, and the clinics in the log.
 
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,8 +67,9 @@ impl Stage {
         config.home = config.home.join("demo");
         // Never anybody's real database.
         config.database = DatabaseConfig::default();
-        let per_tick = u16::try_from(rate * PER_TICK_FOR_EACH_COMMAND).unwrap_or(u16::MAX);
-        config.webhooks.per_tick_limit = config.webhooks.per_tick_limit.max(per_tick);
+        let per_tick = u16::try_from(rate * PER_TICK_FOR_EACH_COMMAND).ok().and_then(NonZeroU16::new);
+        config.webhooks.per_tick_limit =
+            config.webhooks.per_tick_limit.max(per_tick.unwrap_or(NonZeroU16::MAX));
         config.webhooks.allow_loopback = true;
         let receipts = Arc::<Receipts>::default();
         let (postgres, (cast, receiver)) =

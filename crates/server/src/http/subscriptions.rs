@@ -359,7 +359,7 @@ fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
 }
 
 fn checked_pace(caller: &Caller, per_tick_limit: Option<u16>) -> Result<Option<u16>, Problem> {
-    let maximum = caller.api.webhooks.per_tick_limit;
+    let maximum = caller.api.webhooks.per_tick_limit.get();
     match per_tick_limit {
         Some(given) if given > maximum => {
             let detail = format!("at most {maximum} deliveries may start in a tick");
