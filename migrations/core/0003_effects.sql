@@ -128,9 +128,9 @@ begin
         where x.reactor = q.reactor and x.organization_id = q.organization_id and x.owner is not null
           and x.next_at > now()
           -- What is only being ended asks nothing of a receiver.
-          and not exists (
-              select from runtime.effect_queues c
-              where c.reactor = x.reactor and c.organization_id = x.organization_id and c.step = x.step and c.is_closed
+          and not (
+              select c.is_closed from runtime.effect_queues c
+              where c.reactor = x.reactor and c.organization_id = x.organization_id and c.step = x.step
           )
     );
 end $$;
@@ -162,29 +162,29 @@ create function runtime.insert_effects(
     p_positions bigint[]
 ) returns setof runtime.effects language plpgsql as $$
 declare
-    wanted record;
     q runtime.effect_queues;
+    first integer := 1;
+    last integer := 0;
+    wanted integer;
     room integer := p_room;
     may integer;
     held integer;
 begin
-    -- In one order everywhere, so that nobody waits for somebody who waits for them.
-    for wanted in
-        select organization_id, step, array_agg(event order by position) as events,
-               array_agg(lane order by position) as lanes, array_agg(position order by position) as positions
-        from unnest(p_organizations, p_steps, p_events, p_lanes, p_positions)
-             as w (organization_id, step, event, lane, position)
-        group by organization_id, step
-        order by organization_id, step
-    loop
+    while last < cardinality(p_steps) loop
+        first := last + 1;
+        last := first;
+        while p_organizations[last + 1] = p_organizations[first] and p_steps[last + 1] = p_steps[first] loop
+            last := last + 1;
+        end loop;
+        wanted := last - first + 1;
         loop
             select * into q
             from runtime.effect_queues k
-            where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step
+            where k.reactor = p_reactor and k.organization_id = p_organizations[first] and k.step = p_steps[first]
             for update;
             exit when found;
             insert into runtime.effect_queues (reactor, organization_id, step)
-            values (p_reactor, wanted.organization_id, wanted.step)
+            values (p_reactor, p_organizations[first], p_steps[first])
             on conflict do nothing;
         end loop;
         q := runtime.effect_queue_now(q);
@@ -197,31 +197,37 @@ begin
         ) then
             may := 0;
         end if;
-        return query
-        with inserted as (
+        held := 0;
+        if may > 0 then
+            return query
             insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, owner,
                                          claimed_at, begun_at, next_at)
-            select wanted.organization_id, w.event, wanted.step, p_reactor, w.lane, w.position,
-                   case when w.number <= may then p_owner end, case when w.number <= may then p_claimed_at end,
-                   case when w.number <= may then now() end,
-                   now() + case when w.number <= may then p_lease else interval '0' end
-            from unnest(wanted.events, wanted.lanes, wanted.positions) with ordinality
-                 as w (event, lane, position, number)
+            select q.organization_id, w.event, q.step, p_reactor, w.lane, w.position, p_owner, p_claimed_at, now(),
+                   now() + p_lease
+            from unnest(p_events[first:least(last, first + may - 1)], p_lanes[first:least(last, first + may - 1)],
+                        p_positions[first:least(last, first + may - 1)]) as w (event, lane, position)
             on conflict do nothing
-            returning *
-        )
-        select * from inserted where owner is not null;
-        get diagnostics held = row_count;
+            returning *;
+            get diagnostics held = row_count;
+        end if;
+        if may < wanted then
+            insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, next_at)
+            select q.organization_id, w.event, q.step, p_reactor, w.lane, w.position, now()
+            from unnest(p_events[first + may:last], p_lanes[first + may:last], p_positions[first + may:last])
+                 as w (event, lane, position)
+            on conflict do nothing;
+        end if;
         room := room - held;
         q.begun[1] := q.begun[1] + held;
         update runtime.effect_queues k
         set begun = q.begun, begun_slot = q.begun_slot,
-            next_at = least(k.next_at, now() + case when held < cardinality(wanted.events) then interval '0' else p_lease end)
-        where k.reactor = p_reactor and k.organization_id = wanted.organization_id and k.step = wanted.step;
+            next_at = least(k.next_at, now() + case when may < wanted then interval '0' else p_lease end)
+        where k.reactor = p_reactor and k.organization_id = q.organization_id and k.step = q.step;
     end loop;
 end $$;
 comment on function runtime.insert_effects is
-    'Adds effects that are not in the ledger yet. As many as their queues and p_room allow are leased to p_owner and'
+    'Adds effects that are not in the ledger yet, given in the order of their queues, which is the order in which'
+    ' everybody locks queues. As many as their queues and p_room allow are leased to p_owner and'
     ' given back; the others are due for whoever claims them';
 
 create function runtime.claim_effects(
@@ -320,15 +326,19 @@ begin
               and (e.owner is null) is false
             returning w.organization_id, w.step, w.succeeded, w.slow_down, w.hold, e.next_at, e.begun_at
         )
-        select d.organization_id, d.step, count(*)::integer as count, min(d.next_at) as next_at,
-               bool_or(d.succeeded) as any_succeeded, bool_or(not d.succeeded) as any_failed,
-               bool_or(d.slow_down) as slow_down, max(d.hold) as hold,
-               max(d.begun_at) filter (where not d.succeeded) as failed_from, bool_or(k.failures > 0) as was_failing
-        from done d
-        join runtime.effect_queues k
-            on k.reactor = p_reactor and k.organization_id = d.organization_id and k.step = d.step
-        group by d.organization_id, d.step
-        order by d.organization_id, d.step
+        select g.*, (
+                   select k.failures > 0 from runtime.effect_queues k
+                   where k.reactor = p_reactor and k.organization_id = g.organization_id and k.step = g.step
+               ) as was_failing
+        from (
+            select d.organization_id, d.step, count(*)::integer as count, min(d.next_at) as next_at,
+                   bool_or(d.succeeded) as any_succeeded, bool_or(not d.succeeded) as any_failed,
+                   bool_or(d.slow_down) as slow_down, max(d.hold) as hold,
+                   max(d.begun_at) filter (where not d.succeeded) as failed_from
+            from done d
+            group by d.organization_id, d.step
+        ) g
+        order by g.organization_id, g.step
     loop
         refused := refused - said.count;
         -- Most often there is nothing to write down, and then nobody is kept waiting for the row.

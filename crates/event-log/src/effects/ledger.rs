@@ -57,13 +57,14 @@ pub(crate) async fn write(
     taker: Taker<'_>,
     wishes: impl Iterator<Item = Wish>,
 ) -> Result<Vec<Effect>, sqlx::Error> {
-    let (mut wanted, mut changes) = (Vec::new(), Vec::new());
+    let (mut wanted, mut changes) = (Vec::<NewEffect>::new(), Vec::new());
     for wish in wishes {
         match wish {
             Wish::Effect(effect) => wanted.push(effect),
             Wish::Queue(change) => changes.push(change),
         }
     }
+    wanted.sort_by_key(|effect| (effect.organization_id, effect.step));
     if !changes.is_empty() {
         lock_queues(connection, taker.reactor, &wanted, &changes).await?;
         change_queues(connection, taker.reactor, &changes).await?;
