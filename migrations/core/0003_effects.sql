@@ -188,7 +188,10 @@ begin
             on conflict do nothing;
         end loop;
         q := runtime.effect_queue_now(q);
-        may := case when room > 0 and not q.is_closed then least(room, runtime.effect_room(q, p_limits)) else 0 end;
+        may := 0;
+        if room > 0 and not q.is_closed then
+            may := least(wanted, room, runtime.effect_room(q, p_limits));
+        end if;
         -- Those that wait already go first. Where they wait for their pace or their share, the queue is looked at soon.
         if may > 0 and q.next_at < now() + interval '6 s' and exists (
             select from runtime.effects x
@@ -204,8 +207,8 @@ begin
                                          claimed_at, begun_at, next_at)
             select q.organization_id, w.event, q.step, p_reactor, w.lane, w.position, p_owner, p_claimed_at, now(),
                    now() + p_lease
-            from unnest(p_events[first:least(last, first + may - 1)], p_lanes[first:least(last, first + may - 1)],
-                        p_positions[first:least(last, first + may - 1)]) as w (event, lane, position)
+            from unnest(p_events[first:first + may - 1], p_lanes[first:first + may - 1],
+                        p_positions[first:first + may - 1]) as w (event, lane, position)
             on conflict do nothing
             returning *;
             get diagnostics held = row_count;

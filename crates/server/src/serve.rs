@@ -8,12 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use carelog_event_log::effects::Limits;
+use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
-use carelog_webhooks::{
-    Directory, Intent, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker,
-};
+use carelog_webhooks::{Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker};
 use tokio::net::TcpListener;
 use tracing::info;
 
@@ -170,7 +168,7 @@ fn start_webhooks(
         system.runtime.tasks.spawn(worker.run());
     }
     if roles.projectors {
-        let hands_over: Arc<dyn Reactor<Intent>> =
+        let hands_over: Arc<dyn Reactor<Wish>> =
             if roles.workers { Arc::clone(&reactor) as _ } else { Arc::new(LedgerOnly) };
         system.runtime.start(&Arc::new(WebhooksProjector), Some(&hands_over), pool);
     }

@@ -29,8 +29,8 @@ mod worker;
 
 pub use directory::{Directory, DirectoryError, OpenSubscription};
 pub use model::{
-    Attempt, DeliveryKey, DeliveryProgress, DeliveryState, IntendedDelivery, Intent, NewDelivery, Page,
-    Subscription, SubscriptionKey, SubscriptionPart, SubscriptionStatus, delivery_id,
+    Attempt, DeliveryKey, DeliveryProgress, DeliveryState, NewDelivery, Page, Subscription, SubscriptionKey,
+    SubscriptionPart, SubscriptionStatus, delivery_id,
 };
 pub use projector::WebhooksProjector;
 pub use reactor::{LedgerOnly, REACTOR, WebhooksReactor};

@@ -11,8 +11,8 @@ use carelog_domain::webhook_subscription::{
 use carelog_domain::{
     CodecError, DeliveryId, EventId, OrganizationId, StreamKind, SubscriptionId, Timestamp,
 };
-use carelog_event_log::effects::{QueueChange, QueueSetting};
-use carelog_event_log::{Lane, Position, RecordedEvent, SealedPart, derived_id};
+use carelog_event_log::effects::{NewEffect, QueueChange, QueueSetting, Wish};
+use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
 
 /// A subscription as far as matching needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,30 +113,6 @@ pub struct Attempt {
     pub recorded_at: Timestamp,
 }
 
-/// A delivery to be made, once: what a worker is to be told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IntendedDelivery {
-    /// The organization.
-    pub organization_id: OrganizationId,
-    /// For whom.
-    pub subscription_id: SubscriptionId,
-    /// The event that asks for it: the one to deliver, or a request to deliver it again.
-    pub event_id: EventId,
-    /// The lane of that event.
-    pub lane: Lane,
-    /// Its place there.
-    pub position: Position,
-}
-
-/// What a page asks for beyond its own tables.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Intent {
-    /// A delivery to be made.
-    Deliver(IntendedDelivery),
-    /// A change of how a subscription's deliveries are carried out.
-    Queue(QueueChange),
-}
-
 /// Names a subscription.
 pub type SubscriptionKey = (OrganizationId, SubscriptionId);
 /// Names a delivery.
@@ -158,7 +134,7 @@ pub struct Page {
     /// Attempts.
     pub attempts: Vec<Attempt>,
     /// What is to be sent, and how.
-    pub intents: Vec<Intent>,
+    pub intents: Vec<Wish>,
 }
 
 /// The delivery of an event to a subscription has the same id wherever it is computed.
@@ -274,7 +250,7 @@ impl Page {
         });
         self.changed_subscriptions.push(key);
         self.intents.extend(queue_setting(change).map(|setting| {
-            Intent::Queue(QueueChange {
+            Wish::Queue(QueueChange {
                 organization_id: key.0,
                 step: key.1.uuid(),
                 position: event.position,
@@ -364,11 +340,12 @@ impl DeliveryProgress {
     }
 }
 
-fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Intent {
-    Intent::Deliver(IntendedDelivery {
+/// A delivery to be made, once; its step is the subscription.
+fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Wish {
+    Wish::Effect(NewEffect {
         organization_id: event.stream.organization_id,
-        subscription_id,
-        event_id: event.event_id,
+        source_event_id: event.event_id,
+        step: subscription_id.uuid(),
         lane: event.lane,
         position: event.position,
     })

@@ -7,13 +7,14 @@ use std::time::Duration;
 use carelog_domain::webhook_subscription::EventFilter;
 use carelog_domain::{EventType, OrganizationId, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
+use carelog_event_log::effects::Wish;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::model::{
-    DeliveryProgress, Intent, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
+    DeliveryProgress, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
 };
 
 /// Folds subscriptions, deliveries and attempts; intends deliveries.
@@ -26,7 +27,7 @@ pub struct WebhooksProjector;
 struct StoredSubscription(SubscriptionId);
 
 impl Projector for WebhooksProjector {
-    type Intent = Intent;
+    type Intent = Wish;
 
     const NAME: &'static str = "webhooks";
 
@@ -54,7 +55,7 @@ impl Projector for WebhooksProjector {
         &'a self,
         tables: &'a mut PgConnection,
         events: &'a [Arc<RecordedEvent>],
-    ) -> BoxFuture<'a, Result<Vec<Intent>, ApplyError>> {
+    ) -> BoxFuture<'a, Result<Vec<Wish>, ApplyError>> {
         Box::pin(async move {
             let organizations: BTreeSet<OrganizationId> = events
                 .iter()

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use carelog_event_log::effects::{Limits, NewEffect, Wish};
+use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::{Reaction, Reactor};
 use tokio::sync::mpsc;
 
-use crate::model::{IntendedDelivery, Intent};
 use crate::worker::MAX_IN_FLIGHT;
 
 /// The reactor's name in the ledger.
@@ -21,7 +20,7 @@ pub struct WebhooksReactor {
     pub(crate) limits: Limits,
 }
 
-impl Reactor<Intent> for WebhooksReactor {
+impl Reactor<Wish> for WebhooksReactor {
     fn name(&self) -> &'static str {
         REACTOR
     }
@@ -38,8 +37,8 @@ impl Reactor<Intent> for WebhooksReactor {
         self.limits
     }
 
-    fn wish(&self, intent: Intent) -> Wish {
-        intent.into()
+    fn wish(&self, intent: Wish) -> Wish {
+        intent
     }
 
     fn committed(&self, effects: Vec<Reaction>) {
@@ -53,7 +52,7 @@ impl Reactor<Intent> for WebhooksReactor {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LedgerOnly;
 
-impl Reactor<Intent> for LedgerOnly {
+impl Reactor<Wish> for LedgerOnly {
     fn name(&self) -> &'static str {
         REACTOR
     }
@@ -67,33 +66,12 @@ impl Reactor<Intent> for LedgerOnly {
         Limits::NONE
     }
 
-    fn wish(&self, intent: Intent) -> Wish {
-        intent.into()
+    fn wish(&self, intent: Wish) -> Wish {
+        intent
     }
 
     fn committed(&self, effects: Vec<Reaction>) {
         // With no room, nothing is handed over.
         drop(effects);
-    }
-}
-
-impl From<Intent> for Wish {
-    fn from(intent: Intent) -> Self {
-        match intent {
-            Intent::Deliver(delivery) => Self::Effect(delivery.into()),
-            Intent::Queue(change) => Self::Queue(change),
-        }
-    }
-}
-
-impl From<IntendedDelivery> for NewEffect {
-    fn from(intent: IntendedDelivery) -> Self {
-        Self {
-            organization_id: intent.organization_id,
-            source_event_id: intent.event_id,
-            step: intent.subscription_id.uuid(),
-            lane: intent.lane,
-            position: intent.position,
-        }
     }
 }

@@ -298,6 +298,43 @@ async fn a_queue_that_fails_for_too_long_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_a_failure_of_an_open_queue_names_it() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    ledger.want(organization_id, 6, 0).await;
+    ledger.fail(4).await;
+    ledger.pass(10_000).await;
+    let taken = ledger.claim(1).await;
+    let lost = "update runtime.effect_queues
+                set failures = 5, failing_since = now() - interval '61 minutes', next_at = now(), held_until = null";
+    ledger.system.sql(lost).await;
+
+    assert_eq!(ledger.report(&taken, None, Sign::None).await.lost, [], "nobody was asked");
+    ledger.system.sql("update runtime.effect_queues set is_closed = true, next_at = now()").await;
+    let ended = ledger.claim(1).await;
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ledger.report(&ended, None, FAILURE).await.lost, [], "it is closed already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quiet_spell_is_no_failure_in_a_row() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    ledger.want(organization_id, 6, 0).await;
+    ledger.fail(5).await;
+    ledger.pass(10_000).await;
+    let taken = ledger.claim(1).await;
+    let quiet = "update runtime.effect_queues
+                 set failed_at = now() - interval '37 hours', failing_since = now() - interval '4 days'";
+    ledger.system.sql(quiet).await;
+
+    let reported = ledger.report(&taken, None, FAILURE).await;
+
+    assert_eq!(reported.lost, []);
+    assert_eq!(ledger.system.count("select failures::bigint from runtime.effect_queues").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_organization_sees_the_queues_of_another() {
     let ledger = Ledger::new(Limits::NONE).await;
     let (own, foreign) = (ledger.system.organization_in(1).await, ledger.system.organization_in(1).await);
