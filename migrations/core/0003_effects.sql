@@ -405,6 +405,43 @@ $$;
 comment on function runtime.set_effect_queue is
     'Sets the pace of a queue, closes it or opens it again, which forgets its failures';
 
+create type runtime.page_end as (
+    projector text,
+    version integer,
+    lane smallint,
+    epoch bigint,
+    from_position bigint,
+    to_position bigint,
+    recorded_at timestamptz,
+    lease interval,
+    reactor text,
+    owner uuid,
+    claimed_at timestamptz,
+    effect_lease interval,
+    room integer,
+    per_tick integer,
+    held_per_step integer,
+    held_per_organization integer
+);
+comment on type runtime.page_end is 'How a page ends: the step of its checkpoint, and who takes its fresh effects';
+
+create function runtime.end_page(
+    p_end runtime.page_end, p_organizations uuid[], p_steps uuid[], p_events uuid[], p_lanes smallint[],
+    p_positions bigint[]
+) returns setof runtime.effects language plpgsql strict as $$
+begin
+    perform runtime.advance(p_end.projector, p_end.version, p_end.lane, p_end.epoch, p_end.from_position,
+                            p_end.to_position, p_end.recorded_at, p_end.lease, p_end.reactor);
+    if cardinality(p_steps) > 0 then
+        return query select * from runtime.insert_effects(
+            p_end.reactor, p_end.owner, p_end.claimed_at, p_end.effect_lease, p_end.room,
+            row(p_end.per_tick, p_end.held_per_step, p_end.held_per_organization), p_organizations, p_steps, p_events,
+            p_lanes, p_positions);
+    end if;
+end $$;
+comment on function runtime.end_page is
+    'Ends a page inside the one statement that writes it; nothing for null, when the page ends in statements of its own';
+
 alter table runtime.effects enable row level security;
 alter table runtime.effects force row level security;
 create policy own_organization on runtime.effects using (organization_id = (select public.carelog_organization()));

@@ -18,6 +18,7 @@ mod client;
 mod clock;
 mod invariants;
 mod journal;
+mod process;
 mod product;
 mod random;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
@@ -31,6 +32,7 @@ pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::ManualClock;
 pub use invariants::{check_immutable, check_invariants};
+pub use process::{ServerProcess, serve_as_process};
 pub use product::{
     Contents, LOOK_FOR_DUE_EFFECTS, Partner, Product, contents, is_settled, is_sound, new_secret,
     product_config, rebuild_all, receiver_options, subscribe,

@@ -22,11 +22,14 @@ use carelog_server::serve::{Roles, Server};
 use carelog_server::system::System;
 use carelog_webhooks::WebhooksProjector;
 use carelog_webhooks::sending::WebhookSecret;
+use futures::future::LocalBoxFuture;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tempfile::TempDir;
 use tokio::sync::{OnceCell, watch};
+use uuid::Uuid;
 
+use crate::process::{ProcessWork, ServerProcess};
 use crate::wait::until;
 use crate::wishes;
 
@@ -69,6 +72,19 @@ impl Product {
 
     /// Starts everything, with or without leave to send to this machine.
     pub async fn start_with(allow_loopback: bool) -> Self {
+        Self::start_as(Roles::ALL, allow_loopback, Arc::new(SystemClock)).await
+    }
+
+    /// Starts some roles, by a clock of the test's choice. For the others there are processes of their own.
+    pub fn start_as(
+        roles: Roles,
+        allow_loopback: bool,
+        clock: Arc<dyn Clock>,
+    ) -> LocalBoxFuture<'static, Self> {
+        Box::pin(Self::start_product(roles, allow_loopback, clock))
+    }
+
+    async fn start_product(roles: Roles, allow_loopback: bool, clock: Arc<dyn Clock>) -> Self {
         let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
         let postgres = server.connect_options("postgres");
         let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
@@ -82,11 +98,37 @@ impl Product {
         let receiver = Receiver::start(receiver_options()).await.expect("a port is free");
         let config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
         let options = DatabaseOptions::on_server(&postgres, &prefix);
-        let system = System::open_migrated(&options, &config.root_key(), Arc::new(SystemClock))
-            .await
-            .expect("the log opens");
-        let server = Server::start(&config, system, Roles::ALL).await.expect("the product starts");
+        let system = System::open_migrated(&options, &config.root_key(), clock).await.expect("the log opens");
+        let server = Server::start(&config, system, roles).await.expect("the product starts");
         Self { server, receiver, config, prefix, _home: home }
+    }
+
+    /// Starts a process of its own beside this one, which runs `test` to serve. `in_flight` bounds its requests.
+    pub async fn process(
+        &self,
+        test: &str,
+        roles: &str,
+        in_flight: NonZeroU16,
+        environment: &[(&str, &str)],
+    ) -> ServerProcess {
+        let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
+        let work = ProcessWork {
+            server_url: server.postgres().url("postgres"),
+            prefix: self.prefix.clone(),
+            home: self.config.home.clone(),
+            ca_pem: self.receiver.ca_pem().to_owned(),
+            roles: roles.to_owned(),
+            in_flight,
+        };
+        ServerProcess::start(&work, test, environment).await
+    }
+
+    /// Half a minute passes for what `owner` holds.
+    pub async fn leases_end(&self, owner: Uuid) {
+        self.sql(&format!("update runtime.effects set next_at = now() where owner = '{owner}'")).await;
+        self.sql(&format!("update runtime.checkpoints set leased_until = now() where owner = '{owner}'"))
+            .await;
+        self.look_for_due_effects().await;
     }
 
     /// The log.

@@ -184,6 +184,7 @@ impl<const STOPS: bool> Toy<STOPS> {
 
 impl<const STOPS: bool> Projector for Toy<STOPS> {
     type Intent = NewEffect;
+    type Memory = Totals;
 
     const NAME: &'static str = "toy";
     const SCHEMA: ProjectionSchema =
@@ -200,24 +201,31 @@ impl<const STOPS: bool> Projector for Toy<STOPS> {
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,
+        memory: &'a mut Totals,
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<NewEffect>, ApplyError>> {
         Box::pin(async move {
             self.pages.fetch_add(1, Ordering::SeqCst);
             self.pass_gate().await;
             insert_entries(tables, page).await?;
-            let mut totals = read_totals(tables, page).await?;
+            // What it remembers is not read again: a memory that outlives its truth shows in the totals.
+            let mut known = std::mem::take(memory);
+            let unknown = page.iter().filter(|event| !known.contains_key(&key_of(event)));
+            known.extend(read_totals(tables, unknown.map(|event| event.stream.id).collect()).await?);
+            let mut totals = Totals::new();
             let mut intents = Vec::new();
             for event in page {
                 event.decode()?;
                 self.check_poison(event).map_err(ApplyError::poison)?;
-                let key = (event.stream.organization_id.uuid(), event.stream.id);
-                self.follow(totals.entry(key).or_default(), event.version).map_err(ApplyError::poison)?;
+                let total = known.entry(key_of(event)).or_default();
+                self.follow(total, event.version).map_err(ApplyError::poison)?;
+                totals.insert(key_of(event), *total);
                 if event.event_type == EventType::AppointmentBooked {
                     intents.push(intent(event));
                 }
             }
             write_totals(tables, &totals).await?;
+            *memory = known;
             Ok(intents)
         })
     }
@@ -233,13 +241,19 @@ fn intent(event: &RecordedEvent) -> NewEffect {
     }
 }
 
-#[derive(Debug, Default)]
-struct Total {
+fn key_of(event: &RecordedEvent) -> (Uuid, Uuid) {
+    (event.stream.organization_id.uuid(), event.stream.id)
+}
+
+/// What the toy says of a stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Total {
     last_version: i64,
     event_count: i64,
 }
 
-type Totals = BTreeMap<(Uuid, Uuid), Total>;
+/// The totals of some streams, by organization and stream.
+pub(crate) type Totals = BTreeMap<(Uuid, Uuid), Total>;
 
 async fn insert_entries(tables: &mut PgConnection, page: &[Arc<RecordedEvent>]) -> Result<(), sqlx::Error> {
     sqlx::query(
@@ -257,11 +271,11 @@ async fn insert_entries(tables: &mut PgConnection, page: &[Arc<RecordedEvent>]) 
     Ok(())
 }
 
-async fn read_totals(tables: &mut PgConnection, page: &[Arc<RecordedEvent>]) -> Result<Totals, sqlx::Error> {
+async fn read_totals(tables: &mut PgConnection, streams: Vec<Uuid>) -> Result<Totals, sqlx::Error> {
     let rows: Vec<(Uuid, Uuid, i64, i64)> = sqlx::query_as(
         "select organization_id, stream_id, last_version, event_count from totals where stream_id = any($1)",
     )
-    .bind(page.iter().map(|event| event.stream.id).collect::<Vec<_>>())
+    .bind(streams)
     .fetch_all(tables)
     .await?;
     let total = |(organization_id, stream_id, last_version, event_count)| {

@@ -76,7 +76,7 @@ impl EventLog {
             let log_name: Arc<str> = settings.log_name.into();
             let mut lanes = Vec::with_capacity(heads.len());
             let turns = Arc::new(Semaphore::new(appends_at_a_time()));
-            let connections = WarmConnections::new(pool.clone());
+            let connections = WarmConnections::new(pool.clone(), "log");
             for head in heads {
                 let tail = Arc::new(LaneTail::new(head.position));
                 let (batcher, work) = Batcher::new(

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgPool, Postgres};
+use sqlx::{AssertSqlSafe, Executor, PgPool, Postgres};
 
 /// A connection that rested longer is closed: what lies between may have forgotten it.
 const LONGEST_REST: Duration = Duration::from_mins(5);
@@ -18,6 +18,8 @@ const LONGEST_REST: Duration = Duration::from_mins(5);
 #[derive(Clone, Debug)]
 pub(crate) struct WarmConnections {
     pool: PgPool,
+    /// Where unqualified names are looked for first.
+    schema: &'static str,
     resting: Arc<Mutex<Vec<Resting>>>,
 }
 
@@ -28,8 +30,9 @@ struct Resting {
 }
 
 impl WarmConnections {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, resting: Arc::default() }
+    /// Connections on which unqualified names mean the tables of `schema`.
+    pub(crate) fn new(pool: PgPool, schema: &'static str) -> Self {
+        Self { pool, schema, resting: Arc::default() }
     }
 
     /// A connection that is nobody else's until it is put back. Dropped instead, it is closed: whoever failed, or was
@@ -42,6 +45,8 @@ impl WarmConnections {
         }
         let mut connection = self.pool.acquire().await?;
         connection.close_on_drop();
+        let statement = format!("set search_path to {}, public", self.schema);
+        connection.execute(AssertSqlSafe(statement)).await?;
         Ok(connection)
     }
 

@@ -19,6 +19,7 @@ pub struct Audit;
 
 impl Projector for Audit {
     type Intent = ();
+    type Memory = ();
 
     const NAME: &'static str = "audit";
 
@@ -39,6 +40,7 @@ impl Projector for Audit {
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,
+        (): &'a mut (),
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
         Box::pin(async move {

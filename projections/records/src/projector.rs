@@ -25,6 +25,7 @@ pub struct Records;
 
 impl Projector for Records {
     type Intent = ();
+    type Memory = ();
 
     const NAME: &'static str = "records";
 
@@ -55,6 +56,7 @@ impl Projector for Records {
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,
+        (): &'a mut (),
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
         Box::pin(async move {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::webhook_subscription::EventFilter;
-use carelog_domain::{EventType, OrganizationId, SubscriptionId, Timestamp};
+use carelog_domain::{EventType, OrganizationId, StreamKind, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
-use carelog_event_log::effects::Wish;
-use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use carelog_event_log::effects::{Effect, EffectRow, Wish};
+use carelog_event_log::runtime::{
+    ApplyError, EffectColumns, OnPoison, PageEnd, PageEndRow, ProjectionSchema, Projector,
+};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -16,6 +18,9 @@ use time::OffsetDateTime;
 use crate::model::{
     DeliveryProgress, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
 };
+
+/// Organizations whose subscriptions a lane remembers; beyond that it begins anew.
+const MOST_REMEMBERED: usize = 10_000;
 
 /// Folds subscriptions, deliveries and attempts; intends deliveries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,6 +33,7 @@ struct StoredSubscription(SubscriptionId);
 
 impl Projector for WebhooksProjector {
     type Intent = Wish;
+    type Memory = Memory;
 
     const NAME: &'static str = "webhooks";
 
@@ -54,24 +60,84 @@ impl Projector for WebhooksProjector {
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,
+        memory: &'a mut Memory,
         events: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<Wish>, ApplyError>> {
         Box::pin(async move {
-            let organizations: BTreeSet<OrganizationId> = events
-                .iter()
-                .filter(|event| concerns_subscriptions(event))
-                .map(|event| event.stream.organization_id)
-                .collect();
-            let mut page = Page::starting_with(subscriptions(tables, &organizations).await?);
+            // Nothing is remembered of a page that fails.
+            let mut known = std::mem::take(memory);
+            known.learn(tables, &concerned(events)).await?;
+            let mut page = Page::starting_with(known.subscriptions);
             for event in events {
                 page.fold(event)?;
             }
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
-            write_deliveries(tables, &page).await?;
+            write_deliveries(tables, &page, None).await?;
+            *memory = Memory { organizations: known.organizations, subscriptions: page.subscriptions };
             Ok(page.intents)
         })
     }
+
+    /// Where the page changes no subscription and those that it may match are known.
+    fn apply_at_once<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        memory: &'a mut Memory,
+        events: &'a [Arc<RecordedEvent>],
+        end: &'a PageEnd<'a>,
+    ) -> BoxFuture<'a, Result<Option<Vec<Effect>>, ApplyError>> {
+        Box::pin(async move {
+            let changes_subscriptions =
+                events.iter().any(|event| event.stream.kind == StreamKind::WebhookSubscription);
+            if changes_subscriptions || !concerned(events).is_subset(&memory.organizations) {
+                return Ok(None);
+            }
+            let Memory { organizations, subscriptions } = std::mem::take(memory);
+            let mut page = Page::starting_with(subscriptions);
+            for event in events {
+                page.fold(event)?;
+            }
+            let Some(effects) = end.effects(std::mem::take(&mut page.intents)) else { return Ok(None) };
+            let fresh = write_deliveries(tables, &page, Some((end.row(), effects))).await?;
+            *memory = Memory { organizations, subscriptions: page.subscriptions };
+            Ok(Some(fresh))
+        })
+    }
+}
+
+/// The subscriptions of the organizations that came up.
+#[derive(Debug, Default)]
+pub struct Memory {
+    organizations: BTreeSet<OrganizationId>,
+    subscriptions: BTreeMap<SubscriptionKey, Subscription>,
+}
+
+impl Memory {
+    /// Makes sure that the subscriptions of these organizations are known.
+    async fn learn(
+        &mut self,
+        tables: &mut PgConnection,
+        organizations: &BTreeSet<OrganizationId>,
+    ) -> Result<(), ApplyError> {
+        if self.organizations.len() > MOST_REMEMBERED {
+            *self = Self::default();
+        }
+        let unknown: BTreeSet<_> = organizations.difference(&self.organizations).copied().collect();
+        self.subscriptions.retain(|_, subscription| subscription.status != SubscriptionStatus::Deleted);
+        self.subscriptions.extend(subscriptions(tables, &unknown).await?);
+        self.organizations.extend(unknown);
+        Ok(())
+    }
+}
+
+/// The organizations whose subscriptions a page has to know.
+fn concerned(events: &[Arc<RecordedEvent>]) -> BTreeSet<OrganizationId> {
+    events
+        .iter()
+        .filter(|event| concerns_subscriptions(event))
+        .map(|event| event.stream.organization_id)
+        .collect()
 }
 
 async fn subscriptions(
@@ -207,16 +273,24 @@ fn small(number: u16) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
 }
 
-/// Deliveries and attempts in one statement: a page with few events costs what its messages cost.
-async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), ApplyError> {
+/// Deliveries and attempts in one statement, and the end of the page too where it is given: then the fresh effects that
+/// are leased to this process come back.
+async fn write_deliveries(
+    tables: &mut PgConnection,
+    page: &Page,
+    end: Option<(PageEndRow, EffectColumns)>,
+) -> Result<Vec<Effect>, ApplyError> {
     let (new, moved, attempts) = (&page.new_deliveries, &page.moved_deliveries, &page.attempts);
-    if new.is_empty() && moved.is_empty() && attempts.is_empty() {
-        return Ok(());
+    if end.is_none() && new.is_empty() && moved.is_empty() && attempts.is_empty() {
+        return Ok(Vec::new());
     }
+    let (end, effects) = end.unzip();
+    let effects = effects.unwrap_or_default();
     let first = ProgressColumns::of(new.values().map(|delivery| &delivery.progress));
     let later = ProgressColumns::of(moved.values());
-    sqlx::query!(
-        "
+    let rows = sqlx::query_as!(
+        EffectRow,
+        r#"
         with new as (
             insert into webhook_events
                 (organization_id, delivery_id, subscription_id, source_event_id, source_type, source_sequence,
@@ -238,12 +312,18 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
                  as m (organization_id, delivery_id, version, state, reason, attempt_count, next_attempt_at,
                        finished_at, last_outcome, last_status)
             where e.organization_id = m.organization_id and e.delivery_id = m.delivery_id
+        ),
+        tried as (
+            insert into webhook_attempts
+                (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
+            select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
+                                 $33::timestamptz[], $34::integer[], $35::timestamptz[])
         )
-        insert into webhook_attempts
-            (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
-        select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
-                             $33::timestamptz[], $34::integer[], $35::timestamptz[])
-        ",
+        select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
+               lane as "lane!", position as "position!", token as "token!",
+               null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
+        from runtime.end_page($36, $37, $38, $39, $40, $41)
+        "#,
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
         &new.values().map(|delivery| delivery.subscription_id.uuid()).collect::<Vec<_>>(),
@@ -278,9 +358,15 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
         &attempts.iter().map(|attempt| attempt.status.map(small)).collect::<Vec<_>>() as _,
         &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.started_at)).collect::<Vec<_>>(),
         &attempts.iter().map(|attempt| i32::try_from(attempt.duration_ms).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-        &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.recorded_at)).collect::<Vec<_>>()
+        &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.recorded_at)).collect::<Vec<_>>(),
+        end as _,
+        &effects.organizations,
+        &effects.steps,
+        &effects.events,
+        &effects.lanes,
+        &effects.positions
     )
-    .execute(tables)
+    .fetch_all(tables)
     .await?;
-    Ok(())
+    Ok(rows.into_iter().map(Effect::from).collect())
 }

@@ -19,3 +19,4 @@ mod rebuild;
 mod storm;
 mod vault;
 mod webhooks;
+mod worker_processes;

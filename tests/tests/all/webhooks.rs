@@ -22,7 +22,7 @@ const CANARY: &str = "Zaphodine Quetschke";
 const CANARY_MAIL: &str = "quetschke@canary.example";
 
 /// State, reason and number of attempts of every delivery, in the order of their events.
-async fn deliveries(product: &Product, partner: &Partner) -> Vec<String> {
+pub(crate) async fn deliveries(product: &Product, partner: &Partner) -> Vec<String> {
     product
         .texts(&format!(
             "select concat_ws(' ', source_type, state, reason, attempt_count)
@@ -35,7 +35,7 @@ async fn deliveries(product: &Product, partner: &Partner) -> Vec<String> {
 }
 
 /// Outcome and status of every attempt for a partner, in order.
-async fn attempts(product: &Product, partner: &Partner) -> Vec<String> {
+pub(crate) async fn attempts(product: &Product, partner: &Partner) -> Vec<String> {
     product
         .texts(&format!(
             "select concat_ws(' ', a.number, a.outcome, a.status)
@@ -48,19 +48,19 @@ async fn attempts(product: &Product, partner: &Partner) -> Vec<String> {
         .await
 }
 
-async fn become_deliveries(product: &Product, partner: &Partner, expected: &[&str]) {
+pub(crate) async fn become_deliveries(product: &Product, partner: &Partner, expected: &[&str]) {
     until("the deliveries stand as expected", async || {
         (deliveries(product, partner).await == expected).then_some(())
     })
     .await;
 }
 
-async fn received(partner: &Partner, count: u64) {
+pub(crate) async fn received(partner: &Partner, count: u64) {
     until("the receiver is called", async || (partner.hook.counts().received >= count).then_some(())).await;
 }
 
 /// The ids that the receiver saw, oldest first.
-fn webhook_ids(partner: &Partner) -> Vec<String> {
+pub(crate) fn webhook_ids(partner: &Partner) -> Vec<String> {
     partner.hook.receipts().into_iter().map(|receipt| receipt.webhook_id).collect()
 }
 

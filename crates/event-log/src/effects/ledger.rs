@@ -14,13 +14,14 @@ use super::{
     Depth, Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueSetting, Report, Reported, Taker, Wish,
 };
 use crate::recorded::{Lane, Position};
+use crate::runtime::EffectColumns;
 
 fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 
-impl From<Row> for Effect {
-    fn from(row: Row) -> Self {
+impl From<EffectRow> for Effect {
+    fn from(row: EffectRow) -> Self {
         Self {
             organization_id: OrganizationId::new(row.organization_id),
             source_event_id: EventId::new(row.source_event_id),
@@ -34,15 +35,18 @@ impl From<Row> for Effect {
     }
 }
 
-struct Row {
-    organization_id: Uuid,
-    source_event_id: Uuid,
-    step: Uuid,
-    lane: Lane,
-    position: Position,
-    token: i64,
-    abandoned_since: Option<OffsetDateTime>,
-    is_closed: bool,
+/// An effect as the functions of the ledger give it back: the fields of [`Effect`].
+#[derive(Debug)]
+#[expect(missing_docs, reason = "see Effect")]
+pub struct EffectRow {
+    pub organization_id: Uuid,
+    pub source_event_id: Uuid,
+    pub step: Uuid,
+    pub lane: Lane,
+    pub position: Position,
+    pub token: i64,
+    pub abandoned_since: Option<OffsetDateTime>,
+    pub is_closed: bool,
 }
 
 impl Taker<'_> {
@@ -64,7 +68,7 @@ pub(crate) async fn write(
             Wish::Queue(change) => changes.push(change),
         }
     }
-    wanted.sort_by_key(|effect| (effect.organization_id, effect.step));
+    let wanted = EffectColumns::of(wanted);
     if !changes.is_empty() {
         lock_queues(connection, taker.reactor, &wanted, &changes).await?;
         change_queues(connection, taker.reactor, &changes).await?;
@@ -77,14 +81,14 @@ pub(crate) async fn write(
 fn insert<'a>(
     connection: &'a mut PgConnection,
     taker: Taker<'a>,
-    wanted: &'a [NewEffect],
+    wanted: &'a EffectColumns,
 ) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
     Box::pin(async move {
-        if wanted.is_empty() {
+        if wanted.steps.is_empty() {
             return Ok(Vec::new());
         }
         let rows = sqlx::query_as!(
-            Row,
+            EffectRow,
             r#"
             select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                    lane as "lane!", position as "position!", token as "token!",
@@ -100,11 +104,11 @@ fn insert<'a>(
             i32::from(taker.limits.per_tick),
             i32::from(taker.limits.held_per_step),
             i32::from(taker.limits.held_per_organization),
-            &wanted.iter().map(|effect| effect.organization_id.uuid()).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.step).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.source_event_id.uuid()).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.lane).collect::<Vec<_>>(),
-            &wanted.iter().map(|effect| effect.position).collect::<Vec<_>>()
+            &wanted.organizations,
+            &wanted.steps,
+            &wanted.events,
+            &wanted.lanes,
+            &wanted.positions
         )
         .fetch_all(connection)
         .await?;
@@ -116,10 +120,10 @@ fn insert<'a>(
 async fn lock_queues(
     connection: &mut PgConnection,
     reactor: &str,
-    wanted: &[NewEffect],
+    wanted: &EffectColumns,
     changes: &[QueueChange],
 ) -> Result<(), sqlx::Error> {
-    let of_effects = wanted.iter().map(|effect| (effect.organization_id.uuid(), effect.step));
+    let of_effects = wanted.organizations.iter().copied().zip(wanted.steps.iter().copied());
     let of_changes = changes.iter().map(|change| (change.organization_id.uuid(), change.step));
     let (organizations, steps): (Vec<_>, Vec<_>) = of_effects.chain(of_changes).unzip();
     sqlx::query!(
@@ -177,7 +181,7 @@ pub fn claim<'a>(
 ) -> BoxFuture<'a, Result<Vec<Effect>, sqlx::Error>> {
     Box::pin(async move {
         let rows = sqlx::query_as!(
-            Row,
+            EffectRow,
             r#"
             select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                    lane as "lane!", position as "position!", token as "token!",

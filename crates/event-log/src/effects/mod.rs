@@ -18,7 +18,7 @@ use carelog_domain::{EventId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::ledger::write;
-pub use self::ledger::{claim, depth, health, next_due, report};
+pub use self::ledger::{EffectRow, claim, depth, health, next_due, report};
 
 use crate::recorded::{Lane, Position};
 

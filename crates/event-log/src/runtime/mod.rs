@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod lag;
+mod page_end;
 mod projector;
 mod quarantine;
 mod rebuild;
@@ -19,6 +20,7 @@ mod unit;
 mod wake;
 
 pub use lag::{Lag, lag};
+pub use page_end::{EffectColumns, PageEnd, PageEndRow};
 pub use projector::{ApplyError, OnPoison, ProjectionSchema, Projector, Reaction, Reactor};
 pub use quarantine::{Quarantined, discard, quarantined, retry};
 pub use rebuild::{Progress, RebuildError, RebuildScope, cancel_rebuild, rebuild};

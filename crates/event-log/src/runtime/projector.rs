@@ -7,13 +7,19 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
-use crate::effects::{Limits, Wish};
+use super::page_end::PageEnd;
+use crate::effects::{Effect, Limits, Wish};
 use crate::recorded::{Position, RecordedEvent};
 
 /// Folds events into tables of its own.
 pub trait Projector: Send + Sync + 'static {
     /// What it wants done for an event; a plain value. `()` for projectors that want nothing.
     type Intent: Send + 'static;
+
+    /// What a unit remembers of its lane's rows from one page to the next. Only the unit that holds the lane's lease
+    /// writes them, so that they stay as it left them; with the lease, or after a failure, the memory ends. `()` for
+    /// projectors that remember nothing.
+    type Memory: Default + Send + Sync + 'static;
 
     /// The name in checkpoints, metrics and on the command line.
     const NAME: &'static str;
@@ -38,8 +44,22 @@ pub trait Projector: Send + Sync + 'static {
     fn apply<'a>(
         &'a self,
         tables: &'a mut PgConnection,
+        memory: &'a mut Self::Memory,
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<Self::Intent>, ApplyError>>;
+
+    /// Applies a page and ends it in one statement, outside any transaction, where what it takes is in memory and one
+    /// statement is enough. The effects that are leased to this process come back; nothing when the page was not
+    /// touched, so that [`Self::apply`] has to.
+    fn apply_at_once<'a>(
+        &'a self,
+        _tables: &'a mut PgConnection,
+        _memory: &'a mut Self::Memory,
+        _page: &'a [Arc<RecordedEvent>],
+        _end: &'a PageEnd<'a>,
+    ) -> BoxFuture<'a, Result<Option<Vec<Effect>>, ApplyError>> {
+        Box::pin(async { Ok(None) })
+    }
 }
 
 /// What happens to an event that cannot be applied.
@@ -140,7 +160,7 @@ pub trait Reactor<I>: Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Reaction {
     /// The effect, leased.
-    pub effect: crate::effects::Effect,
+    pub effect: Effect,
     /// The event that it follows from.
     pub event: Arc<RecordedEvent>,
 }

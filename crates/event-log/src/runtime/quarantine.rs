@@ -133,7 +133,10 @@ pub(super) fn apply_singly<'a, P: Projector>(
                 continue;
             }
             let mut savepoint = tables.begin().await?;
-            match projector.apply(&mut savepoint, std::slice::from_ref(event)).await {
+            match projector
+                .apply(&mut savepoint, &mut P::Memory::default(), std::slice::from_ref(event))
+                .await
+            {
                 Ok(wanted) => {
                     savepoint.commit().await?;
                     intents.extend(wanted);
@@ -208,7 +211,7 @@ pub fn retry<'a, P: Projector>(
                 return Ok(0);
             };
             let event = log.page(lane, position - 1, 1).await.map_err(cannot_be_read)?;
-            let intents = match projector.apply(&mut tx, &event).await {
+            let intents = match projector.apply(&mut tx, &mut P::Memory::default(), &event).await {
                 Ok(intents) => intents,
                 Err(ApplyError::Poison(_)) => {
                     tx.rollback().await?;

@@ -251,7 +251,7 @@ impl<P: Projector> Rebuild<'_, P> {
         }
         if waiting.is_empty() {
             let mut savepoint = tx.begin().await?;
-            match self.projector.apply(&mut savepoint, page).await {
+            match self.projector.apply(&mut savepoint, &mut P::Memory::default(), page).await {
                 Ok(_) => {
                     savepoint.commit().await?;
                     return Ok(());

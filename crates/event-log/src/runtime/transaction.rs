@@ -18,27 +18,26 @@ pub(super) async fn begin<'c>(
     schema: &str,
     durable: Durable,
 ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-    connection.begin_with(AssertSqlSafe(opening(schema, durable))).await
+    // The name is a constant of a projection or made from one and a number.
+    let statement = format!("{}; set local search_path to {schema}, public", opening(durable));
+    connection.begin_with(AssertSqlSafe(statement)).await
 }
 
-/// The same, and moves a checkpoint first of all: a lost lease costs no work, and rebuilds and retries, which hold its
+/// Begins a transaction, and moves a checkpoint first of all: a lost lease costs no work, and rebuilds and retries, which hold its
 /// row too, never wait for rows of a unit that waits for them. A connection on which this failed, or was cut off, must
 /// be closed: the transaction may be open, with the checkpoint moved.
 pub(super) async fn begin_step<'c>(
     connection: &'c mut PgConnection,
-    schema: &str,
     durable: Durable,
     step: &Advance<'_>,
 ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-    let statement = format!("{}; {}", opening(schema, durable), step.statement());
+    let statement = format!("{}; {}", opening(durable), step.statement());
     connection.begin_with(AssertSqlSafe(statement)).await
 }
 
-fn opening(schema: &str, durable: Durable) -> String {
-    let waits = match durable {
-        Durable::Yes => "",
-        Durable::Later => "; set local synchronous_commit to off",
-    };
-    // The name is a constant of a projection or made from one and a number.
-    format!("begin; set local search_path to {schema}, public{waits}")
+const fn opening(durable: Durable) -> &'static str {
+    match durable {
+        Durable::Yes => "begin",
+        Durable::Later => "begin; set local synchronous_commit to off",
+    }
 }

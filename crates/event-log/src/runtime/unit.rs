@@ -1,10 +1,12 @@
 //! A unit of work: one projector in one lane.
 
+mod apply;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +15,11 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::checkpoint::{self, Advance, LEASE, Lease};
-use super::projector::{ApplyError, OnPoison, Projector, Reaction, Reactor, end_of};
+use super::projector::{ApplyError, OnPoison, Projector, Reactor, end_of};
 use super::quarantine::{self, Key};
-use super::transaction::{Durable, begin_step};
-use crate::effects::{self, Taker};
 use crate::log::EventLog;
 use crate::read::ReadError;
-use crate::recorded::{Lane, Position, RecordedEvent};
+use crate::recorded::{Lane, Position};
 use crate::warm::WarmConnections;
 
 /// Events of one page, and so of one transaction.
@@ -51,7 +51,7 @@ pub enum UnitError {
     Read(#[from] ReadError),
     /// The page was not applied.
     #[error("the page was not applied")]
-    Apply(#[from] ApplyError),
+    Apply(#[source] ApplyError),
     /// Another process owns the lane now.
     #[error("the lease was lost")]
     LeaseLost,
@@ -59,7 +59,16 @@ pub enum UnitError {
 
 impl From<sqlx::Error> for UnitError {
     fn from(error: sqlx::Error) -> Self {
-        if checkpoint::is_lease_lost(&error) { Self::LeaseLost } else { Self::Apply(error.into()) }
+        ApplyError::from(error).into()
+    }
+}
+
+impl From<ApplyError> for UnitError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Transient(error) if checkpoint::is_lease_lost(&error) => Self::LeaseLost,
+            other => Self::Apply(other),
+        }
     }
 }
 
@@ -82,10 +91,11 @@ pub struct Unit<P: Projector> {
 }
 
 /// What a unit knows while it holds its lease.
-struct Held {
+struct Held<M> {
     lease: Lease,
     waiting: HashSet<Key>,
     reactor_position: Position,
+    memory: M,
 }
 
 impl Runtime {
@@ -97,7 +107,7 @@ impl Runtime {
         reactor: Option<&Arc<dyn Reactor<P::Intent>>>,
         pool: &PgPool,
     ) {
-        let connections = WarmConnections::new(pool.clone());
+        let connections = WarmConnections::new(pool.clone(), P::SCHEMA.name);
         for lane in self.log.lanes() {
             let unit = Unit {
                 runtime: self.clone(),
@@ -118,7 +128,8 @@ impl Runtime {
         pool: PgPool,
         lane: Lane,
     ) -> Unit<P> {
-        Unit { runtime: self.clone(), projector, reactor, connections: WarmConnections::new(pool), lane }
+        let connections = WarmConnections::new(pool, P::SCHEMA.name);
+        Unit { runtime: self.clone(), projector, reactor, connections, lane }
     }
 }
 
@@ -161,7 +172,7 @@ impl<P: Projector> Unit<P> {
     }
 
     /// Gives the lease back, after a failure too: otherwise this very process would have to wait for its end.
-    async fn give_back(&self, held: Held) {
+    async fn give_back(&self, held: Held<P::Memory>) {
         let released = async {
             let mut connection = self.connections.acquire().await?;
             checkpoint::release(&mut connection, P::NAME, &held.lease).await?;
@@ -192,7 +203,7 @@ impl<P: Projector> Unit<P> {
         result
     }
 
-    async fn acquire(&self) -> Result<Option<Held>, sqlx::Error> {
+    async fn acquire(&self) -> Result<Option<Held<P::Memory>>, sqlx::Error> {
         let mut connection = self.connections.acquire().await?;
         let lanes: Vec<Lane> = self.runtime.log.lanes().collect();
         checkpoint::register(&mut connection, P::NAME, &lanes).await?;
@@ -210,10 +221,10 @@ impl<P: Projector> Unit<P> {
             None => 0,
         };
         self.connections.put_back(connection);
-        Ok(Some(Held { lease, waiting, reactor_position }))
+        Ok(Some(Held { lease, waiting, reactor_position, memory: P::Memory::default() }))
     }
 
-    async fn run_with(&self, held: &mut Held) -> Result<(), UnitError> {
+    async fn run_with(&self, held: &mut Held<P::Memory>) -> Result<(), UnitError> {
         let mut newest = self.runtime.log.head(self.lane);
         while !self.runtime.stop.is_cancelled() {
             match self.step(held).await? {
@@ -265,7 +276,7 @@ impl<P: Projector> Unit<P> {
     }
 
     /// A sign of life of an idle unit.
-    async fn keep(&self, held: &Held) -> Result<(), UnitError> {
+    async fn keep(&self, held: &Held<P::Memory>) -> Result<(), UnitError> {
         let mut connection = self.connections.acquire().await?;
         let step = Advance {
             projector: P::NAME,
@@ -279,16 +290,16 @@ impl<P: Projector> Unit<P> {
         Ok(())
     }
 
-    async fn step(&self, held: &mut Held) -> Result<Step, UnitError> {
+    async fn step(&self, held: &mut Held<P::Memory>) -> Result<Step, UnitError> {
         if *self.runtime.log.head(self.lane).borrow() <= held.lease.position {
             return Ok(Step::AtHead);
         }
         let page = self.runtime.log.page(self.lane, held.lease.position, PAGE_EVENTS).await?;
         let Some(newest) = page.last() else { return Ok(Step::AtHead) };
         let mut connection = self.connections.acquire().await?;
-        let applied = match self.apply(&mut connection, held, &page, Singly::No).await {
+        let applied = match self.apply(&mut connection, held, &page).await {
             Err(UnitError::Apply(ApplyError::Poison(_))) if P::ON_POISON == OnPoison::Quarantine => {
-                self.apply(&mut connection, held, &page, Singly::Yes).await
+                self.apply_singly(&mut connection, held, &page).await
             }
             other => other,
         };
@@ -301,79 +312,6 @@ impl<P: Projector> Unit<P> {
         }
         Ok(Step::Applied(page.len()))
     }
-
-    async fn apply(
-        &self,
-        connection: &mut PgConnection,
-        held: &mut Held,
-        page: &[Arc<RecordedEvent>],
-        singly: Singly,
-    ) -> Result<Vec<Reaction>, UnitError> {
-        // Effects leave the process once the page is committed; a page without a reactor can be repeated unseen.
-        let durable = if self.reactor.is_some() { Durable::Yes } else { Durable::Later };
-        let end = end_of(page).unwrap_or(held.lease.position);
-        let step = Advance {
-            projector: P::NAME,
-            lease: &held.lease,
-            to: end,
-            recorded_at: page.last().map(|event| event.recorded_at),
-            reactor: self.reactor.as_deref().map(Reactor::name),
-        };
-        let mut tx = begin_step(connection, P::SCHEMA.name, durable, &step).await?;
-        if !held.waiting.is_empty() {
-            // Somebody may have retried or discarded since.
-            held.waiting = quarantine::keys(&mut tx, P::NAME, held.lease.version, self.lane).await?;
-        }
-        let intents =
-            if singly == Singly::Yes || page.iter().any(|e| held.waiting.contains(&quarantine::key_of(e))) {
-                let version = held.lease.version;
-                quarantine::apply_singly(&*self.projector, version, &mut tx, page, &mut held.waiting).await?
-            } else {
-                self.projector.apply(&mut tx, page).await?
-            };
-        let reactions = self.react(&mut tx, held.reactor_position, end, intents, page).await?;
-        tx.commit().await?;
-        Ok(reactions)
-    }
-
-    async fn react(
-        &self,
-        tx: &mut PgConnection,
-        after: Position,
-        end: Position,
-        intents: Vec<P::Intent>,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<Vec<Reaction>, sqlx::Error> {
-        let Some(reactor) = &self.reactor else { return Ok(Vec::new()) };
-        if end <= after {
-            return Ok(Vec::new());
-        }
-        let wishes =
-            intents.into_iter().map(|intent| reactor.wish(intent)).filter(|wish| wish.position() > after);
-        let taker = Taker {
-            reactor: reactor.name(),
-            owner: self.runtime.owner,
-            now: self.runtime.log.clock().now(),
-            room: reactor.room(),
-            limits: reactor.limits(),
-        };
-        let fresh = effects::write(tx, taker, wishes).await?;
-        let first = page.first().map_or(0, |event| event.position);
-        Ok(fresh
-            .into_iter()
-            .filter_map(|effect| {
-                let index = usize::try_from(effect.position - first).ok()?;
-                page.get(index).map(|event| Reaction { effect, event: Arc::clone(event) })
-            })
-            .collect())
-    }
-}
-
-/// Whether a page is applied event by event.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Singly {
-    Yes,
-    No,
 }
 
 async fn wait(stop: &CancellationToken, pause: Duration) {
