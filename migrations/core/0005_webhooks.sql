@@ -88,10 +88,19 @@ create table webhook_attempts (
     started_at timestamptz not null,
     recorded_at timestamptz not null,
     outcome text not null,
+    lookup_ms integer,
+    connect_ms integer,
+    wait_ms integer,
+    body_ms integer,
+    subscription_version bigint,
     constraint webhook_attempts_pkey primary key (organization_id, delivery_id, number)
 );
 comment on table webhook_attempts is 'One row for each HTTP try';
 comment on column webhook_attempts.status is 'HTTP status, where there was one';
+comment on column webhook_attempts.connect_ms is 'TCP and TLS; null where a kept connection was used';
+comment on column webhook_attempts.wait_ms is 'From the connection to the head of the answer';
+comment on column webhook_attempts.subscription_version is
+    'The version of the subscription that told what to send; null where nothing was sent';
 
 alter table webhook_subscriptions enable row level security;
 alter table webhook_subscriptions force row level security;

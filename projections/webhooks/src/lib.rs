@@ -5,7 +5,8 @@
 //! [`WebhooksReactor`] names the effects, the runtime writes them into the ledger in the same transaction, and the
 //! [`WebhooksWorker`] carries them out and appends what happened to the log, from where the projector folds it.
 //!
-//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`.
+//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`; and
+//! outside the projection, because no log can restore it, `kept.webhook_answers` (sealed; see `answers.rs`).
 //!
 //! Guarantees: one row per subscription and event, with an id that follows from both; never two concurrent
 //! attempts of a delivery; every attempt is an event of the log; a rebuild sends nothing. HTTP itself stays
@@ -14,6 +15,7 @@
 //!
 //! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`.
 
+pub mod answers;
 mod attempt;
 mod body;
 mod claim;

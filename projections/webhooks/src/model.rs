@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, WebhookDeliveryEvent};
+use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent};
 use carelog_domain::webhook_subscription::{
     DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
     WebhookSubscriptionEvent,
@@ -69,8 +69,8 @@ pub enum DeliveryState {
 /// What the outcomes of one page made of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryProgress {
-    /// Where it stands.
-    pub state: DeliveryState,
+    /// Where it stands; nothing where none of the outcomes moved it.
+    pub state: Option<DeliveryState>,
     /// Version of its stream.
     pub version: i64,
     /// Attempts so far; unchanged where no attempt is among the outcomes.
@@ -109,6 +109,10 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: u32,
+    /// The parts of that.
+    pub phases: Phases,
+    /// The version of the subscription that told what to send.
+    pub subscription_version: Option<i64>,
     /// When its end was recorded.
     pub recorded_at: Timestamp,
 }
@@ -196,7 +200,7 @@ impl Page {
                 DeliveryState::Failed(FinalReason::SkippedInactive)
             };
             let progress = DeliveryProgress {
-                state,
+                state: Some(state),
                 version: 0,
                 attempt_count: Some(0),
                 next_attempt_at: None,
@@ -275,7 +279,9 @@ impl Page {
     fn fold_delivery(&mut self, event: &Arc<RecordedEvent>, outcome: &WebhookDeliveryEvent) {
         let key = (event.stream.organization_id, DeliveryId::new(event.stream.id));
         match outcome {
-            WebhookDeliveryEvent::Emitted(_) => self.advance(key, event, |_| {}),
+            WebhookDeliveryEvent::Emitted(_) | WebhookDeliveryEvent::AnswersExpunged(_) => {
+                self.advance(key, event, |_| {});
+            }
             WebhookDeliveryEvent::Attempted(attempted) => {
                 self.attempts.push(Attempt {
                     key,
@@ -284,9 +290,17 @@ impl Page {
                     status: attempted.status,
                     started_at: attempted.started_at,
                     duration_ms: attempted.duration_ms,
+                    phases: Phases {
+                        lookup_ms: attempted.lookup_ms,
+                        connect_ms: attempted.connect_ms,
+                        wait_ms: attempted.wait_ms,
+                        body_ms: attempted.body_ms,
+                    },
+                    subscription_version: attempted.subscription_version,
                     recorded_at: event.recorded_at,
                 });
                 self.advance(key, event, |progress| {
+                    progress.state = Some(DeliveryState::Pending);
                     progress.attempt_count = Some(attempted.number);
                     progress.next_attempt_at = attempted.next_attempt_at;
                     progress.last = Some((attempted.outcome, attempted.status));
@@ -303,7 +317,7 @@ impl Page {
             WebhookDeliveryEvent::RedeliveryRequested(requested) => {
                 self.intents.push(deliver(event, requested.subscription_id));
                 self.advance(key, event, |progress| {
-                    progress.state = DeliveryState::Pending;
+                    progress.state = Some(DeliveryState::Pending);
                     progress.finished_at = None;
                 });
             }
@@ -319,7 +333,7 @@ impl Page {
         let progress = match self.new_deliveries.get_mut(&key) {
             Some(delivery) => &mut delivery.progress,
             None => self.moved_deliveries.entry(key).or_insert(DeliveryProgress {
-                state: DeliveryState::Pending,
+                state: None,
                 version: event.version,
                 attempt_count: None,
                 next_attempt_at: None,
@@ -334,7 +348,7 @@ impl Page {
 
 impl DeliveryProgress {
     fn end(&mut self, state: DeliveryState, at: Timestamp) {
-        self.state = state;
+        self.state = Some(state);
         self.next_attempt_at = None;
         self.finished_at = Some(at);
     }

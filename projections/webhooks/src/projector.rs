@@ -14,7 +14,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use crate::model::{
-    DeliveryProgress, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
+    DeliveryProgress, DeliveryState, Page, Subscription, SubscriptionKey, SubscriptionStatus,
+    concerns_subscriptions,
 };
 
 /// Folds subscriptions, deliveries and attempts; intends deliveries.
@@ -176,7 +177,7 @@ async fn write_parts(tables: &mut PgConnection, page: &Page) -> Result<(), Apply
 #[derive(Default)]
 struct ProgressColumns {
     version: Vec<i64>,
-    state: Vec<&'static str>,
+    state: Vec<Option<&'static str>>,
     reason: Vec<Option<&'static str>>,
     attempt_count: Vec<Option<i16>>,
     next_attempt_at: Vec<Option<OffsetDateTime>>,
@@ -189,10 +190,10 @@ impl ProgressColumns {
     fn of<'a>(all: impl Iterator<Item = &'a DeliveryProgress>) -> Self {
         let mut columns = Self::default();
         for progress in all {
-            let (state, reason) = progress.state.to_columns();
+            let (state, reason) = progress.state.map(DeliveryState::to_columns).unzip();
             columns.version.push(progress.version);
             columns.state.push(state);
-            columns.reason.push(reason);
+            columns.reason.push(reason.flatten());
             columns.attempt_count.push(progress.attempt_count.map(small));
             columns.next_attempt_at.push(progress.next_attempt_at.map(OffsetDateTime::from));
             columns.finished_at.push(progress.finished_at.map(OffsetDateTime::from));
@@ -205,6 +206,10 @@ impl ProgressColumns {
 
 fn small(number: u16) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
+}
+
+fn integer(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Deliveries and attempts in one statement: a page with few events costs what its messages cost.
@@ -229,9 +234,12 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
         ),
         moved as (
             update webhook_events e
-            set version = m.version, state = m.state, reason = m.reason,
-                attempt_count = coalesce(m.attempt_count, e.attempt_count), next_attempt_at = m.next_attempt_at,
-                finished_at = m.finished_at, last_outcome = coalesce(m.last_outcome, e.last_outcome),
+            set version = m.version, state = coalesce(m.state, e.state),
+                reason = case when m.state is null then e.reason else m.reason end,
+                attempt_count = coalesce(m.attempt_count, e.attempt_count),
+                next_attempt_at = case when m.state is null then e.next_attempt_at else m.next_attempt_at end,
+                finished_at = case when m.state is null then e.finished_at else m.finished_at end,
+                last_outcome = coalesce(m.last_outcome, e.last_outcome),
                 last_status = case when m.last_outcome is null then e.last_status else m.last_status end
             from unnest($18::uuid[], $19::uuid[], $20::bigint[], $21::text[], $22::text[], $23::smallint[],
                         $24::timestamptz[], $25::timestamptz[], $26::text[], $27::smallint[])
@@ -240,9 +248,11 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
             where e.organization_id = m.organization_id and e.delivery_id = m.delivery_id
         )
         insert into webhook_attempts
-            (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
+            (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms,
+             connect_ms, wait_ms, body_ms, subscription_version)
         select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
-                             $33::timestamptz[], $34::integer[], $35::timestamptz[])
+                             $33::timestamptz[], $34::integer[], $35::timestamptz[], $36::integer[], $37::integer[],
+                             $38::integer[], $39::integer[], $40::bigint[])
         ",
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
@@ -277,8 +287,13 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
         &attempts.iter().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>() as _,
         &attempts.iter().map(|attempt| attempt.status.map(small)).collect::<Vec<_>>() as _,
         &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.started_at)).collect::<Vec<_>>(),
-        &attempts.iter().map(|attempt| i32::try_from(attempt.duration_ms).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
-        &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.recorded_at)).collect::<Vec<_>>()
+        &attempts.iter().map(|attempt| integer(attempt.duration_ms)).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.recorded_at)).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| attempt.phases.lookup_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.connect_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.wait_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.body_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.subscription_version).collect::<Vec<_>>() as _
     )
     .execute(tables)
     .await?;

@@ -88,6 +88,16 @@ pub struct AttemptRow {
     pub started_at: OffsetDateTime,
     /// How long it took.
     pub duration_ms: i32,
+    /// Of which for the look-up of the name.
+    pub lookup_ms: Option<i32>,
+    /// Of which to connect, TLS included.
+    pub connect_ms: Option<i32>,
+    /// Of which until the head of the answer came.
+    pub wait_ms: Option<i32>,
+    /// Of which for its body.
+    pub body_ms: Option<i32>,
+    /// The version of the subscription that told what to send.
+    pub subscription_version: Option<i64>,
     /// When its end was recorded.
     pub recorded_at: OffsetDateTime,
 }
@@ -275,7 +285,8 @@ pub fn attempts(
         sqlx::query_as!(
             AttemptRow,
             "
-            select number, outcome, status, started_at, duration_ms, recorded_at
+            select number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms, connect_ms, wait_ms,
+                   body_ms, subscription_version
             from webhooks.webhook_attempts
             where organization_id = $1 and delivery_id = $2
             order by number

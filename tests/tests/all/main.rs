@@ -4,6 +4,7 @@
 mod api;
 mod append;
 mod architecture;
+mod attempts;
 mod bypass;
 mod competition;
 mod crash;

@@ -6,7 +6,7 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_domain::webhook_delivery::{FinalReason, WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::{DeliveryId, EventType, Timestamp};
-use carelog_webhooks::queries::{self, AttemptRow, DeliveryFilter, DeliveryRow};
+use carelog_webhooks::queries::{self, DeliveryFilter, DeliveryRow};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::attempts::AttemptView;
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Nothing, Wish, shown};
@@ -118,23 +119,6 @@ struct DeliveryView {
     attempts: Option<Vec<AttemptView>>,
 }
 
-/// One HTTP try.
-#[derive(Debug, Serialize, ToSchema)]
-struct AttemptView {
-    /// Numbers the attempts of the delivery from 1.
-    number: i16,
-    /// How it ended.
-    #[schema(schema_with = schemas::attempt_outcome)]
-    outcome: String,
-    /// The HTTP status, when there was one.
-    status: Option<i16>,
-    /// When it began.
-    #[schema(schema_with = schemas::moment)]
-    started_at: Timestamp,
-    /// How long it took, in milliseconds.
-    duration_ms: i32,
-}
-
 impl DeliveryView {
     fn of(row: DeliveryRow) -> Result<Self, Problem> {
         Ok(Self {
@@ -153,18 +137,6 @@ impl DeliveryView {
             next_attempt_at: row.next_attempt_at.map(timestamp).transpose()?,
             finished_at: row.finished_at.map(timestamp).transpose()?,
             attempts: None,
-        })
-    }
-}
-
-impl AttemptView {
-    fn of(row: AttemptRow) -> Result<Self, Problem> {
-        Ok(Self {
-            number: row.number,
-            outcome: row.outcome,
-            status: row.status,
-            started_at: timestamp(row.started_at)?,
-            duration_ms: row.duration_ms,
         })
     }
 }
