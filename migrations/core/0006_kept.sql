@@ -17,12 +17,15 @@ create table kept.webhook_answers (
     constraint webhook_answers_expunged check (not is_expunged or numbers = '{}' and key_ids = '{}' and sealed = '{}'),
     constraint webhook_answers_together
         check (cardinality(numbers) = cardinality(key_ids) and cardinality(numbers) = cardinality(sealed))
-);
+) partition by range (delivery_id);
 comment on table kept.webhook_answers is 'What is kept of the answers to the attempts of a delivery';
 comment on column kept.webhook_answers.is_expunged is 'They were removed for good: nothing more is written';
 comment on column kept.webhook_answers.numbers is 'Of the attempts, in no order';
 comment on column kept.webhook_answers.key_ids is 'What seals each: a key of the patient, or of the organization';
 comment on column kept.webhook_answers.sealed is 'Headers and at most 1 KiB of the body';
+
+select public.carelog_make_partitions('kept.webhook_answers', oldest, now() + interval '56 days', '')
+from webhooks.webhook_retention;
 
 alter table kept.webhook_answers enable row level security;
 alter table kept.webhook_answers force row level security;

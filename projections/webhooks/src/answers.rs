@@ -9,7 +9,8 @@
 //! what would come later is not kept: there is no key for it any more. The place it is sealed for is its delivery and
 //! the number of its attempt.
 //!
-//! Once answers of a delivery were expunged, its row stays as a mark, and refuses whatever attempts under way would
+//! Expunging is an event first and a removal second, in one request: whoever is told that it failed repeats it. Once
+//! answers of a delivery were expunged, its row stays as a mark, and refuses whatever attempts under way would
 //! still write: both sides change the same row, so one of them comes second.
 
 use std::collections::HashMap;

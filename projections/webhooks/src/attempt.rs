@@ -12,10 +12,9 @@ use carelog_domain::{
     Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, Origin, StreamKind,
     SubscriptionId, Timestamp,
 };
-use carelog_event_log::effects::{Report, Sign};
+use carelog_event_log::effects::Report;
 use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, new_id};
 use cqrs_es::Aggregate;
-use http::StatusCode;
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tracing::{error, warn};
@@ -24,13 +23,11 @@ use crate::answers::{self, KeptAnswer};
 use crate::directory::{Directory, DirectoryError};
 use crate::numbers;
 use crate::sending::{self, Jitter, OutcomeKind, Sender, Verdict, milliseconds};
+use crate::signs::sign;
 use crate::task::{Finished, Task};
 
 /// Pause before a delivery that could not even be sent is taken up again.
 const PAUSE_MICROS: i64 = 5_000_000;
-
-/// Longest time for which a receiver's `Retry-After` holds the other deliveries of its subscription.
-const LONGEST_HOLD: Duration = Duration::from_hours(1);
 
 /// Where a delivery stands when it is taken.
 struct Begun {
@@ -367,21 +364,6 @@ fn scope(
         network: None,
         expected,
         can_wait: true,
-    }
-}
-
-/// What an outcome says of the subscription's other deliveries.
-fn sign(outcome: &sending::AttemptOutcome) -> Sign {
-    if outcome.kind == OutcomeKind::Success {
-        return Sign::Success;
-    }
-    // It works, and does not want this one.
-    if outcome.control.is_some() || outcome.status == Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) {
-        return Sign::None;
-    }
-    Sign::Failure {
-        slow_down: outcome.status.is_some_and(|status| matches!(status.as_u16(), 429 | 502 | 503 | 504)),
-        hold: outcome.retry_after.map(|asked| asked.min(LONGEST_HOLD)),
     }
 }
 

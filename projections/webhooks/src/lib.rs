@@ -8,6 +8,8 @@
 //! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`; and
 //! outside the projection, because no log can restore it, `kept.webhook_answers` (sealed; see `answers.rs`).
 //!
+//! Deliveries and their attempts are kept for 30 or 90 days (`keeping.rs`).
+//!
 //! Guarantees: one row per subscription and event, with an id that follows from both; never two concurrent
 //! attempts of a delivery; every attempt is an event of the log; a rebuild sends nothing. HTTP itself stays
 //! at-least-once: a crash between sending and recording leaves an attempt whose outcome is `unknown`, and the
@@ -20,12 +22,15 @@ mod attempt;
 mod body;
 mod claim;
 mod directory;
+pub mod keeping;
 mod model;
 mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;
 pub mod sending;
+mod signs;
+mod state;
 mod task;
 mod worker;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::webhook_subscription::EventFilter;
-use carelog_domain::{EventType, OrganizationId, SubscriptionId, Timestamp};
+use carelog_domain::{DeliveryId, EventId, EventType, OrganizationId, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::Wish;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
@@ -13,8 +13,9 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::keeping;
 use crate::model::{
-    DeliveryProgress, DeliveryState, Page, Subscription, SubscriptionKey, SubscriptionStatus,
+    DeliveryKey, DeliveryProgress, DeliveryState, Page, Subscription, SubscriptionKey, SubscriptionStatus,
     concerns_subscriptions,
 };
 
@@ -63,9 +64,14 @@ impl Projector for WebhooksProjector {
                 .filter(|event| concerns_subscriptions(event))
                 .map(|event| event.stream.organization_id)
                 .collect();
-            let mut page = Page::starting_with(subscriptions(tables, &organizations).await?);
+            let (subscriptions, oldest) = subscriptions(tables, &organizations).await?;
+            let mut page = Page::starting_with(subscriptions, oldest);
             for event in events {
                 page.fold(event)?;
+            }
+            if !page.redeliveries.is_empty() {
+                let gone = gone(tables, &page).await?;
+                page.forget(&gone);
             }
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
@@ -73,28 +79,34 @@ impl Projector for WebhooksProjector {
             Ok(page.intents)
         })
     }
+
+    fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move { Ok(keeping::tidy(tables).await?) })
+    }
 }
 
 async fn subscriptions(
     tables: &mut PgConnection,
     organizations: &BTreeSet<OrganizationId>,
-) -> Result<BTreeMap<SubscriptionKey, Subscription>, ApplyError> {
+) -> Result<(BTreeMap<SubscriptionKey, Subscription>, Option<EventId>), ApplyError> {
     if organizations.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), None));
     }
     let rows = sqlx::query!(
-        "
+        r#"
         select organization_id, subscription_id, filter, format, per_tick_limit, status, disable_reason, version,
-               created_at, changed_at
+               created_at, changed_at,
+               (select public.carelog_id_at(oldest) from webhook_retention) as "oldest!"
         from webhook_subscriptions
         where organization_id = any($1) and status <> 'deleted'
-        ",
+        "#,
         &organizations.iter().map(|id| id.uuid()).collect::<Vec<_>>()
     )
     .fetch_all(tables)
     .await?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut oldest) = (BTreeMap::new(), None);
     for row in rows {
+        oldest = Some(EventId::new(row.oldest));
         let subscription_id = SubscriptionId::new(row.subscription_id);
         let bad = || ApplyError::poison(StoredSubscription(subscription_id));
         let subscription = Subscription {
@@ -109,7 +121,32 @@ async fn subscriptions(
         };
         found.insert((OrganizationId::new(row.organization_id), subscription_id), subscription);
     }
-    Ok(found)
+    Ok((found, oldest))
+}
+
+/// The requests to send again whose deliveries were removed meanwhile. The others stay until the page is committed.
+async fn gone(tables: &mut PgConnection, page: &Page) -> Result<BTreeSet<EventId>, ApplyError> {
+    let asked = page.redeliveries.values();
+    let (organizations, deliveries): (Vec<_>, Vec<_>) = asked.map(|key| (key.0.uuid(), key.1.uuid())).unzip();
+    let rows = sqlx::query!(
+        "
+        select organization_id, delivery_id
+        from webhook_events
+        where (organization_id, delivery_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+        for no key update
+        ",
+        &organizations,
+        &deliveries
+    )
+    .fetch_all(tables)
+    .await?;
+    let kept: BTreeSet<DeliveryKey> = rows
+        .into_iter()
+        .map(|row| (OrganizationId::new(row.organization_id), DeliveryId::new(row.delivery_id)))
+        .chain(page.new_deliveries.keys().copied())
+        .collect();
+    let gone = page.redeliveries.iter().filter(|(_, key)| !kept.contains(key));
+    Ok(gone.map(|(event_id, _)| *event_id).collect())
 }
 
 /// Subscriptions change rarely: a statement each.
@@ -253,6 +290,9 @@ async fn write_deliveries(tables: &mut PgConnection, page: &Page) -> Result<(), 
         select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
                              $33::timestamptz[], $34::integer[], $35::timestamptz[], $36::integer[], $37::integer[],
                              $38::integer[], $39::integer[], $40::bigint[])
+                      as a (organization_id, delivery_id)
+        -- Those of deliveries that are gone are of no use to anybody.
+        where a.delivery_id >= (select public.carelog_id_at(oldest) from webhook_retention)
         ",
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),

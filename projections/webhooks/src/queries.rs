@@ -117,10 +117,8 @@ pub struct DeliveryFilter {
     pub from: Option<OffsetDateTime>,
     /// Of events recorded before this moment.
     pub until: Option<OffsetDateTime>,
-    /// Of events before this organization sequence; a page's cursor.
-    pub before_sequence: Option<i64>,
-    /// With an id before this one, among those of the event at the cursor.
-    pub before_delivery_id: Option<Uuid>,
+    /// With an id before this one; a page's cursor.
+    pub before: Option<Uuid>,
 }
 
 /// Every subscription that was not deleted, in the order of their ids.
@@ -202,7 +200,8 @@ pub fn subscription(
     })
 }
 
-/// Deliveries, newest event first.
+/// Deliveries, newest event first: their ids begin with the time of their event, so the primary key has their order, and
+/// so has the index of a subscription's.
 ///
 /// # Errors
 /// When the database fails.
@@ -224,19 +223,18 @@ pub fn deliveries<'a>(
           and ($3::text is null or state = $3)
           and ($4::text is null or source_type = $4)
           and ($5::text is null or reason = $5)
-          and ($6::bigint is null or (source_sequence, delivery_id) < ($6, coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)))
-          and ($9::timestamptz is null or source_recorded_at >= $9)
-          and ($10::timestamptz is null or source_recorded_at < $10)
-        order by source_sequence desc, delivery_id desc
-        limit $8
+          and delivery_id < coalesce($6, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+          and ($8::timestamptz is null or source_recorded_at >= $8)
+          and ($9::timestamptz is null or source_recorded_at < $9)
+        order by delivery_id desc
+        limit $7
         ",
         organization_id.uuid(),
         filter.subscription_id,
         filter.state,
         filter.source_type,
         filter.reason,
-        filter.before_sequence,
-        filter.before_delivery_id,
+        filter.before,
         limit,
         filter.from,
         filter.until

@@ -12,6 +12,7 @@ mod effects;
 mod fairness;
 mod idempotency;
 mod import;
+mod keeping;
 mod metrics;
 mod projector;
 mod quarantine;

@@ -158,13 +158,12 @@ async fn list(
         reason: query.reason.map(|reason| reason.as_str().to_owned()),
         from: query.from.map(OffsetDateTime::from),
         until: query.until.map(OffsetDateTime::from),
-        before_sequence: window.cursor().map(|cursor| cursor.number),
-        before_delivery_id: window.cursor().map(|cursor| cursor.id),
+        before: window.cursor().map(|cursor| cursor.id),
     };
     let mut tx = caller.read().await?;
     let rows = queries::deliveries(&mut tx, caller.organization_id, &filter, window.limit_and_one()).await?;
     tx.commit().await?;
-    let (rows, next) = window.cut_at(rows, |row| Cursor { number: row.source_sequence, id: row.delivery_id });
+    let (rows, next) = window.cut_at(rows, |row| Cursor { number: 0, id: row.delivery_id });
     let items = rows.into_iter().map(DeliveryView::of).collect::<Result<_, _>>()?;
     Ok(Page::<DeliveryView> { items, next }.respond(&uri))
 }
