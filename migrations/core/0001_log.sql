@@ -398,6 +398,52 @@ alter table log.stream_heads force row level security;
 alter table log.idempotency_keys enable row level security;
 alter table log.idempotency_keys force row level security;
 
+-- Tables whose rows go after a while are partitioned by the time that their ids begin with.
+
+create function public.carelog_id_at(p_moment timestamptz) returns uuid
+language sql immutable strict parallel safe as $$
+    select rpad(lpad(to_hex(floor(extract(epoch from p_moment at time zone 'UTC') * 1000)::bigint), 12, '0'), 32, '0')::uuid
+$$;
+comment on function public.carelog_id_at is
+    'The least id of a moment, for ids that begin with 48 bits of milliseconds since 1970 (RFC 9562, version 7)';
+
+create function public.carelog_partition_start(p_moment timestamptz) returns timestamptz
+language sql immutable strict parallel safe as $$
+    select to_timestamp(floor(extract(epoch from p_moment) / 2419200) * 2419200)
+$$;
+comment on function public.carelog_partition_start is
+    'Where the partition of a moment begins: each holds four weeks, few enough that a statement which looks at all of them stays cheap';
+
+create function public.carelog_make_partitions(p_parent regclass, p_from timestamptz, p_until timestamptz, p_options text)
+returns void language plpgsql as $$
+declare
+    v_start timestamptz := public.carelog_partition_start(p_from);
+    v_end timestamptz;
+    v_schema text;
+    v_parent text;
+    v_name text;
+begin
+    perform pg_advisory_xact_lock(hashtext('carelog.partitions'));
+    select n.nspname, c.relname into strict v_schema, v_parent
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = p_parent;
+    while v_start <= p_until loop
+        v_end := v_start + interval '672 hours';
+        v_name := format('%s_%s', v_parent, to_char(v_start at time zone 'UTC', 'YYYYMMDD'));
+        if to_regclass(format('%I.%I', v_schema, v_name)) is null then
+            -- Made apart and attached, because `partition of` would lock out whoever uses the parent.
+            execute format('create table %I.%I (like %I.%I including defaults including constraints) %s',
+                           v_schema, v_name, v_schema, v_parent, p_options);
+            execute format('alter table %I.%I attach partition %I.%I for values from (%L) to (%L)',
+                           v_schema, v_parent, v_schema, v_name, public.carelog_id_at(v_start),
+                           public.carelog_id_at(v_end));
+        end if;
+        v_start := v_end;
+    end loop;
+end $$;
+comment on function public.carelog_make_partitions is
+    'Makes the partitions of a table that are missing between two moments; the table is partitioned by range of such ids';
+
 create function public.carelog_organization() returns uuid
 language sql stable parallel safe as $$
     select nullif(current_setting('carelog.organization_id', true), '')::uuid

@@ -71,8 +71,10 @@ create table webhook_events (
     constraint webhook_events_state check (state in ('pending', 'delivered', 'failed')),
     constraint webhook_events_reason check ((state = 'failed') = (reason is not null)),
     constraint webhook_events_finished check ((state = 'pending') = (finished_at is null))
-) with (fillfactor = 70);
-comment on table webhook_events is 'One row for each event and matching subscription';
+) partition by range (delivery_id);
+comment on table webhook_events is
+    'One row for each event and matching subscription; there is no default partition, which would forbid to detach others'
+    ' without locking everybody out';
 comment on column webhook_events.delivery_id is 'Follows from subscription and event; also the webhook-id that receivers see';
 comment on column webhook_events.position is 'Where the source event stands in its lane';
 comment on column webhook_events.version is 'Version of the delivery''s stream; 0 before its first outcome';
@@ -88,10 +90,49 @@ create table webhook_attempts (
     started_at timestamptz not null,
     recorded_at timestamptz not null,
     outcome text not null,
+    lookup_ms integer,
+    connect_ms integer,
+    wait_ms integer,
+    body_ms integer,
+    subscription_version bigint,
     constraint webhook_attempts_pkey primary key (organization_id, delivery_id, number)
-);
+) partition by range (delivery_id);
 comment on table webhook_attempts is 'One row for each HTTP try';
 comment on column webhook_attempts.status is 'HTTP status, where there was one';
+comment on column webhook_attempts.connect_ms is 'TCP and TLS; null where a kept connection was used';
+comment on column webhook_attempts.wait_ms is 'From the connection to the head of the answer';
+comment on column webhook_attempts.subscription_version is
+    'The version of the subscription that told what to send; null where nothing was sent';
+
+create table webhook_retention (
+    only_row boolean not null default true,
+    oldest timestamptz not null,
+    delivered_until timestamptz not null default 'epoch',
+    failed_until timestamptz not null default 'epoch',
+    swept_until timestamptz not null default 'epoch',
+    constraint webhook_retention_pkey primary key (only_row),
+    constraint webhook_retention_one_row check (only_row)
+);
+comment on table webhook_retention is 'How far deliveries have been removed, by the time that their ids begin with';
+comment on column webhook_retention.oldest is 'The oldest partition begins here; of older events there is no row, and none is made';
+comment on column webhook_retention.delivered_until is 'Delivered ones of older events are removed';
+comment on column webhook_retention.failed_until is 'Failed ones of older events are removed too';
+comment on column webhook_retention.swept_until is 'delivered_until of the last removal that was finished';
+
+do $$
+declare
+    v_oldest timestamptz;
+begin
+    -- What a rebuild makes anew goes as far back as what serves, and no further.
+    if current_schema() = 'webhooks' then
+        insert into webhook_retention (oldest) values (public.carelog_partition_start(now() - interval '1 day'));
+    else
+        insert into webhook_retention select * from webhooks.webhook_retention;
+    end if;
+    select oldest into v_oldest from webhook_retention;
+    perform public.carelog_make_partitions('webhook_events', v_oldest, now() + interval '56 days', 'with (fillfactor = 70)');
+    perform public.carelog_make_partitions('webhook_attempts', v_oldest, now() + interval '56 days', '');
+end $$;
 
 alter table webhook_subscriptions enable row level security;
 alter table webhook_subscriptions force row level security;
@@ -107,10 +148,13 @@ alter table webhook_attempts enable row level security;
 alter table webhook_attempts force row level security;
 create policy own_organization on webhook_attempts using (organization_id = (select public.carelog_organization()));
 
+grant select on webhook_retention to carelog_system;
 grant select, insert, update, delete
     on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_system;
 grant select on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_app;
 
 -- indexes
-create index webhook_events_by_subscription on webhook_events (organization_id, subscription_id, source_sequence);
-create index webhook_events_undelivered on webhook_events (organization_id, source_sequence) where state <> 'delivered';
+-- Not led by the organization: beside the primary key, an index that leads with it could seem as good for looking up
+-- deliveries by their id, while a partition is still empty.
+create index webhook_events_by_subscription on webhook_events (subscription_id, delivery_id);
+create index webhook_events_undelivered on webhook_events (organization_id, delivery_id) where state <> 'delivered';

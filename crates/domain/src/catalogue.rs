@@ -150,6 +150,8 @@ catalogue! {
         WebhookDeliveryExhausted = "webhook_delivery.exhausted", v 1, internal;
         /// Somebody asked to send it again.
         WebhookDeliveryRedeliveryRequested = "webhook_delivery.redelivery_requested", v 1, internal;
+        /// What was kept of the receiver's answers was removed for good.
+        WebhookDeliveryAnswersExpunged = "webhook_delivery.answers_expunged", v 1, internal;
     }
     Access {
         /// A record was read.

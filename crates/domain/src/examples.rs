@@ -34,8 +34,9 @@ use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
 use crate::webhook_delivery::{
-    AttemptOutcome, FinalReason, WebhookDeliveryAttempted, WebhookDeliveryDelivered, WebhookDeliveryEmitted,
-    WebhookDeliveryEvent, WebhookDeliveryExhausted, WebhookDeliveryRedeliveryRequested,
+    AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
+    WebhookDeliveryDelivered, WebhookDeliveryEmitted, WebhookDeliveryEvent, WebhookDeliveryExhausted,
+    WebhookDeliveryRedeliveryRequested,
 };
 use crate::webhook_subscription::{
     DisableReason, EventFilter, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
@@ -331,6 +332,11 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             status: v.optional(503),
             started_at: v.moment,
             duration_ms: 245,
+            lookup_ms: v.optional(3),
+            connect_ms: v.optional(41),
+            wait_ms: v.optional(200),
+            body_ms: v.optional(1),
+            subscription_version: v.optional(i64::from(v.number)),
             next_attempt_at: v.optional(v.moment),
         }),
         WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: v.number }),
@@ -339,6 +345,7 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             reason: FinalReason::Exhausted,
         }),
         WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id }),
+        WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id }),
     ]
 }
 

@@ -3,6 +3,9 @@
 //! Each step is an event of the patient's stream, and each can be done again: after a crash the worker finds the
 //! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
 //! the same at once meet in the stream, where one of them is refused.
+//!
+//! What is kept of receivers' answers to events about the patient is sealed under the patient's keys too
+//! (`carelog_webhooks::answers`), so that nothing has to be looked for there.
 
 use std::time::Duration;
 

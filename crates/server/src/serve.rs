@@ -11,11 +11,14 @@ use anyhow::Context;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
-use carelog_webhooks::{Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, reactor_and_worker};
+use carelog_webhooks::{
+    Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
+};
 use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::config::Config;
+use crate::databases::Databases;
 use crate::erasure;
 use crate::http::{self, Api, Service};
 use crate::system::System;
@@ -81,6 +84,12 @@ impl Server {
         http::install_metrics();
         system.follow_other_processes();
         let policy = policy(config);
+        if roles.projectors || roles.workers {
+            let mut owner = system.databases.core_owner.acquire().await?;
+            keeping::make_partitions(&mut owner, system.log.clock().now())
+                .await
+                .context("the partitions of the next weeks cannot be made")?;
+        }
         let reactor = start_webhooks(config, &system, &policy, roles)?;
         if roles.projectors {
             let databases = &system.databases;
@@ -89,6 +98,8 @@ impl Server {
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
+            let Databases { core_owner, core_system, .. } = system.databases.clone();
+            system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }
         let mut server = Self { address: None, service: None, system, reactor };
         if roles.api {

@@ -142,7 +142,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::OrganizationApiKeyRevoked
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
-        | EventType::WebhookSubscriptionDeleted => Action::Delete,
+        | EventType::WebhookSubscriptionDeleted
+        | EventType::WebhookDeliveryAnswersExpunged => Action::Delete,
         EventType::WebhookDeliveryAttempted
         | EventType::WebhookDeliveryRedeliveryRequested
         | EventType::AccessDenied => Action::Execute,
@@ -192,6 +193,7 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookDeliveryDelivered
         | EventType::WebhookDeliveryRedeliveryRequested
+        | EventType::WebhookDeliveryAnswersExpunged
         | EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade

@@ -4,36 +4,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::webhook_delivery::{
-    AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
+    AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, Phases, WebhookDelivery,
     WebhookDeliveryCommand, WebhookDeliveryEvent, WebhookDeliveryRejection,
 };
-use carelog_domain::webhook_subscription::{
-    DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
-};
+use carelog_domain::webhook_subscription::{DisableReason, WebhookSubscription, WebhookSubscriptionCommand};
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, DeliveryId, EventId, OrganizationId, Origin, StreamKind,
+    Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, Origin, StreamKind,
     SubscriptionId, Timestamp,
 };
-use carelog_event_log::effects::{Report, Sign};
-use carelog_event_log::{
-    EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey, new_id,
-};
+use carelog_event_log::effects::Report;
+use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, new_id};
 use cqrs_es::Aggregate;
-use http::StatusCode;
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use tracing::{error, warn};
 
-use crate::body::body;
-use crate::directory::{Directory, DirectoryError, OpenSubscription};
+use crate::answers::{self, KeptAnswer};
+use crate::directory::{Directory, DirectoryError};
 use crate::numbers;
-use crate::sending::{self, BodyFormat, Jitter, OutcomeKind, PreparedRequest, Sender, Verdict};
-use crate::task::Task;
+use crate::sending::{self, Jitter, OutcomeKind, Sender, Verdict, milliseconds};
+use crate::signs::sign;
+use crate::task::{Finished, Task};
 
 /// Pause before a delivery that could not even be sent is taken up again.
 const PAUSE_MICROS: i64 = 5_000_000;
-
-/// Longest time for which a receiver's `Retry-After` holds the other deliveries of its subscription.
-const LONGEST_HOLD: Duration = Duration::from_hours(1);
 
 /// Where a delivery stands when it is taken.
 struct Begun {
@@ -62,6 +56,25 @@ enum AttemptError {
     SourceMissing,
 }
 
+/// What came of sending.
+struct Sent {
+    outcome: sending::AttemptOutcome,
+    /// The version of the subscription that told what to send.
+    version: Option<i64>,
+}
+
+impl Sent {
+    /// Nothing was: the URL of the subscription is not allowed any more.
+    const fn refused() -> Self {
+        let outcome = sending::AttemptOutcome::without_head(
+            OutcomeKind::BlockedUrl,
+            Some("blocked_url"),
+            Duration::ZERO,
+        );
+        Self { outcome, version: None }
+    }
+}
+
 /// Carries out deliveries.
 #[derive(Debug)]
 pub(crate) struct Attempter {
@@ -75,11 +88,11 @@ impl Attempter {
         Self { log, directory, sender }
     }
 
-    /// Sends and records one delivery; what the ledger is to be told comes back.
+    /// Sends and records one delivery; what the ledger is to be told comes back, and what is to be kept.
     #[tracing::instrument(level = "debug", skip_all, fields(delivery.id = %task.delivery_id))]
-    pub(crate) async fn carry_out(&self, task: Task) -> Option<Report> {
+    pub(crate) async fn carry_out(&self, task: Task) -> Option<Finished> {
         match self.try_carry_out(&task).await {
-            Ok(report) => report,
+            Ok(finished) => finished,
             Err(failure) => {
                 let cause = std::error::Error::source(&failure).map(ToString::to_string);
                 warn!(delivery.id = %task.delivery_id, error = %failure, cause, "a delivery was not carried out");
@@ -89,31 +102,31 @@ impl Attempter {
                     AttemptError::Directory(_)
                     | AttemptError::Read(_)
                     | AttemptError::Codec(_)
-                    | AttemptError::SourceMissing => {
-                        task.untouched(self.log.clock().now().saturating_add_micros(PAUSE_MICROS))
-                    }
+                    | AttemptError::SourceMissing => task
+                        .untouched(self.log.clock().now().saturating_add_micros(PAUSE_MICROS))
+                        .map(Finished::from),
                 }
             }
         }
     }
 
-    async fn try_carry_out(&self, task: &Task) -> Result<Option<Report>, AttemptError> {
+    async fn try_carry_out(&self, task: &Task) -> Result<Option<Finished>, AttemptError> {
         let begun = self.begin(task).await?;
         if !begun.is_asked_for {
             // The report of an earlier round was lost, and somebody has asked to send it again since.
-            return Ok(Some(task.done()));
+            return Ok(Some(task.done().into()));
         }
         if begun
             .delivery
             .status()
             .is_some_and(|status| status != carelog_domain::webhook_delivery::DeliveryStatus::Pending)
         {
-            return Ok(Some(task.done()));
+            return Ok(Some(task.done().into()));
         }
         if let Some(since) = task.effect.abandoned_since {
             return match begun.retry {
                 // The outcome was recorded, and only the report to the ledger was lost.
-                Some((recorded_at, at)) if recorded_at >= since => Ok(Some(task.again_at(at))),
+                Some((recorded_at, at)) if recorded_at >= since => Ok(Some(task.again_at(at).into())),
                 _ => self.record_unknown(task, &begun).await,
             };
         }
@@ -123,20 +136,18 @@ impl Attempter {
             self.directory.get((task.effect.organization_id, task.subscription_id())).await?
         };
         let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
-            return self
-                .record(task, &begun, give_up(&begun, task, FinalReason::Disabled), task.done())
-                .await;
+            let command = give_up(&begun, task, FinalReason::Disabled);
+            return Ok(self.record(task, &begun, command, task.done()).await?.map(Finished::from));
         };
         let started_at = self.log.clock().now();
-        let outcome = match &subscription.url {
-            Ok(_) => self.send(task, &begun, &subscription, started_at).await,
-            Err(_) => sending::AttemptOutcome::without_head(
-                OutcomeKind::BlockedUrl,
-                Some("blocked_url"),
-                Duration::ZERO,
-            ),
+        let request = subscription.request(task.delivery_id, &begun.event, started_at);
+        let sent = match &request {
+            Some(request) => {
+                Sent { outcome: self.sender.post(request).await, version: Some(subscription.version) }
+            }
+            None => Sent::refused(),
         };
-        self.record_outcome(task, &begun, &outcome, started_at).await
+        self.record_outcome(task, &begun, sent, started_at).await
     }
 
     /// Folds the delivery's stream, where it may have one.
@@ -151,17 +162,12 @@ impl Attempter {
                 is_asked_for: true,
             });
         }
-        let stream = StreamKey {
-            organization_id: task.effect.organization_id,
-            kind: StreamKind::WebhookDelivery,
-            id: task.delivery_id.uuid(),
-        };
         let mut delivery = WebhookDelivery::default();
         let mut version = 0;
         let mut source = None;
         let mut retry = None;
         let mut newest_request = None;
-        for recorded in self.log.stream(&stream, 0).await? {
+        for recorded in self.log.stream(&task.stream(), 0).await? {
             let event = recorded.decode_as::<WebhookDeliveryEvent>()?;
             if let WebhookDeliveryEvent::Emitted(emitted) = &event {
                 source = Some(emitted.source_sequence);
@@ -189,34 +195,14 @@ impl Attempter {
         Ok(Begun { delivery, version, event, retry, is_asked_for })
     }
 
-    async fn send(
-        &self,
-        task: &Task,
-        begun: &Begun,
-        subscription: &OpenSubscription,
-        started_at: Timestamp,
-    ) -> sending::AttemptOutcome {
-        let Ok(url) = &subscription.url else { return sending::AttemptOutcome::unknown() };
-        let bytes = body(subscription.format, task.delivery_id, &begun.event);
-        let format = match subscription.format {
-            WebhookFormat::Standard => BodyFormat::Plain,
-            WebhookFormat::Cloudevents => BodyFormat::CloudEvent,
-        };
-        let id = task.delivery_id.uuid();
-        let request =
-            PreparedRequest::signed(url.clone(), id, started_at.unix_seconds(), bytes, &subscription.secrets)
-                .with_format(format)
-                .with_headers(&subscription.headers);
-        self.sender.post(&request).await
-    }
-
     async fn record_outcome(
         &self,
         task: &Task,
         begun: &Begun,
-        outcome: &sending::AttemptOutcome,
+        sent: Sent,
         started_at: Timestamp,
-    ) -> Result<Option<Report>, AttemptError> {
+    ) -> Result<Option<Finished>, AttemptError> {
+        let outcome = &sent.outcome;
         let number = begun.delivery.attempt_count() + 1;
         let now = self.log.clock().now();
         let round = begun.delivery.round_count() + 1;
@@ -240,19 +226,23 @@ impl Attempter {
             outcome: outcome.kind,
             status: outcome.status.map(|status| status.as_u16()),
             started_at,
-            duration_ms: u32::try_from(outcome.duration.as_millis()).unwrap_or(u32::MAX),
+            duration_ms: milliseconds(outcome.duration),
+            phases: outcome.phases,
+            subscription_version: sent.version,
         };
         let command =
             WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
         let report = self.record(task, begun, command, Report { sign: sign(outcome), ..report }).await?;
+        // What was refused is not the attempt of this number.
+        let answer = report.and_then(|_| KeptAnswer::of(task, &begun.event, number, sent.outcome));
         if let Verdict::DisableSubscription { reason, .. } = verdict {
             self.disable(Self::scope(task, Expected::Any), task.subscription_id(), reason).await;
         }
-        Ok(report)
+        Ok(report.map(|report| Finished { report, answer }))
     }
 
     /// Whoever held the delivery before may have sent it: that attempt counts, and the next one comes at once.
-    async fn record_unknown(&self, task: &Task, begun: &Begun) -> Result<Option<Report>, AttemptError> {
+    async fn record_unknown(&self, task: &Task, begun: &Begun) -> Result<Option<Finished>, AttemptError> {
         let now = self.log.clock().now();
         let is_last = begun.delivery.round_count() + 1 >= MAX_ATTEMPTS;
         let attempt = Attempt {
@@ -261,6 +251,8 @@ impl Attempter {
             status: None,
             started_at: now,
             duration_ms: 0,
+            phases: Phases::default(),
+            subscription_version: None,
         };
         let (then, report) = if is_last {
             (AfterAttempt::GiveUp(FinalReason::Exhausted), task.done())
@@ -269,7 +261,7 @@ impl Attempter {
         };
         let command =
             WebhookDeliveryCommand::RecordAttempt { emission: emission(begun, task), attempt, then };
-        self.record(task, begun, command, report).await
+        Ok(self.record(task, begun, command, report).await?.map(Finished::from))
     }
 
     /// Appends what happened, under the version that the delivery had when it was taken.
@@ -280,27 +272,50 @@ impl Attempter {
         command: WebhookDeliveryCommand,
         report: Report,
     ) -> Result<Option<Report>, AttemptError> {
-        let expected = if begun.version == 0 { Expected::New } else { Expected::Version(begun.version) };
-        let scope = Self::scope(task, expected);
-        match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
-            Ok(_) => {
-                let is_first_round = task.cause.event_id == begun.event.event_id;
-                numbers::recorded(&command, begun.event.recorded_at, is_first_round);
-                Ok(Some(report))
+        let mut version = begun.version;
+        loop {
+            let expected = if version == 0 { Expected::New } else { Expected::Version(version) };
+            let scope = Self::scope(task, expected);
+            match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
+                Ok(_) => {
+                    let is_first_round = task.cause.event_id == begun.event.event_id;
+                    numbers::recorded(&command, begun.event.recorded_at, is_first_round);
+                    return Ok(Some(report));
+                }
+                Err(ExecuteError::StaleVersion { .. }) if self.is_only_expunged(task, version).await? => {
+                    version += 1;
+                }
+                Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => {
+                    numbers::fenced(1);
+                    warn!(delivery.id = %task.delivery_id, "an outcome came too late and was refused");
+                    return Ok(None);
+                }
+                Err(failure) => return Err(AttemptError::Record(Box::new(failure))),
             }
-            Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => {
-                numbers::fenced(1);
-                warn!(delivery.id = %task.delivery_id, "an outcome came too late and was refused");
-                Ok(None)
-            }
-            Err(failure) => Err(AttemptError::Record(Box::new(failure))),
         }
+    }
+
+    /// Whether all that came into the stream after a version is that answers were expunged, which it says at most
+    /// once. Nobody else has taken the delivery over then.
+    async fn is_only_expunged(&self, task: &Task, version: i64) -> Result<bool, ReadError> {
+        let later = self.log.stream(&task.stream(), version).await?;
+        Ok(later.len() == 1
+            && later.iter().all(|event| event.event_type == EventType::WebhookDeliveryAnswersExpunged))
     }
 
     fn scope(task: &Task, expected: Expected) -> Scope {
         let cause = &task.cause;
         let correlation_id = cause.circumstances.correlation_id;
         scope(task.effect.organization_id, correlation_id, Some(cause.event_id), expected)
+    }
+
+    /// Keeps answers. Losing them is no reason to hold anything up: the outcomes are in the log.
+    pub(crate) async fn keep(&self, pool: &PgPool, answers: Vec<KeptAnswer>) {
+        let count = answers.len();
+        if let Err(error) = answers::keep(pool, self.log.vault(), answers).await {
+            let error: &dyn std::error::Error = &error;
+            warn!(error, count, "answers of receivers cannot be kept");
+        }
     }
 
     /// Now, by the clock that dates outcomes.
@@ -349,21 +364,6 @@ fn scope(
         network: None,
         expected,
         can_wait: true,
-    }
-}
-
-/// What an outcome says of the subscription's other deliveries.
-fn sign(outcome: &sending::AttemptOutcome) -> Sign {
-    if outcome.kind == OutcomeKind::Success {
-        return Sign::Success;
-    }
-    // It works, and does not want this one.
-    if outcome.control.is_some() || outcome.status == Some(StatusCode::UNSUPPORTED_MEDIA_TYPE) {
-        return Sign::None;
-    }
-    Sign::Failure {
-        slow_down: outcome.status.is_some_and(|status| matches!(status.as_u16(), 429 | 502 | 503 | 504)),
-        hold: outcome.retry_after.map(|asked| asked.min(LONGEST_HOLD)),
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use carelog_domain::webhook_subscription::{
     RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
 };
-use carelog_domain::{EventId, EventType, KeyId, Sealed, StreamKind, SubscriptionId, Timestamp};
-use carelog_event_log::{EventLog, SealedPlace, StreamKey};
+use carelog_domain::{DeliveryId, EventId, EventType, KeyId, Sealed, StreamKind, SubscriptionId, Timestamp};
+use carelog_event_log::{EventLog, RecordedEvent, SealedPlace, StreamKey};
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 
+use crate::body::body;
 use crate::model::SubscriptionKey;
-use crate::sending::{AddressPolicy, ExtraHeaders, WebhookSecret, WebhookUrl};
+use crate::sending::{AddressPolicy, BodyFormat, ExtraHeaders, PreparedRequest, WebhookSecret, WebhookUrl};
 
 /// How long an opened subscription is used before it is read again: the longest time that a pause or a rotated
 /// secret takes to be heeded.
@@ -27,16 +28,52 @@ const CAPACITY: u64 = 10_000;
 pub struct OpenSubscription {
     /// Whether it may be sent to.
     pub is_active: bool,
+    /// The version of its stream that it was opened at.
+    pub version: i64,
     /// How bodies are laid out.
     pub format: WebhookFormat,
     /// Where to, or the code of why its URL is refused.
     pub url: Result<WebhookUrl, &'static str>,
     /// The partner's own words about it.
     pub description: Option<String>,
-    /// The secrets that sign now, the current one first.
-    pub secrets: Vec<WebhookSecret>,
+    /// Its secrets, the current one first.
+    pub secrets: Vec<SigningSecret>,
     /// Further request headers.
     pub headers: ExtraHeaders,
+}
+
+/// A secret and how long it signs.
+#[derive(Clone, Debug)]
+pub struct SigningSecret {
+    secret: WebhookSecret,
+    /// Nothing while no other has taken its place.
+    until: Option<Timestamp>,
+}
+
+impl OpenSubscription {
+    /// The request of an attempt. The same subscription version, event and moment give the same bytes, whenever it is
+    /// asked; nothing where the URL is refused.
+    pub fn request(
+        &self,
+        delivery_id: DeliveryId,
+        event: &RecordedEvent,
+        started_at: Timestamp,
+    ) -> Option<PreparedRequest> {
+        let url = self.url.as_ref().ok()?;
+        let format = match self.format {
+            WebhookFormat::Standard => BodyFormat::Plain,
+            WebhookFormat::Cloudevents => BodyFormat::CloudEvent,
+        };
+        let valid = self.secrets.iter().filter(|secret| secret.until.is_none_or(|until| started_at < until));
+        let request = PreparedRequest::signed(
+            url.clone(),
+            delivery_id.uuid(),
+            started_at.unix_seconds(),
+            body(self.format, delivery_id, event),
+            valid.map(|secret| &secret.secret),
+        );
+        Some(request.with_format(format).with_headers(&self.headers))
+    }
 }
 
 /// Why a subscription cannot be opened.
@@ -91,7 +128,7 @@ impl Directory {
         })
     }
 
-    /// Reads and opens a subscription.
+    /// Reads and opens a subscription as it is.
     ///
     /// # Errors
     /// When the database or the vault fails.
@@ -100,10 +137,32 @@ impl Directory {
         connection: &'a mut PgConnection,
         key: SubscriptionKey,
     ) -> BoxFuture<'a, Result<Option<OpenSubscription>, DirectoryError>> {
+        self.open_version(connection, key, None)
+    }
+
+    /// Reads and opens a subscription as it was at a version of its stream, as far as what is sent depends on it.
+    ///
+    /// # Errors
+    /// When the database or the vault fails.
+    pub fn open_at<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        key: SubscriptionKey,
+        version: i64,
+    ) -> BoxFuture<'a, Result<Option<OpenSubscription>, DirectoryError>> {
+        self.open_version(connection, key, Some(version))
+    }
+
+    fn open_version<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        key: SubscriptionKey,
+        at: Option<i64>,
+    ) -> BoxFuture<'a, Result<Option<OpenSubscription>, DirectoryError>> {
         Box::pin(async move {
             let row = sqlx::query!(
                 "
-                select status, format
+                select status, format, version
                 from webhooks.webhook_subscriptions
                 where organization_id = $1 and subscription_id = $2
                 ",
@@ -113,8 +172,10 @@ impl Directory {
             .fetch_optional(&mut *connection)
             .await?;
             let Some(row) = row else { return Ok(None) };
-            let Some(folded) = self.fold_parts(connection, key).await? else { return Ok(None) };
+            let version = at.unwrap_or(row.version);
+            let Some(folded) = self.fold_parts(connection, key, version).await? else { return Ok(None) };
             Ok(Some(OpenSubscription {
+                version,
                 is_active: row.status == "active",
                 format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
                 url: WebhookUrl::parse(&folded.url, &self.policy).map_err(crate::sending::UrlError::code),
@@ -128,26 +189,27 @@ impl Directory {
         })
     }
 
-    /// Folds the sealed parts in order; nothing when their key was destroyed.
+    /// Folds the sealed parts up to a version in order; nothing when their key was destroyed or they were removed.
     async fn fold_parts(
         &self,
         connection: &mut PgConnection,
         key: SubscriptionKey,
+        version: i64,
     ) -> Result<Option<Folded>, DirectoryError> {
         let rows = sqlx::query!(
             "
             select version, event_id, event_type, schema_version, recorded_at, overlap_seconds, key_id, sealed
             from webhooks.webhook_subscription_parts
-            where organization_id = $1 and subscription_id = $2
+            where organization_id = $1 and subscription_id = $2 and version <= $3
             order by version
             ",
             key.0.uuid(),
-            key.1.uuid()
+            key.1.uuid(),
+            version
         )
         .fetch_all(connection)
         .await?;
         let stored = || DirectoryError::Stored(key.1);
-        let now = self.log.clock().now();
         let mut folded: Option<Folded> = None;
         for row in rows {
             let event_type: EventType = row.event_type.parse().map_err(|_| stored())?;
@@ -178,7 +240,7 @@ impl Directory {
                     let until = recorded_at.saturating_add_micros(
                         i64::from(row.overlap_seconds.unwrap_or_default()) * 1_000_000,
                     );
-                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, until, now))
+                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, until))
                 }
                 _ => false,
             };
@@ -194,7 +256,7 @@ struct Folded {
     url: String,
     description: Option<String>,
     headers: BTreeMap<String, String>,
-    secrets: Vec<WebhookSecret>,
+    secrets: Vec<SigningSecret>,
 }
 
 impl Folded {
@@ -204,7 +266,7 @@ impl Folded {
             url: created.url,
             description: created.description,
             headers: created.headers,
-            secrets: vec![WebhookSecret::parse(&created.secret).ok()?],
+            secrets: vec![SigningSecret { secret: WebhookSecret::parse(&created.secret).ok()?, until: None }],
         })
     }
 
@@ -220,17 +282,16 @@ impl Folded {
         true
     }
 
-    /// Puts a new secret first. The ones before it stay only while their overlap lasts: an earlier rotation's
-    /// overlap was applied when that rotation was folded.
-    fn rotate(&mut self, json: &[u8], old_valid_until: Timestamp, now: Timestamp) -> bool {
+    /// Puts a new secret first. The ones before it sign until the end of its overlap, or of an earlier one.
+    fn rotate(&mut self, json: &[u8], overlap_end: Timestamp) -> bool {
         let Some(secret) = parse::<RotatedSecret>(json).and_then(|r| WebhookSecret::parse(&r.secret).ok())
         else {
             return false;
         };
-        if now >= old_valid_until {
-            self.secrets.clear();
+        for older in &mut self.secrets {
+            older.until = Some(older.until.map_or(overlap_end, |until| until.min(overlap_end)));
         }
-        self.secrets.insert(0, secret);
+        self.secrets.insert(0, SigningSecret { secret, until: None });
         true
     }
 }

@@ -5,7 +5,10 @@
 //! [`WebhooksReactor`] names the effects, the runtime writes them into the ledger in the same transaction, and the
 //! [`WebhooksWorker`] carries them out and appends what happened to the log, from where the projector folds it.
 //!
-//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`.
+//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`; and
+//! outside the projection, because no log can restore it, `kept.webhook_answers` (sealed; see `answers.rs`).
+//!
+//! Deliveries and their attempts are kept for 30 or 90 days (`keeping.rs`).
 //!
 //! Guarantees: one row per subscription and event, with an id that follows from both; never two concurrent
 //! attempts of a delivery; every attempt is an event of the log; a rebuild sends nothing. HTTP itself stays
@@ -14,16 +17,20 @@
 //!
 //! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`.
 
+pub mod answers;
 mod attempt;
 mod body;
 mod claim;
 mod directory;
+pub mod keeping;
 mod model;
 mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;
 pub mod sending;
+mod signs;
+mod state;
 mod task;
 mod worker;
 

@@ -1,11 +1,11 @@
 //! The pure fold: events in, rows and intended deliveries out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, WebhookDeliveryEvent};
+use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent};
 use carelog_domain::webhook_subscription::{
-    DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
+    EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
     WebhookSubscriptionEvent,
 };
 use carelog_domain::{
@@ -13,6 +13,8 @@ use carelog_domain::{
 };
 use carelog_event_log::effects::{NewEffect, QueueChange, QueueSetting, Wish};
 use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
+
+pub use crate::state::{DeliveryState, SubscriptionStatus};
 
 /// A subscription as far as matching needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,17 +35,6 @@ pub struct Subscription {
     pub changed_at: Timestamp,
 }
 
-/// Whether a subscription is sent to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubscriptionStatus {
-    /// It is.
-    Active,
-    /// Not now.
-    Disabled(DisableReason),
-    /// Never again.
-    Deleted,
-}
-
 /// A sealed part of a subscription, as one event gave it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriptionPart {
@@ -55,22 +46,11 @@ pub struct SubscriptionPart {
     pub overlap_seconds: Option<u32>,
 }
 
-/// Where a delivery stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeliveryState {
-    /// To be sent.
-    Pending,
-    /// The receiver has it.
-    Delivered,
-    /// It never arrived, for this reason.
-    Failed(FinalReason),
-}
-
 /// What the outcomes of one page made of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeliveryProgress {
-    /// Where it stands.
-    pub state: DeliveryState,
+    /// Where it stands; nothing where none of the outcomes moved it.
+    pub state: Option<DeliveryState>,
     /// Version of its stream.
     pub version: i64,
     /// Attempts so far; unchanged where no attempt is among the outcomes.
@@ -109,6 +89,10 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: u32,
+    /// The parts of that.
+    pub phases: Phases,
+    /// The version of the subscription that told what to send.
+    pub subscription_version: Option<i64>,
     /// When its end was recorded.
     pub recorded_at: Timestamp,
 }
@@ -135,6 +119,10 @@ pub struct Page {
     pub attempts: Vec<Attempt>,
     /// What is to be sent, and how.
     pub intents: Vec<Wish>,
+    /// Deliveries that are to be made again, by the event that asks for it.
+    pub redeliveries: BTreeMap<EventId, DeliveryKey>,
+    /// Of events with lesser ids there are no deliveries any more.
+    pub oldest: Option<EventId>,
 }
 
 /// The delivery of an event to a subscription has the same id wherever it is computed.
@@ -152,9 +140,21 @@ fn is_announced(event: &RecordedEvent) -> bool {
 }
 
 impl Page {
-    /// A page that begins with the subscriptions of its organizations.
-    pub fn starting_with(subscriptions: BTreeMap<SubscriptionKey, Subscription>) -> Self {
-        Self { subscriptions, ..Self::default() }
+    /// A page that begins with the subscriptions of its organizations. Events whose ids are less than `oldest` lead to
+    /// no delivery.
+    pub fn starting_with(
+        subscriptions: BTreeMap<SubscriptionKey, Subscription>,
+        oldest: Option<EventId>,
+    ) -> Self {
+        Self { subscriptions, oldest, ..Self::default() }
+    }
+
+    /// Leaves out what was asked for deliveries that are gone.
+    pub fn forget(&mut self, gone: &BTreeSet<EventId>) {
+        self.intents.retain(|wish| match wish {
+            Wish::Effect(effect) => !gone.contains(&effect.source_event_id),
+            Wish::Queue(_) => true,
+        });
     }
 
     /// Takes the next event.
@@ -180,6 +180,9 @@ impl Page {
     }
 
     fn fan_out(&mut self, event: &Arc<RecordedEvent>) {
+        if self.oldest.is_some_and(|oldest| event.event_id < oldest) {
+            return;
+        }
         let organization_id = event.stream.organization_id;
         let first = (organization_id, SubscriptionId::new(uuid::Uuid::nil()));
         let last = (organization_id, SubscriptionId::new(uuid::Uuid::max()));
@@ -196,7 +199,7 @@ impl Page {
                 DeliveryState::Failed(FinalReason::SkippedInactive)
             };
             let progress = DeliveryProgress {
-                state,
+                state: Some(state),
                 version: 0,
                 attempt_count: Some(0),
                 next_attempt_at: None,
@@ -275,7 +278,9 @@ impl Page {
     fn fold_delivery(&mut self, event: &Arc<RecordedEvent>, outcome: &WebhookDeliveryEvent) {
         let key = (event.stream.organization_id, DeliveryId::new(event.stream.id));
         match outcome {
-            WebhookDeliveryEvent::Emitted(_) => self.advance(key, event, |_| {}),
+            WebhookDeliveryEvent::Emitted(_) | WebhookDeliveryEvent::AnswersExpunged(_) => {
+                self.advance(key, event, |_| {});
+            }
             WebhookDeliveryEvent::Attempted(attempted) => {
                 self.attempts.push(Attempt {
                     key,
@@ -284,9 +289,17 @@ impl Page {
                     status: attempted.status,
                     started_at: attempted.started_at,
                     duration_ms: attempted.duration_ms,
+                    phases: Phases {
+                        lookup_ms: attempted.lookup_ms,
+                        connect_ms: attempted.connect_ms,
+                        wait_ms: attempted.wait_ms,
+                        body_ms: attempted.body_ms,
+                    },
+                    subscription_version: attempted.subscription_version,
                     recorded_at: event.recorded_at,
                 });
                 self.advance(key, event, |progress| {
+                    progress.state = Some(DeliveryState::Pending);
                     progress.attempt_count = Some(attempted.number);
                     progress.next_attempt_at = attempted.next_attempt_at;
                     progress.last = Some((attempted.outcome, attempted.status));
@@ -302,8 +315,9 @@ impl Page {
             }),
             WebhookDeliveryEvent::RedeliveryRequested(requested) => {
                 self.intents.push(deliver(event, requested.subscription_id));
+                self.redeliveries.insert(event.event_id, key);
                 self.advance(key, event, |progress| {
-                    progress.state = DeliveryState::Pending;
+                    progress.state = Some(DeliveryState::Pending);
                     progress.finished_at = None;
                 });
             }
@@ -319,7 +333,7 @@ impl Page {
         let progress = match self.new_deliveries.get_mut(&key) {
             Some(delivery) => &mut delivery.progress,
             None => self.moved_deliveries.entry(key).or_insert(DeliveryProgress {
-                state: DeliveryState::Pending,
+                state: None,
                 version: event.version,
                 attempt_count: None,
                 next_attempt_at: None,
@@ -334,7 +348,7 @@ impl Page {
 
 impl DeliveryProgress {
     fn end(&mut self, state: DeliveryState, at: Timestamp) {
-        self.state = state;
+        self.state = Some(state);
         self.next_attempt_at = None;
         self.finished_at = Some(at);
     }
@@ -362,38 +376,6 @@ fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
         WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
         WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
             Some(QueueSetting::Closed)
-        }
-    }
-}
-
-impl SubscriptionStatus {
-    /// The name in the table and the API, with the reason beside it.
-    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Active => ("active", None),
-            Self::Disabled(reason) => ("disabled", Some(reason.as_str())),
-            Self::Deleted => ("deleted", None),
-        }
-    }
-
-    /// Reads what [`Self::to_columns`] wrote.
-    pub fn from_columns(status: &str, reason: Option<&str>) -> Option<Self> {
-        match (status, reason) {
-            ("active", None) => Some(Self::Active),
-            ("disabled", Some(reason)) => reason.parse().ok().map(Self::Disabled),
-            ("deleted", None) => Some(Self::Deleted),
-            _ => None,
-        }
-    }
-}
-
-impl DeliveryState {
-    /// The name in the table and the API, with the reason beside it.
-    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Pending => ("pending", None),
-            Self::Delivered => ("delivered", None),
-            Self::Failed(reason) => ("failed", Some(reason.as_str())),
         }
     }
 }

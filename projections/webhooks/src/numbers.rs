@@ -13,7 +13,7 @@ pub(crate) fn recorded(command: &WebhookDeliveryCommand, recorded_at: Timestamp,
             attempted(attempt, *then, recorded_at, is_first_round);
         }
         WebhookDeliveryCommand::GiveUp { reason, .. } => failed(reason.as_str()),
-        WebhookDeliveryCommand::RequestRedelivery { .. } => {}
+        WebhookDeliveryCommand::RequestRedelivery { .. } | WebhookDeliveryCommand::ExpungeAnswers { .. } => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::webhook_subscription::EventFilter;
-use carelog_domain::{EventType, OrganizationId, StreamKind, SubscriptionId, Timestamp};
+use carelog_domain::{DeliveryId, EventId, EventType, OrganizationId, StreamKind, SubscriptionId, Timestamp};
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::{Effect, EffectRow, Wish};
 use carelog_event_log::runtime::{
@@ -15,8 +15,10 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+use crate::keeping;
 use crate::model::{
-    DeliveryProgress, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
+    DeliveryKey, DeliveryProgress, DeliveryState, Page, Subscription, SubscriptionKey, SubscriptionStatus,
+    concerns_subscriptions,
 };
 
 /// Organizations whose subscriptions a lane remembers; beyond that it begins anew.
@@ -67,19 +69,28 @@ impl Projector for WebhooksProjector {
             // Nothing is remembered of a page that fails.
             let mut known = std::mem::take(memory);
             known.learn(tables, &concerned(events)).await?;
-            let mut page = Page::starting_with(known.subscriptions);
+            let mut page = Page::starting_with(known.subscriptions, known.oldest);
             for event in events {
                 page.fold(event)?;
+            }
+            if !page.redeliveries.is_empty() {
+                let gone = gone(tables, &page).await?;
+                page.forget(&gone);
             }
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
             write_deliveries(tables, &page, None).await?;
-            *memory = Memory { organizations: known.organizations, subscriptions: page.subscriptions };
+            *memory = Memory { subscriptions: page.subscriptions, ..known };
             Ok(page.intents)
         })
     }
 
-    /// Where the page changes no subscription and those that it may match are known.
+    fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move { Ok(keeping::tidy(tables).await?) })
+    }
+
+    /// Where the page changes no subscription, those that it may match are known, and nothing is asked for again whose
+    /// delivery may be gone.
     fn apply_at_once<'a>(
         &'a self,
         tables: &'a mut PgConnection,
@@ -88,19 +99,21 @@ impl Projector for WebhooksProjector {
         end: &'a PageEnd<'a>,
     ) -> BoxFuture<'a, Result<Option<Vec<Effect>>, ApplyError>> {
         Box::pin(async move {
-            let changes_subscriptions =
-                events.iter().any(|event| event.stream.kind == StreamKind::WebhookSubscription);
-            if changes_subscriptions || !concerned(events).is_subset(&memory.organizations) {
+            let takes_more = |event: &Arc<RecordedEvent>| {
+                event.stream.kind == StreamKind::WebhookSubscription
+                    || event.event_type == EventType::WebhookDeliveryRedeliveryRequested
+            };
+            if events.iter().any(takes_more) || !concerned(events).is_subset(&memory.organizations) {
                 return Ok(None);
             }
-            let Memory { organizations, subscriptions } = std::mem::take(memory);
-            let mut page = Page::starting_with(subscriptions);
+            let Memory { organizations, subscriptions, oldest } = std::mem::take(memory);
+            let mut page = Page::starting_with(subscriptions, oldest);
             for event in events {
                 page.fold(event)?;
             }
             let Some(effects) = end.effects(std::mem::take(&mut page.intents)) else { return Ok(None) };
             let fresh = write_deliveries(tables, &page, Some((end.row(), effects))).await?;
-            *memory = Memory { organizations, subscriptions: page.subscriptions };
+            *memory = Memory { organizations, subscriptions: page.subscriptions, oldest };
             Ok(Some(fresh))
         })
     }
@@ -111,6 +124,9 @@ impl Projector for WebhooksProjector {
 pub struct Memory {
     organizations: BTreeSet<OrganizationId>,
     subscriptions: BTreeMap<SubscriptionKey, Subscription>,
+    /// Deliveries of earlier events are not kept any more. It only ever grows: a row from before it, made because
+    /// this lies behind, finds no partition, and the page is applied once more without a memory.
+    oldest: Option<EventId>,
 }
 
 impl Memory {
@@ -125,7 +141,9 @@ impl Memory {
         }
         let unknown: BTreeSet<_> = organizations.difference(&self.organizations).copied().collect();
         self.subscriptions.retain(|_, subscription| subscription.status != SubscriptionStatus::Deleted);
-        self.subscriptions.extend(subscriptions(tables, &unknown).await?);
+        let (found, oldest) = subscriptions(tables, &unknown).await?;
+        self.subscriptions.extend(found);
+        self.oldest = self.oldest.max(oldest);
         self.organizations.extend(unknown);
         Ok(())
     }
@@ -143,23 +161,25 @@ fn concerned(events: &[Arc<RecordedEvent>]) -> BTreeSet<OrganizationId> {
 async fn subscriptions(
     tables: &mut PgConnection,
     organizations: &BTreeSet<OrganizationId>,
-) -> Result<BTreeMap<SubscriptionKey, Subscription>, ApplyError> {
+) -> Result<(BTreeMap<SubscriptionKey, Subscription>, Option<EventId>), ApplyError> {
     if organizations.is_empty() {
-        return Ok(BTreeMap::new());
+        return Ok((BTreeMap::new(), None));
     }
     let rows = sqlx::query!(
-        "
+        r#"
         select organization_id, subscription_id, filter, format, per_tick_limit, status, disable_reason, version,
-               created_at, changed_at
+               created_at, changed_at,
+               (select public.carelog_id_at(oldest) from webhook_retention) as "oldest!"
         from webhook_subscriptions
         where organization_id = any($1) and status <> 'deleted'
-        ",
+        "#,
         &organizations.iter().map(|id| id.uuid()).collect::<Vec<_>>()
     )
     .fetch_all(tables)
     .await?;
-    let mut found = BTreeMap::new();
+    let (mut found, mut oldest) = (BTreeMap::new(), None);
     for row in rows {
+        oldest = Some(EventId::new(row.oldest));
         let subscription_id = SubscriptionId::new(row.subscription_id);
         let bad = || ApplyError::poison(StoredSubscription(subscription_id));
         let subscription = Subscription {
@@ -174,7 +194,32 @@ async fn subscriptions(
         };
         found.insert((OrganizationId::new(row.organization_id), subscription_id), subscription);
     }
-    Ok(found)
+    Ok((found, oldest))
+}
+
+/// The requests to send again whose deliveries were removed meanwhile. The others stay until the page is committed.
+async fn gone(tables: &mut PgConnection, page: &Page) -> Result<BTreeSet<EventId>, ApplyError> {
+    let asked = page.redeliveries.values();
+    let (organizations, deliveries): (Vec<_>, Vec<_>) = asked.map(|key| (key.0.uuid(), key.1.uuid())).unzip();
+    let rows = sqlx::query!(
+        "
+        select organization_id, delivery_id
+        from webhook_events
+        where (organization_id, delivery_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+        for no key update
+        ",
+        &organizations,
+        &deliveries
+    )
+    .fetch_all(tables)
+    .await?;
+    let kept: BTreeSet<DeliveryKey> = rows
+        .into_iter()
+        .map(|row| (OrganizationId::new(row.organization_id), DeliveryId::new(row.delivery_id)))
+        .chain(page.new_deliveries.keys().copied())
+        .collect();
+    let gone = page.redeliveries.iter().filter(|(_, key)| !kept.contains(key));
+    Ok(gone.map(|(event_id, _)| *event_id).collect())
 }
 
 /// Subscriptions change rarely: a statement each.
@@ -242,7 +287,7 @@ async fn write_parts(tables: &mut PgConnection, page: &Page) -> Result<(), Apply
 #[derive(Default)]
 struct ProgressColumns {
     version: Vec<i64>,
-    state: Vec<&'static str>,
+    state: Vec<Option<&'static str>>,
     reason: Vec<Option<&'static str>>,
     attempt_count: Vec<Option<i16>>,
     next_attempt_at: Vec<Option<OffsetDateTime>>,
@@ -255,10 +300,10 @@ impl ProgressColumns {
     fn of<'a>(all: impl Iterator<Item = &'a DeliveryProgress>) -> Self {
         let mut columns = Self::default();
         for progress in all {
-            let (state, reason) = progress.state.to_columns();
+            let (state, reason) = progress.state.map(DeliveryState::to_columns).unzip();
             columns.version.push(progress.version);
             columns.state.push(state);
-            columns.reason.push(reason);
+            columns.reason.push(reason.flatten());
             columns.attempt_count.push(progress.attempt_count.map(small));
             columns.next_attempt_at.push(progress.next_attempt_at.map(OffsetDateTime::from));
             columns.finished_at.push(progress.finished_at.map(OffsetDateTime::from));
@@ -271,6 +316,10 @@ impl ProgressColumns {
 
 fn small(number: u16) -> i16 {
     i16::try_from(number).unwrap_or(i16::MAX)
+}
+
+fn integer(number: u32) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
 }
 
 /// Deliveries and attempts in one statement, and the end of the page too where it is given: then the fresh effects that
@@ -303,9 +352,12 @@ async fn write_deliveries(
         ),
         moved as (
             update webhook_events e
-            set version = m.version, state = m.state, reason = m.reason,
-                attempt_count = coalesce(m.attempt_count, e.attempt_count), next_attempt_at = m.next_attempt_at,
-                finished_at = m.finished_at, last_outcome = coalesce(m.last_outcome, e.last_outcome),
+            set version = m.version, state = coalesce(m.state, e.state),
+                reason = case when m.state is null then e.reason else m.reason end,
+                attempt_count = coalesce(m.attempt_count, e.attempt_count),
+                next_attempt_at = case when m.state is null then e.next_attempt_at else m.next_attempt_at end,
+                finished_at = case when m.state is null then e.finished_at else m.finished_at end,
+                last_outcome = coalesce(m.last_outcome, e.last_outcome),
                 last_status = case when m.last_outcome is null then e.last_status else m.last_status end
             from unnest($18::uuid[], $19::uuid[], $20::bigint[], $21::text[], $22::text[], $23::smallint[],
                         $24::timestamptz[], $25::timestamptz[], $26::text[], $27::smallint[])
@@ -315,14 +367,19 @@ async fn write_deliveries(
         ),
         tried as (
             insert into webhook_attempts
-                (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at)
+                (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms,
+                 connect_ms, wait_ms, body_ms, subscription_version)
             select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
-                                 $33::timestamptz[], $34::integer[], $35::timestamptz[])
+                                 $33::timestamptz[], $34::integer[], $35::timestamptz[], $36::integer[],
+                                 $37::integer[], $38::integer[], $39::integer[], $40::bigint[])
+                          as a (organization_id, delivery_id)
+            -- Those of deliveries that are gone are of no use to anybody.
+            where a.delivery_id >= (select public.carelog_id_at(oldest) from webhook_retention)
         )
         select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                lane as "lane!", position as "position!", token as "token!",
                null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
-        from runtime.end_page($36, $37, $38, $39, $40, $41)
+        from runtime.end_page($41, $42, $43, $44, $45, $46)
         "#,
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
@@ -357,8 +414,13 @@ async fn write_deliveries(
         &attempts.iter().map(|attempt| attempt.outcome.as_str()).collect::<Vec<_>>() as _,
         &attempts.iter().map(|attempt| attempt.status.map(small)).collect::<Vec<_>>() as _,
         &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.started_at)).collect::<Vec<_>>(),
-        &attempts.iter().map(|attempt| i32::try_from(attempt.duration_ms).unwrap_or(i32::MAX)).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| integer(attempt.duration_ms)).collect::<Vec<_>>(),
         &attempts.iter().map(|attempt| OffsetDateTime::from(attempt.recorded_at)).collect::<Vec<_>>(),
+        &attempts.iter().map(|attempt| attempt.phases.lookup_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.connect_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.wait_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.phases.body_ms.map(integer)).collect::<Vec<_>>() as _,
+        &attempts.iter().map(|attempt| attempt.subscription_version).collect::<Vec<_>>() as _,
         end as _,
         &effects.organizations,
         &effects.steps,

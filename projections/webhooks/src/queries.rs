@@ -88,6 +88,16 @@ pub struct AttemptRow {
     pub started_at: OffsetDateTime,
     /// How long it took.
     pub duration_ms: i32,
+    /// Of which for the look-up of the name.
+    pub lookup_ms: Option<i32>,
+    /// Of which to connect, TLS included.
+    pub connect_ms: Option<i32>,
+    /// Of which until the head of the answer came.
+    pub wait_ms: Option<i32>,
+    /// Of which for its body.
+    pub body_ms: Option<i32>,
+    /// The version of the subscription that told what to send.
+    pub subscription_version: Option<i64>,
     /// When its end was recorded.
     pub recorded_at: OffsetDateTime,
 }
@@ -107,10 +117,8 @@ pub struct DeliveryFilter {
     pub from: Option<OffsetDateTime>,
     /// Of events recorded before this moment.
     pub until: Option<OffsetDateTime>,
-    /// Of events before this organization sequence; a page's cursor.
-    pub before_sequence: Option<i64>,
-    /// With an id before this one, among those of the event at the cursor.
-    pub before_delivery_id: Option<Uuid>,
+    /// With an id before this one; a page's cursor.
+    pub before: Option<Uuid>,
 }
 
 /// Every subscription that was not deleted, in the order of their ids.
@@ -192,7 +200,8 @@ pub fn subscription(
     })
 }
 
-/// Deliveries, newest event first.
+/// Deliveries, newest event first: their ids begin with the time of their event, so the primary key has their order, and
+/// so has the index of a subscription's.
 ///
 /// # Errors
 /// When the database fails.
@@ -214,19 +223,18 @@ pub fn deliveries<'a>(
           and ($3::text is null or state = $3)
           and ($4::text is null or source_type = $4)
           and ($5::text is null or reason = $5)
-          and ($6::bigint is null or (source_sequence, delivery_id) < ($6, coalesce($7, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)))
-          and ($9::timestamptz is null or source_recorded_at >= $9)
-          and ($10::timestamptz is null or source_recorded_at < $10)
-        order by source_sequence desc, delivery_id desc
-        limit $8
+          and delivery_id < coalesce($6, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+          and ($8::timestamptz is null or source_recorded_at >= $8)
+          and ($9::timestamptz is null or source_recorded_at < $9)
+        order by delivery_id desc
+        limit $7
         ",
         organization_id.uuid(),
         filter.subscription_id,
         filter.state,
         filter.source_type,
         filter.reason,
-        filter.before_sequence,
-        filter.before_delivery_id,
+        filter.before,
         limit,
         filter.from,
         filter.until
@@ -275,7 +283,8 @@ pub fn attempts(
         sqlx::query_as!(
             AttemptRow,
             "
-            select number, outcome, status, started_at, duration_ms, recorded_at
+            select number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms, connect_ms, wait_ms,
+                   body_ms, subscription_version
             from webhooks.webhook_attempts
             where organization_id = $1 and delivery_id = $2
             order by number

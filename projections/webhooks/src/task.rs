@@ -5,12 +5,28 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use carelog_domain::{DeliveryId, StreamKind, SubscriptionId, Timestamp};
-use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::{Effect, LEASE, Report, Sign};
 use carelog_event_log::runtime::Reaction;
+use carelog_event_log::{RecordedEvent, StreamKey};
 use uuid::Uuid;
 
+use crate::answers::KeptAnswer;
 use crate::model::delivery_id;
+
+/// What is left to write down of a delivery once its outcome is in the log.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// To the ledger.
+    pub(crate) report: Report,
+    /// What is kept of the receiver's answer.
+    pub(crate) answer: Option<KeptAnswer>,
+}
+
+impl From<Report> for Finished {
+    fn from(report: Report) -> Self {
+        Self { report, answer: None }
+    }
+}
 
 /// A delivery that a worker holds.
 #[derive(Clone, Debug)]
@@ -60,6 +76,15 @@ impl Task {
 
     pub(crate) fn subscription_id(&self) -> SubscriptionId {
         SubscriptionId::new(self.effect.step)
+    }
+
+    /// Where its outcomes stand.
+    pub(crate) fn stream(&self) -> StreamKey {
+        StreamKey {
+            organization_id: self.effect.organization_id,
+            kind: StreamKind::WebhookDelivery,
+            id: self.delivery_id.uuid(),
+        }
     }
 
     pub(crate) fn done(&self) -> Report {

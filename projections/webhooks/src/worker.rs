@@ -20,13 +20,14 @@ use sqlx::PgPool;
 use tokio::sync::{Notify, mpsc};
 use tracing::{error, warn};
 
+use crate::answers::KeptAnswer;
 use crate::attempt::Attempter;
 use crate::claim::claim_all;
 use crate::directory::Directory;
 use crate::numbers;
 use crate::reactor::{REACTOR, WebhooksReactor};
 use crate::sending::Sender;
-use crate::task::Task;
+use crate::task::{Finished, Task};
 
 /// Deliveries that one process holds at a time, waiting or under way. Even when every receiver takes the whole
 /// deadline of ten seconds, the last of them is through before its lease of thirty seconds ends.
@@ -98,7 +99,7 @@ impl WebhooksWorker {
                     if task.is_stale() {
                         // Whoever takes it next has the whole time for it.
                         let untouched = task.untouched(runtime.log.clock().now());
-                        finish(Ok(untouched), &reports_in, &held, &has_room).await;
+                        finish(Ok(untouched.map(Finished::from)), &reports_in, &held, &has_room).await;
                         continue;
                     }
                     let attempter = Arc::clone(&attempter);
@@ -128,7 +129,7 @@ impl WebhooksWorker {
             }
             for task in waiting {
                 // Nobody began it: it goes back without waiting for the end of its lease.
-                finish(Ok(task.untouched(now)), &reports_in, &held, &has_room).await;
+                finish(Ok(task.untouched(now).map(Finished::from)), &reports_in, &held, &has_room).await;
             }
             while let Some(done) = under_way.next().await {
                 finish(done, &reports_in, &held, &has_room).await;
@@ -142,14 +143,14 @@ impl WebhooksWorker {
 }
 
 async fn finish(
-    done: Result<Option<Report>, tokio::task::JoinError>,
-    reports: &mpsc::Sender<Report>,
+    done: Result<Option<Finished>, tokio::task::JoinError>,
+    reports: &mpsc::Sender<Finished>,
     held: &AtomicUsize,
     has_room: &Notify,
 ) {
     match done {
-        Ok(Some(report)) => {
-            if reports.send(report).await.is_err() {
+        Ok(Some(finished)) => {
+            if reports.send(finished).await.is_err() {
                 warn!("a delivery cannot be reported; its lease will run out");
             }
             return;
@@ -166,7 +167,7 @@ async fn finish(
 async fn report_all(
     pool: PgPool,
     attempter: Arc<Attempter>,
-    mut reports: mpsc::Receiver<Report>,
+    mut reports: mpsc::Receiver<Finished>,
     held: Arc<AtomicUsize>,
     has_room: Arc<Notify>,
 ) {
@@ -179,7 +180,11 @@ async fn report_all(
         {
             batch.push(report);
         }
-        match write_reports(&pool, attempter.now(), &batch).await {
+        let (reports, answers) = split(&mut batch);
+        if !answers.is_empty() {
+            attempter.keep(&pool, answers).await;
+        }
+        match write_reports(&pool, attempter.now(), &reports).await {
             Ok(Reported { refused, lost }) => {
                 if refused > 0 {
                     numbers::fenced(refused);
@@ -191,10 +196,22 @@ async fn report_all(
             }
             Err(error) => warn!(error = %error, "deliveries cannot be reported; their leases will run out"),
         }
-        held.fetch_sub(batch.len(), Ordering::Relaxed);
+        held.fetch_sub(reports.len(), Ordering::Relaxed);
         has_room.notify_one();
-        batch.clear();
     }
+}
+
+/// Most answers have nothing worth keeping, and then nothing is written.
+fn split(batch: &mut Vec<Finished>) -> (Vec<Report>, Vec<KeptAnswer>) {
+    let mut answers = Vec::new();
+    let reports = batch
+        .drain(..)
+        .map(|finished| {
+            answers.extend(finished.answer);
+            finished.report
+        })
+        .collect();
+    (reports, answers)
 }
 
 /// Once more where it failed: a report says the same the second time.

@@ -4,6 +4,7 @@
 mod api;
 mod append;
 mod architecture;
+mod attempts;
 mod bypass;
 mod competition;
 mod crash;
@@ -11,6 +12,7 @@ mod effects;
 mod fairness;
 mod idempotency;
 mod import;
+mod keeping;
 mod metrics;
 mod projector;
 mod quarantine;

@@ -33,6 +33,12 @@ pub enum WebhookDeliveryCommand {
         /// What is delivered.
         emission: Emission,
     },
+    /// Keep nothing of the receiver's answers, neither of those that came nor of those that will. Whoever says so has
+    /// them removed.
+    ExpungeAnswers {
+        /// What is delivered.
+        emission: Emission,
+    },
 }
 
 /// What is delivered, and to whom.
@@ -61,6 +67,24 @@ pub struct Attempt {
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: u32,
+    /// The parts of that.
+    pub phases: Phases,
+    /// The version of the subscription's stream that told what to send; nothing where nothing was.
+    pub subscription_version: Option<i64>,
+}
+
+/// How long the parts of an attempt took, in milliseconds. The last one is that in which the attempt ended; nothing
+/// stands where a part did not take place, as with a connection that was kept from an earlier attempt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// Looking the name up.
+    pub lookup_ms: Option<u32>,
+    /// Connecting, TLS included.
+    pub connect_ms: Option<u32>,
+    /// Sending, and waiting for the head of the answer.
+    pub wait_ms: Option<u32>,
+    /// Reading its body.
+    pub body_ms: Option<u32>,
 }
 
 /// What follows an attempt.

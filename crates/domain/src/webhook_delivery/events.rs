@@ -83,6 +83,21 @@ facts! {
         pub started_at: Timestamp,
         /// How long it took.
         pub duration_ms: u32,
+        /// How long the look-up of the name took, where there was one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub lookup_ms: Option<u32>,
+        /// How long it took to connect, TLS included, where no kept connection was used.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub connect_ms: Option<u32>,
+        /// How long the head of the answer took to come.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub wait_ms: Option<u32>,
+        /// How long its body took, as far as it was read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub body_ms: Option<u32>,
+        /// The version of the subscription's stream that told what to send; nothing where nothing was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub subscription_version: Option<i64>,
         /// When the next one is due, if there is to be one.
         pub next_attempt_at: Option<Timestamp>,
     }
@@ -109,6 +124,14 @@ facts! {
 }
 
 facts! {
+    /// What was kept of the receiver's answers was removed for good, and nothing more is kept.
+    pub struct WebhookDeliveryAnswersExpunged {
+        /// Of which subscription.
+        pub subscription_id: SubscriptionId,
+    }
+}
+
+facts! {
     /// Somebody asked to send it again.
     pub struct WebhookDeliveryRedeliveryRequested {
         /// To which subscription.
@@ -129,5 +152,7 @@ events! {
         Exhausted(WebhookDeliveryExhausted) = WebhookDeliveryExhausted,
         /// Somebody asked to send it again.
         RedeliveryRequested(WebhookDeliveryRedeliveryRequested) = WebhookDeliveryRedeliveryRequested,
+        /// What was kept of the receiver's answers was removed for good.
+        AnswersExpunged(WebhookDeliveryAnswersExpunged) = WebhookDeliveryAnswersExpunged,
     }
 }

@@ -49,6 +49,8 @@ struct Progress {
     attempt_count: u16,
     /// In this round.
     round_count: u16,
+    /// Whether nothing is kept of the receiver's answers.
+    is_expunged: bool,
 }
 
 type Events = Result<Vec<WebhookDeliveryEvent>, WebhookDeliveryRejection>;
@@ -67,6 +69,11 @@ impl WebhookDelivery {
     /// How many of them were made in the round that is open, or was the last.
     pub fn round_count(&self) -> u16 {
         self.progress.map_or(0, |progress| progress.round_count)
+    }
+
+    /// Whether nothing is to be kept of the receiver's answers.
+    pub fn is_expunged(&self) -> bool {
+        self.progress.is_some_and(|progress| progress.is_expunged)
     }
 
     /// Decides a command without changing anything.
@@ -92,6 +99,13 @@ impl WebhookDelivery {
                     progress.unless_pending()?;
                 }
                 events.push(progress.redelivery_requested());
+                Ok(events)
+            }
+            WebhookDeliveryCommand::ExpungeAnswers { emission } => {
+                let (mut events, progress) = self.emitted(emission)?;
+                if !progress.is_expunged {
+                    events.push(progress.answers_expunged());
+                }
                 Ok(events)
             }
         }
@@ -123,7 +137,13 @@ impl WebhookDelivery {
 
 impl Progress {
     const fn new(emission: Emission) -> Self {
-        Self { emission, status: DeliveryStatus::Pending, attempt_count: 0, round_count: 0 }
+        Self {
+            emission,
+            status: DeliveryStatus::Pending,
+            attempt_count: 0,
+            round_count: 0,
+            is_expunged: false,
+        }
     }
 
     fn unless_finished(&self) -> Result<(), WebhookDeliveryRejection> {
@@ -155,6 +175,11 @@ impl Progress {
             status: attempt.status,
             started_at: attempt.started_at,
             duration_ms: attempt.duration_ms,
+            lookup_ms: attempt.phases.lookup_ms,
+            connect_ms: attempt.phases.connect_ms,
+            wait_ms: attempt.phases.wait_ms,
+            body_ms: attempt.phases.body_ms,
+            subscription_version: attempt.subscription_version,
             next_attempt_at,
         });
         Ok(std::iter::once(attempted).chain(end).collect())
@@ -191,6 +216,11 @@ impl Progress {
             }
             DeliveryStatus::Delivered | DeliveryStatus::Exhausted => Ok(()),
         }
+    }
+
+    const fn answers_expunged(&self) -> WebhookDeliveryEvent {
+        let subscription_id = self.emission.subscription_id;
+        WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id })
     }
 
     const fn redelivery_requested(&self) -> WebhookDeliveryEvent {
@@ -245,6 +275,7 @@ impl Progress {
                 self.status = DeliveryStatus::Pending;
                 self.round_count = 0;
             }
+            WebhookDeliveryEvent::AnswersExpunged(_) => self.is_expunged = true,
         }
     }
 }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::examples::at;
 use crate::ids::{EventId, SubscriptionId};
-use crate::{EventType, Timestamp};
+use crate::{EventType, StreamEvent, Timestamp};
 
 const SUBSCRIPTION: SubscriptionId = SubscriptionId::new(Uuid::from_u128(1));
 const EMISSION: Emission = Emission {
@@ -29,7 +29,15 @@ fn retry_at() -> Timestamp {
 }
 
 fn record(number: u16, outcome: AttemptOutcome, then: AfterAttempt) -> WebhookDeliveryCommand {
-    let attempt = Attempt { number, outcome, status: Some(500), started_at: started_at(), duration_ms: 245 };
+    let attempt = Attempt {
+        number,
+        outcome,
+        status: Some(500),
+        started_at: started_at(),
+        duration_ms: 245,
+        phases: Phases { lookup_ms: Some(3), connect_ms: None, wait_ms: Some(240), body_ms: Some(1) },
+        subscription_version: Some(6),
+    };
     WebhookDeliveryCommand::RecordAttempt { emission: EMISSION, attempt, then }
 }
 
@@ -70,6 +78,11 @@ fn attempted(
         status: Some(500),
         started_at: started_at(),
         duration_ms: 245,
+        lookup_ms: Some(3),
+        connect_ms: None,
+        wait_ms: Some(240),
+        body_ms: Some(1),
+        subscription_version: Some(6),
         next_attempt_at,
     })
 }
@@ -287,4 +300,43 @@ fn state_counts_attempts_over_all_rounds() {
     }
 
     assert_eq!((delivery.status(), delivery.attempt_count()), (Some(DeliveryStatus::Pending), 2));
+}
+
+const fn expunge_answers() -> WebhookDeliveryCommand {
+    WebhookDeliveryCommand::ExpungeAnswers { emission: EMISSION }
+}
+
+fn answers_expunged() -> WebhookDeliveryEvent {
+    WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id: SUBSCRIPTION })
+}
+
+#[test]
+fn given_nothing_when_answers_are_expunged_then_emitted_and_expunged() {
+    given([]).when(expunge_answers()).then_expect_events(vec![emitted(), answers_expunged()]);
+}
+
+#[test]
+fn given_any_status_when_answers_are_expunged_then_it_stays() {
+    let mut delivery = WebhookDelivery::default();
+    for event in [emitted(), answers_expunged()] {
+        delivery.apply(event);
+    }
+
+    assert_eq!((delivery.status(), delivery.is_expunged()), (Some(DeliveryStatus::Pending), true));
+}
+
+#[test]
+fn given_expunged_when_expunged_again_then_nothing_more() {
+    given([emitted(), answers_expunged()]).when(expunge_answers()).then_expect_events(vec![]);
+}
+
+#[test]
+fn attempts_of_before_their_phases_were_measured_can_be_read() {
+    let facts = br#"{"duration_ms":245,"next_attempt_at":null,"number":1,"outcome":"success","started_at":"2026-03-02T09:30:00.000000Z","status":204,"subscription_id":"00000000-0000-0000-0000-000000000001"}"#;
+
+    let event = WebhookDeliveryEvent::decode(EventType::WebhookDeliveryAttempted, facts, None).unwrap();
+
+    let WebhookDeliveryEvent::Attempted(attempted) = &event else { panic!("{event:?}") };
+    assert_eq!((attempted.lookup_ms, attempted.wait_ms, attempted.subscription_version), (None, None, None));
+    assert_eq!(event.encode().unwrap().facts, facts);
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// How a hook answers a request whose signature verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Behaviour {
@@ -16,6 +18,15 @@ pub enum Behaviour {
         status: u16,
         /// Names and values.
         headers: Vec<(String, String)>,
+    },
+    /// This status, these headers and this body.
+    Say {
+        /// The status.
+        status: u16,
+        /// Names and values.
+        headers: Vec<(String, String)>,
+        /// Any bytes.
+        body: Bytes,
     },
     /// A `Retry-After` header with this value, right or wrong.
     RetryAfter {
@@ -54,7 +65,7 @@ pub enum Behaviour {
 /// What is to be done about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    Answer { status: u16, headers: Vec<(String, String)> },
+    Answer { status: u16, headers: Vec<(String, String)>, body: Bytes },
     AnswerLater(Duration),
     Reset,
     Raw(Vec<u8>),
@@ -71,9 +82,15 @@ impl Behaviour {
         match self {
             Self::Ok => status(DONE),
             Self::Status(code) => status(*code),
-            Self::Answer { status, headers } => Step::Answer { status: *status, headers: headers.clone() },
+            Self::Answer { status, headers } => {
+                Step::Answer { status: *status, headers: headers.clone(), body: Bytes::new() }
+            }
+            Self::Say { status, headers, body } => {
+                Step::Answer { status: *status, headers: headers.clone(), body: body.clone() }
+            }
             Self::RetryAfter { status, value } => {
-                Step::Answer { status: *status, headers: vec![("retry-after".to_owned(), value.clone())] }
+                let headers = vec![("retry-after".to_owned(), value.clone())];
+                Step::Answer { status: *status, headers, body: Bytes::new() }
             }
             Self::FailFirst { count, status: code } => status(if number <= *count { *code } else { DONE }),
             Self::FailEvery { every, status: code } => {
@@ -101,5 +118,5 @@ impl Step {
 }
 
 fn status(status: u16) -> Step {
-    Step::Answer { status, headers: Vec::new() }
+    Step::Answer { status, headers: Vec::new(), body: Bytes::new() }
 }

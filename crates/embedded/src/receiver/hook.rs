@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use http::HeaderMap;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
 
@@ -134,7 +135,7 @@ impl Hook {
             self.next_step()
         } else {
             count(&self.counters.refused_signatures);
-            Step::Answer { status: 400, headers: Vec::new() }
+            Step::Answer { status: 400, headers: Vec::new(), body: Bytes::new() }
         };
         let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let duplicate = verified && self.count_verified(id, &step);
@@ -151,6 +152,7 @@ impl Hook {
                 verified,
                 duplicate,
                 status: step.status(),
+                headers: if self.receipts_kept > 0 { headers.clone() } else { HeaderMap::new() },
                 body: if self.receipts_kept > 0 { body.into() } else { Arc::default() },
             };
             ledger.enter(&receipt);

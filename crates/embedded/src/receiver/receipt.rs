@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::ReceiverError;
@@ -38,6 +39,9 @@ pub struct Receipt {
     pub duplicate: bool,
     /// The status answered; `None` when the connection is broken instead.
     pub status: Option<u16>,
+    /// The headers; empty where no receipts are kept.
+    #[serde(skip)]
+    pub headers: HeaderMap,
     /// The body; empty where no receipts are kept.
     #[serde(skip)]
     pub body: Arc<[u8]>,

@@ -107,7 +107,7 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
     match hook.receive(&head.headers, &body.to_bytes(), &shared.ledger) {
-        Step::Answer { status, headers } => Ok(answer(status, &headers)),
+        Step::Answer { status, headers, body } => Ok(answer(status, &headers, body)),
         Step::AnswerLater(time) => {
             sleep(time).await;
             Ok(plain(StatusCode::NO_CONTENT))
@@ -122,15 +122,23 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
     }
 }
 
+/// All that is left, once.
+fn next(body: &mut Bytes) -> Option<Bytes> {
+    Some(std::mem::take(body)).filter(|chunk| !chunk.is_empty())
+}
+
 fn plain(status: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::Empty);
     *response.status_mut() = status;
     response
 }
 
-fn answer(status: u16, headers: &[(String, String)]) -> Response<Answer> {
+fn answer(status: u16, headers: &[(String, String)], body: Bytes) -> Response<Answer> {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = plain(status);
+    if !body.is_empty() {
+        *response.body_mut() = Answer::Whole(body);
+    }
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
@@ -141,6 +149,7 @@ fn answer(status: u16, headers: &[(String, String)]) -> Response<Answer> {
 
 enum Answer {
     Empty,
+    Whole(Bytes),
     Trickle { period: Box<Interval>, bytes_left: usize },
     Huge { bytes_left: usize },
 }
@@ -157,6 +166,7 @@ impl Body for Answer {
             Self::Empty | Self::Trickle { bytes_left: 0, .. } | Self::Huge { bytes_left: 0 } => {
                 return Poll::Ready(None);
             }
+            Self::Whole(body) => return Poll::Ready(next(body).map(|chunk| Ok(Frame::data(chunk)))),
             Self::Trickle { period, bytes_left } => {
                 std::task::ready!(period.poll_tick(context));
                 (Bytes::from_static(b"."), bytes_left)

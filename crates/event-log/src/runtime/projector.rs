@@ -60,6 +60,13 @@ pub trait Projector: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Option<Vec<Effect>>, ApplyError>> {
         Box::pin(async { Ok(None) })
     }
+
+    /// Brings tables that were built anew to the state in which those that serve are: what has been removed from these
+    /// because its time was over, and not because of an event. Called once, before the swap.
+    fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
+        let _ = tables;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// What happens to an event that cannot be applied.

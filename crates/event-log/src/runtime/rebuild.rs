@@ -238,6 +238,14 @@ impl<P: Projector> Rebuild<'_, P> {
         Ok(())
     }
 
+    /// Removes from the new tables what has been removed from the live ones.
+    pub(super) async fn tidy(&self, connection: &mut PgConnection) -> Result<(), RebuildError> {
+        let mut tx = begin(connection, &self.shadow, Durable::Later).await?;
+        self.projector.tidy(&mut tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
     /// Applies a page; the intents are dropped here.
     pub(super) async fn apply(
         &self,

@@ -2,7 +2,8 @@
 //!
 //! Deliveries are computed anew from the log: what each subscription wanted, from which position to which, and
 //! every public event between them. A running system is between two steps at times: an outcome is in the log before
-//! it is folded into its row, and reported to the ledger of effects after that. Such a delivery is left alone.
+//! it is folded into its row, and reported to the ledger of effects after that. Such a delivery is left alone. So is
+//! one that is not there any more, because its event is older than what `webhooks.webhook_retention` says was removed.
 
 use carelog_domain::EventType;
 use carelog_domain::webhook_delivery::MAX_ATTEMPTS;
@@ -76,6 +77,9 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
             where not s.is_deleted
               and not exists (select from set_aside a where a.lane = e.lane and a.position = e.position)
         ),
+        removed as materialized (
+            select public.carelog_id_at(delivered_until) as horizon from webhooks.webhook_retention
+        ),
         made as (
             select organization_id, subscription_id, source_event_id, count(*) as row_count,
                    max(version) as version, max(reason) as reason
@@ -94,7 +98,7 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
                       end) as "damage!"
         from expected x
         full join made m using (organization_id, subscription_id, source_event_id)
-        where m.row_count is null
+        where (m.row_count is null and source_event_id >= (select horizon from removed))
            or x.position is null
            or m.row_count > 1
            or (m.version = 0 and x.is_active = (m.reason is not distinct from 'skipped_inactive'))
@@ -139,7 +143,9 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
                       organization_id, coalesce(r.version::text, 'none'), coalesce(h.version, 0)) as "damage!"
         from heads h
         full join rows r using (stream_kind, organization_id, stream_id)
-        where ((r.version is null and h.first_position <= h.checkpoint)
+        where ((r.version is null and h.first_position <= h.checkpoint
+                and (stream_kind <> 'webhook_delivery'
+                     or stream_id >= (select public.carelog_id_at(delivered_until) from webhooks.webhook_retention)))
                or r.version > coalesce(h.version, 0)
                or (r.version <> h.version and h.last_position <= h.checkpoint))
           and not exists (

@@ -131,6 +131,12 @@ pub(super) const RULES: &[Rule] = &[
         "/v1/webhook-deliveries/{delivery_id}/redeliver",
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
+    rule(
+        "GET",
+        "/v1/webhook-deliveries/{delivery_id}/attempts/{number}",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
+    commands("/v1/webhook-deliveries/{delivery_id}/expunge", AUDITORS),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
 ];

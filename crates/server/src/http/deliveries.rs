@@ -6,7 +6,7 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_domain::webhook_delivery::{FinalReason, WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::{DeliveryId, EventType, Timestamp};
-use carelog_webhooks::queries::{self, AttemptRow, DeliveryFilter, DeliveryRow};
+use carelog_webhooks::queries::{self, DeliveryFilter, DeliveryRow};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use super::attempts::AttemptView;
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Nothing, Wish, shown};
@@ -118,23 +119,6 @@ struct DeliveryView {
     attempts: Option<Vec<AttemptView>>,
 }
 
-/// One HTTP try.
-#[derive(Debug, Serialize, ToSchema)]
-struct AttemptView {
-    /// Numbers the attempts of the delivery from 1.
-    number: i16,
-    /// How it ended.
-    #[schema(schema_with = schemas::attempt_outcome)]
-    outcome: String,
-    /// The HTTP status, when there was one.
-    status: Option<i16>,
-    /// When it began.
-    #[schema(schema_with = schemas::moment)]
-    started_at: Timestamp,
-    /// How long it took, in milliseconds.
-    duration_ms: i32,
-}
-
 impl DeliveryView {
     fn of(row: DeliveryRow) -> Result<Self, Problem> {
         Ok(Self {
@@ -157,18 +141,6 @@ impl DeliveryView {
     }
 }
 
-impl AttemptView {
-    fn of(row: AttemptRow) -> Result<Self, Problem> {
-        Ok(Self {
-            number: row.number,
-            outcome: row.outcome,
-            status: row.status,
-            started_at: timestamp(row.started_at)?,
-            duration_ms: row.duration_ms,
-        })
-    }
-}
-
 /// Deliveries, the newest event first.
 #[utoipa::path(get, path = "/v1/webhook-deliveries", tag = "webhooks", params(ListQuery),
     responses((status = 200, description = "One page.", body = Page<DeliveryView>)))]
@@ -186,13 +158,12 @@ async fn list(
         reason: query.reason.map(|reason| reason.as_str().to_owned()),
         from: query.from.map(OffsetDateTime::from),
         until: query.until.map(OffsetDateTime::from),
-        before_sequence: window.cursor().map(|cursor| cursor.number),
-        before_delivery_id: window.cursor().map(|cursor| cursor.id),
+        before: window.cursor().map(|cursor| cursor.id),
     };
     let mut tx = caller.read().await?;
     let rows = queries::deliveries(&mut tx, caller.organization_id, &filter, window.limit_and_one()).await?;
     tx.commit().await?;
-    let (rows, next) = window.cut_at(rows, |row| Cursor { number: row.source_sequence, id: row.delivery_id });
+    let (rows, next) = window.cut_at(rows, |row| Cursor { number: 0, id: row.delivery_id });
     let items = rows.into_iter().map(DeliveryView::of).collect::<Result<_, _>>()?;
     Ok(Page::<DeliveryView> { items, next }.respond(&uri))
 }

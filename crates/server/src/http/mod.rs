@@ -17,6 +17,7 @@
 mod access;
 mod api_keys;
 mod appointments;
+mod attempts;
 mod authentication;
 mod authorization;
 mod body;
@@ -165,6 +166,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(forms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
+        .merge(attempts::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

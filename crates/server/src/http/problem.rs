@@ -227,6 +227,16 @@ impl From<carelog_webhooks::DirectoryError> for Problem {
     }
 }
 
+impl From<carelog_webhooks::answers::AnswersError> for Problem {
+    fn from(error: carelog_webhooks::answers::AnswersError) -> Self {
+        match error {
+            carelog_webhooks::answers::AnswersError::Database(error) => error.into(),
+            carelog_webhooks::answers::AnswersError::Vault(error) => error.into(),
+            carelog_webhooks::answers::AnswersError::Stored(_) => Self::internal(&error),
+        }
+    }
+}
+
 impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
         if error.is_transient() { Self::unavailable(&error) } else { Self::internal(&error) }

@@ -61,6 +61,11 @@ fn attempted(outcome: AttemptOutcome) -> RecordedEvent {
         status: None,
         started_at: Timestamp::UNIX_EPOCH,
         duration_ms: 12,
+        lookup_ms: None,
+        connect_ms: None,
+        wait_ms: Some(12),
+        body_ms: Some(0),
+        subscription_version: Some(1),
         next_attempt_at: None,
     }))
 }

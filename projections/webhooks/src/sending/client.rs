@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Body, Client, Method, Request, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
 use super::address::AddressPolicy;
 use super::classify::classify;
 use super::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status};
+use super::phases::{MarkConnections, Marks, marked};
 use super::request::PreparedRequest;
 use super::resolver::{Lookup, SystemLookup, VettingResolver};
 use super::schedule::parse_retry_after;
@@ -19,13 +20,24 @@ use super::tls;
 /// Read from a response body before the connection is dropped.
 const READ_BODY_BYTES: usize = 16 * 1024;
 /// Kept of it. Receivers echo personal data, so this stays small.
-pub(super) const KEPT_BODY_BYTES: usize = 1024;
+const KEPT_BODY_BYTES: usize = 1024;
 /// Enough for the attempts that may be in flight to one host, so that each of them finds a connection again.
 const IDLE_CONNECTIONS_PER_HOST: usize = 128;
 /// Short, because the address behind a connection was checked when it was opened.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-const USER_AGENT: &str = concat!("Carelog/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_DELIVERY: HeaderName = HeaderName::from_static("webhook-delivery");
+/// Response headers that help to understand a failure or to find the request in the receiver's own log.
+static KEPT_HEADERS: [HeaderName; 7] = [
+    RETRY_AFTER,
+    WEBHOOK_DELIVERY,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("x-correlation-id"),
+    HeaderName::from_static("x-amzn-requestid"),
+];
+/// Kept of a header's value.
+const KEPT_VALUE_BYTES: usize = 256;
 
 /// What an operator may set.
 pub struct SenderOptions {
@@ -80,7 +92,6 @@ impl Sender {
         let client = Client::builder()
             .tls_backend_preconfigured(tls::client_config(options.extra_root_pem.as_deref())?)
             .dns_resolver(resolver)
-            .user_agent(USER_AGENT)
             .https_only(true)
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -88,6 +99,7 @@ impl Sender {
             .retry(retry::never())
             .no_proxy()
             .connect_timeout(options.connect_timeout)
+            .connector_layer(MarkConnections)
             .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
@@ -105,14 +117,32 @@ impl Sender {
         if host.is_none_or(|host| self.policy.check_host(&host).is_err()) {
             return AttemptOutcome::without_head(OutcomeKind::BlockedUrl, None, start.elapsed());
         }
-        match timeout_at(deadline, self.client.execute(to_request(prepared))).await {
-            Ok(Ok(response)) => read_response(response, prepared.timestamp_secs(), start, deadline).await,
+        let exchange = timeout_at(deadline, self.client.execute(to_request(prepared)));
+        let (answered, marks) = marked(exchange).await;
+        let clock = Clock { start, deadline, marks };
+        match answered {
+            Ok(Ok(response)) => read_response(response, prepared.timestamp_secs(), &clock).await,
             Ok(Err(error)) => {
                 let (kind, detail) = classify(&error);
-                AttemptOutcome::without_head(kind, detail, start.elapsed())
+                clock.without_head(kind, detail)
             }
-            Err(_) => AttemptOutcome::without_head(OutcomeKind::Timeout, None, start.elapsed()),
+            Err(_) => clock.without_head(OutcomeKind::Timeout, None),
         }
+    }
+}
+
+/// The times of one attempt.
+struct Clock {
+    start: Instant,
+    deadline: Instant,
+    marks: Marks,
+}
+
+impl Clock {
+    fn without_head(&self, kind: OutcomeKind, detail: Option<&'static str>) -> AttemptOutcome {
+        let now = Instant::now();
+        let phases = self.marks.phases(self.start, None, now);
+        AttemptOutcome { phases, ..AttemptOutcome::without_head(kind, detail, now - self.start) }
     }
 }
 
@@ -124,38 +154,50 @@ fn to_request(prepared: &PreparedRequest) -> Request {
 }
 
 /// The head decides; what the body does afterwards is only noted.
-async fn read_response(
-    response: Response,
-    now_secs: i64,
-    start: Instant,
-    deadline: Instant,
-) -> AttemptOutcome {
+async fn read_response(response: Response, now_secs: i64, clock: &Clock) -> AttemptOutcome {
+    let head = Instant::now();
     let status = response.status();
     let kind = kind_of_status(status);
     let headers = response.headers();
     let retry_after = text_of(headers, &RETRY_AFTER).and_then(|value| parse_retry_after(value, now_secs));
     let control = text_of(headers, &WEBHOOK_DELIVERY).and_then(DeliveryControl::parse);
-    let redirect_host = match kind {
-        OutcomeKind::Redirect => redirect_host(&response),
-        _ => None,
-    };
-    let body = read_body(response, deadline).await;
+    let mut kept = kept_headers(headers);
+    let content_type = text_of(headers, &CONTENT_TYPE).map(cut);
+    if kind == OutcomeKind::Redirect {
+        kept.extend(redirect_host(&response).map(|host| ("location", host)));
+    }
+    let body = read_body(response, clock.deadline).await;
+    if !body.prefix.is_empty() {
+        kept.extend(content_type.map(|content_type| ("content-type", content_type)));
+    }
+    let end = Instant::now();
     AttemptOutcome {
         kind,
         status: Some(status),
-        duration: start.elapsed(),
+        duration: end - clock.start,
+        phases: clock.marks.phases(clock.start, Some(head), end),
+        headers: kept,
         body,
         retry_after,
         control,
-        redirect_host,
         detail: None,
     }
+}
+
+fn kept_headers(headers: &HeaderMap) -> Vec<(&'static str, String)> {
+    KEPT_HEADERS.iter().filter_map(|name| Some((name.as_str(), cut(text_of(headers, name)?)))).collect()
+}
+
+/// Values are visible ASCII, so any byte is a boundary.
+fn cut(value: &str) -> String {
+    value.chars().take(KEPT_VALUE_BYTES).collect()
 }
 
 fn text_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
+/// Never the path of the target, which may name a person.
 fn redirect_host(response: &Response) -> Option<String> {
     let target = response.url().join(text_of(response.headers(), &LOCATION)?).ok()?;
     target.host_str().map(str::to_owned)
@@ -179,7 +221,7 @@ async fn read_body(mut response: Response, deadline: Instant) -> ResponseBody {
             break BodyEnd::CutOff;
         }
     };
-    ResponseBody { prefix: prefix.freeze(), end }
+    ResponseBody { prefix: prefix.freeze(), read_bytes, end }
 }
 
 #[cfg(test)]

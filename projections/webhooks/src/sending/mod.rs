@@ -22,6 +22,7 @@ mod classify;
 mod client;
 mod headers;
 mod outcome;
+mod phases;
 mod request;
 mod resolver;
 mod schedule;
@@ -37,7 +38,8 @@ pub use self::headers::{ExtraHeaders, HeaderRefused};
 pub use self::outcome::{
     AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status,
 };
-pub use self::request::{BodyFormat, PreparedRequest};
+pub(crate) use self::phases::milliseconds;
+pub use self::request::{BodyFormat, PreparedRequest, ShownHeader};
 pub use self::resolver::{Lookup, LookupError, SystemLookup};
 pub use self::schedule::{Jitter, MAX_ATTEMPTS, next_delay, parse_retry_after, retry_delay};
 pub use self::secret::{SecretError, WebhookSecret};

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use carelog_domain::webhook_delivery::Phases;
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 
 /// The kinds of outcome: those of the log.
 pub use carelog_domain::webhook_delivery::AttemptOutcome as OutcomeKind;
@@ -17,13 +19,15 @@ pub struct AttemptOutcome {
     pub status: Option<StatusCode>,
     /// From the start of the name lookup to the end of the body.
     pub duration: Duration,
+    /// The parts of that.
+    pub phases: Phases,
+    /// Those response headers that help to understand a failure, by name; of a redirect's target the host alone.
+    pub headers: Vec<(&'static str, String)>,
     pub body: ResponseBody,
     /// The receiver's `Retry-After`, not yet clamped.
     pub retry_after: Option<Duration>,
     /// The receiver's `webhook-delivery`.
     pub control: Option<DeliveryControl>,
-    /// The host of a redirect's `Location`, never its path.
-    pub redirect_host: Option<String>,
     /// A fixed text that tells a person more than the kind does.
     pub detail: Option<&'static str>,
 }
@@ -33,11 +37,14 @@ pub struct AttemptOutcome {
 pub struct ResponseBody {
     /// At most 1 KiB, as it came.
     pub prefix: Bytes,
+    /// How many bytes were read.
+    pub read_bytes: usize,
     pub end: BodyEnd,
 }
 
 /// How reading the response body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BodyEnd {
     /// No head arrived, so there is no body.
     Absent,
@@ -76,10 +83,11 @@ impl AttemptOutcome {
             kind,
             status: None,
             duration,
-            body: ResponseBody { prefix: Bytes::new(), end: BodyEnd::Absent },
+            phases: Phases { lookup_ms: None, connect_ms: None, wait_ms: None, body_ms: None },
+            headers: Vec::new(),
+            body: ResponseBody { prefix: Bytes::new(), read_bytes: 0, end: BodyEnd::Absent },
             retry_after: None,
             control: None,
-            redirect_host: None,
             detail,
         }
     }
@@ -87,15 +95,6 @@ impl AttemptOutcome {
     /// An attempt whose lease ran out, so that nobody knows what came of it.
     pub const fn unknown() -> Self {
         Self::without_head(OutcomeKind::Unknown, None, Duration::ZERO)
-    }
-}
-
-impl ResponseBody {
-    /// At most 1 KiB of text that PostgreSQL can hold: bytes that are not UTF-8, and NUL, become U+FFFD.
-    pub fn text(&self) -> String {
-        let mut text = String::from_utf8_lossy(&self.prefix).replace('\0', "\u{fffd}");
-        text.truncate(text.floor_char_boundary(super::client::KEPT_BODY_BYTES));
-        text
     }
 }
 

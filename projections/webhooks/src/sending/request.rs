@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use uuid::Uuid;
 
 use super::headers::ExtraHeaders;
@@ -11,6 +11,7 @@ use super::secret::WebhookSecret;
 use super::signature::sign;
 use super::url::WebhookUrl;
 
+const OUR_NAME: &str = concat!("Carelog/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
@@ -22,6 +23,15 @@ pub enum BodyFormat {
     Plain,
     /// A structured CloudEvent: `application/cloudevents+json`.
     CloudEvent,
+}
+
+/// A request header as its owner may see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShownHeader {
+    /// The name, in small letters.
+    pub name: String,
+    /// The value; nothing for the partner's own headers.
+    pub value: Option<String>,
 }
 
 /// The URL, the exact bytes and their signature. Cheap to build and to send: the body is shared, not copied.
@@ -39,18 +49,19 @@ impl PreparedRequest {
     /// `id` stays the same on every attempt and replay, since receivers recognise repetitions by it;
     /// `timestamp_secs` is the time of this attempt in unix seconds; `secrets` are those valid now, the current
     /// one first.
-    pub fn signed(
+    pub fn signed<'a>(
         url: WebhookUrl,
         id: Uuid,
         timestamp_secs: i64,
         body: Bytes,
-        secrets: &[WebhookSecret],
+        secrets: impl IntoIterator<Item = &'a WebhookSecret>,
     ) -> Self {
         let mut id_text = Uuid::encode_buffer();
         let id_text: &str = id.hyphenated().encode_lower(&mut id_text);
         let signature = sign(secrets, id_text, timestamp_secs, &body);
 
         let mut headers = HeaderMap::with_capacity(8);
+        headers.insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
         headers.insert(CONTENT_TYPE, BodyFormat::Plain.content_type());
         headers.insert(WEBHOOK_ID, HeaderValue::from_str(id_text).expect("a uuid is ASCII"));
         headers.insert(WEBHOOK_TIMESTAMP, timestamp_secs.into());
@@ -70,6 +81,33 @@ impl PreparedRequest {
         self
     }
 
+    /// The method of every request.
+    pub const METHOD: &'static str = "POST";
+
+    /// Where it goes, without what stands after the path: a query may hold a credential.
+    pub fn shown_url(&self) -> String {
+        let mut url = self.url.as_url().clone();
+        url.set_query(None);
+        url.into()
+    }
+
+    /// Every header but those with which HTTP itself frames a request. The partner's own are named and not shown:
+    /// their values are write-only.
+    pub fn shown_headers(&self) -> Vec<ShownHeader> {
+        self.headers
+            .iter()
+            .map(|(name, value)| {
+                let shown = if value.is_sensitive() { None } else { value.to_str().ok() };
+                ShownHeader { name: name.to_string(), value: shown.map(str::to_owned) }
+            })
+            .collect()
+    }
+
+    /// The bytes that were signed and are sent.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
     /// Where it goes.
     pub const fn url(&self) -> &WebhookUrl {
         &self.url
@@ -81,10 +119,6 @@ impl PreparedRequest {
 
     pub(super) const fn headers(&self) -> &HeaderMap {
         &self.headers
-    }
-
-    pub(super) fn body(&self) -> Bytes {
-        self.body.clone()
     }
 }
 

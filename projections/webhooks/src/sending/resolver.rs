@@ -15,6 +15,7 @@ use hickory_resolver::config::LookupIpStrategy;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{AddressPolicy, AddressRefused};
+use super::phases::mark_lookup;
 use super::url::is_localhost;
 
 /// For one question to one name server; the deadline of the attempt stands above it.
@@ -129,7 +130,7 @@ impl Resolve for VettingResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (lookup, policy) = (Arc::clone(&self.lookup), Arc::clone(&self.policy));
         Box::pin(async move {
-            let addresses = Self::vetted(&*lookup, &policy, name.as_str()).await?;
+            let addresses = mark_lookup(Self::vetted(&*lookup, &policy, name.as_str())).await?;
             // Port 0 stands for the port of the URL.
             let addresses: Addrs = Box::new(addresses.into_iter().map(|ip| SocketAddr::new(ip, 0)));
             Ok(addresses)

@@ -14,8 +14,13 @@ const SIGNATURE_LENGTH: usize = 3 + 44;
 ///
 /// `secrets` are the ones valid at this attempt, the current one first; several stand side by side while a
 /// rotation overlaps. `timestamp_secs` is the time of this attempt in unix seconds, fresh on each retry.
-pub fn sign(secrets: &[WebhookSecret], id: &str, timestamp_secs: i64, body: &[u8]) -> String {
-    let keys = secrets.iter().map(WebhookSecret::reveal_bytes);
+pub fn sign<'a>(
+    secrets: impl IntoIterator<Item = &'a WebhookSecret>,
+    id: &str,
+    timestamp_secs: i64,
+    body: &[u8],
+) -> String {
+    let keys = secrets.into_iter().map(WebhookSecret::reveal_bytes);
     sign_with_keys(keys, id, timestamp_secs, body)
 }
 

@@ -43,7 +43,7 @@ async fn things(clinic: &ApiClinic<'_>) -> Things {
 fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
     let sha256 = "ab".repeat(32);
     let details = json!({ "name": "Eve" });
-    let kinds: [(&str, &str, &str, Value); 31] = [
+    let kinds: [(&str, &str, &str, Value); 33] = [
         ("GET", "/v1/patients/{}", &things.patient, json!(null)),
         ("POST", "/v1/patients/{}/onboard", &things.patient, json!({})),
         ("PUT", "/v1/patients/{}/details", &things.patient, details),
@@ -87,6 +87,8 @@ fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
         ("POST", "/v1/webhook-subscriptions/{}/rotate-secret", &things.subscription, json!({})),
         ("GET", "/v1/webhook-deliveries/{}", &things.delivery, json!(null)),
         ("POST", "/v1/webhook-deliveries/{}/redeliver", &things.delivery, json!({})),
+        ("GET", "/v1/webhook-deliveries/{}/attempts/1", &things.delivery, json!(null)),
+        ("POST", "/v1/webhook-deliveries/{}/expunge", &things.delivery, json!({})),
         ("DELETE", "/v1/api-keys/{}", &things.key, json!(null)),
         ("DELETE", "/v1/members/{}", &things.key, json!(null)),
         ("GET", "/v1/webhook-deliveries/{}", &things.patient, json!(null)),

@@ -29,6 +29,7 @@ impl<P: Projector> Rebuild<'_, P> {
         for (lane, filled) in lanes.into_iter().zip(filled) {
             reached.push((lane, self.fill_lane(lane, filled).await?));
         }
+        self.tidy(connection).await?;
         self.swap(connection, reached).await
     }
 

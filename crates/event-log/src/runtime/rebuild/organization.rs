@@ -28,6 +28,7 @@ impl<P: Projector> Rebuild<'_, P> {
             self.write(connection, &page, &mut waiting).await?;
             after = end;
         }
+        self.tidy(connection).await?;
         self.replace_rows(connection, lane, organization_id, after, waiting).await
     }
 

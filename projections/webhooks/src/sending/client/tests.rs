@@ -77,7 +77,7 @@ async fn post_to(answer: Answer) -> (AttemptOutcome, Receiver) {
 async fn a_200_is_a_success_and_the_bytes_on_the_wire_are_the_signed_ones() {
     let (outcome, receiver) = post_to(Answer::Write(response("200 OK", "thanks"))).await;
     assert_eq!((outcome.kind, outcome.status), (OutcomeKind::Success, Some(StatusCode::OK)));
-    assert_eq!((outcome.body.text().as_str(), outcome.body.end), ("thanks", BodyEnd::Complete));
+    assert_eq!((&outcome.body.prefix[..], outcome.body.end), (&b"thanks"[..], BodyEnd::Complete));
 
     let [request] = receiver.requests().try_into().unwrap();
     let (head, body) = request.split_once("\r\n\r\n").unwrap();
@@ -144,7 +144,7 @@ async fn a_redirect_is_a_failure_and_its_target_is_never_contacted() {
         let head = format!("{code} Moved\r\nlocation: https://localhost:{}/secret", target.port);
         let (outcome, _) = post_to(Answer::Write(response(&head, ""))).await;
         assert_eq!(outcome.kind, OutcomeKind::Redirect, "{code}");
-        assert_eq!(outcome.redirect_host.as_deref(), Some("localhost"));
+        assert_eq!(outcome.headers, [("location", "localhost".to_owned())]);
     }
     assert_eq!(target.connections(), 0);
 }
@@ -161,7 +161,7 @@ async fn given_a_2xx_head_then_whatever_the_body_does_is_only_noted() {
         let receiver = Receiver::answering(answer).await;
         let outcome = impatient_sender_for(&receiver).post(&to(&receiver)).await;
         assert_eq!((outcome.kind, outcome.body.end), (OutcomeKind::Success, end));
-        assert_eq!(outcome.body.text(), "part");
+        assert_eq!(&outcome.body.prefix[..], b"part");
         assert!(outcome.duration < Duration::from_secs(3));
         assert_eq!(receiver.requests().len(), 1);
     }
@@ -284,4 +284,66 @@ fn extra_roots_that_are_no_certificates_are_refused() {
     for pem in [&b""[..], b"hello", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         assert!(Sender::new(SenderOptions { extra_root_pem: Some(pem.to_vec()), ..options() }).is_err());
     }
+}
+
+#[tokio::test]
+async fn the_first_attempt_connects_and_the_next_one_finds_the_connection() {
+    let receiver = Receiver::answering(Answer::Write(response("200 OK", "thanks"))).await;
+    let sender = sender_for(&receiver);
+    let named = prepared(&format!("https://localhost:{}/hook", receiver.port));
+
+    let first = sender.post(&named).await;
+    let second = sender.post(&named).await;
+    let address = sender_for(&receiver).post(&to(&receiver)).await;
+
+    assert_eq!((first.kind, second.kind), (OutcomeKind::Success, OutcomeKind::Success));
+    let parts = |outcome: &AttemptOutcome| {
+        let phases = outcome.phases;
+        [phases.lookup_ms, phases.connect_ms, phases.wait_ms, phases.body_ms].map(|part| part.is_some())
+    };
+    assert_eq!(parts(&first), [true, true, true, true]);
+    assert_eq!(parts(&second), [false, false, true, true]);
+    assert_eq!(parts(&address), [false, true, true, true]);
+    let sum: u32 =
+        [first.phases.lookup_ms, first.phases.connect_ms, first.phases.wait_ms, first.phases.body_ms]
+            .into_iter()
+            .flatten()
+            .sum();
+    assert!(u128::from(sum) <= first.duration.as_millis(), "{first:?}");
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_early_shows_where() {
+    let silent = Receiver::answering(Answer::WriteThenHang(Vec::new())).await;
+    let unanswered = impatient_sender_for(&silent).post(&to(&silent)).await;
+    assert_eq!(unanswered.kind, OutcomeKind::Timeout);
+    assert!(unanswered.phases.wait_ms.is_some_and(|wait| wait > 0), "{unanswered:?}");
+    assert_eq!(unanswered.phases.body_ms, None);
+
+    let sender = Sender::new(SenderOptions { lookup: Arc::new(Fixed(None)), ..options() }).unwrap();
+    let nameless = sender.post(&prepared("https://hooks.example.com/")).await;
+    assert_eq!(nameless.kind, OutcomeKind::DnsFailed);
+    assert!(nameless.phases.lookup_ms.is_some());
+    assert_eq!((nameless.phases.connect_ms, nameless.phases.wait_ms), (None, None));
+}
+
+#[tokio::test]
+async fn telling_headers_are_kept_and_others_are_not() {
+    let head = format!(
+        "500 Oops\r\nx-request-id: {}\r\nset-cookie: s3cret\r\nretry-after: 7\r\ncontent-type: text/plain",
+        "r".repeat(300)
+    );
+    let (with_body, _) = post_to(Answer::Write(response(&head, "no"))).await;
+    let (without_body, _) =
+        post_to(Answer::Write(response("500 Oops\r\ncontent-type: text/plain", ""))).await;
+
+    assert_eq!(
+        with_body.headers,
+        [
+            ("retry-after", "7".to_owned()),
+            ("x-request-id", "r".repeat(256)),
+            ("content-type", "text/plain".to_owned())
+        ]
+    );
+    assert_eq!(without_body.headers, []);
 }

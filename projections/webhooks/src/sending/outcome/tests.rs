@@ -14,17 +14,6 @@ fn the_status_decides_the_kind() {
 }
 
 #[test]
-fn a_body_of_any_bytes_becomes_a_storable_text_of_at_most_a_kibibyte() {
-    let text = |bytes: &'static [u8]| {
-        ResponseBody { prefix: Bytes::from_static(bytes), end: BodyEnd::Complete }.text()
-    };
-    assert_eq!(text(b"ok"), "ok");
-    assert_eq!(text(b"a\0b\xffc"), "a\u{fffd}b\u{fffd}c");
-    assert!(text(&[0xff; 1024]).len() <= 1024);
-    assert!(text(&[0; 1024]).len() <= 1024);
-}
-
-#[test]
 fn only_the_two_known_controls_are_read() {
     assert_eq!(DeliveryControl::parse("disable"), Some(DeliveryControl::Disable));
     assert_eq!(DeliveryControl::parse(" abort-message "), Some(DeliveryControl::AbortMessage));
