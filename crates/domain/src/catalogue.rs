@@ -126,11 +126,11 @@ catalogue! {
         FormVoided = "form.voided", v 1, public;
     }
     WebhookSubscription {
-        /// A partner subscribed.
+        /// A partner subscribed, and whoever asked was shown the signing secret.
         WebhookSubscriptionCreated = "webhook_subscription.created", v 1, internal;
         /// URL, filter, headers or description changed.
         WebhookSubscriptionChanged = "webhook_subscription.changed", v 1, internal;
-        /// A new signing secret replaces the old one after an overlap.
+        /// A new signing secret replaces the old one after an overlap; whoever asked was shown it.
         WebhookSubscriptionSecretRotated = "webhook_subscription.secret_rotated", v 1, internal;
         /// Sending stopped.
         WebhookSubscriptionDisabled = "webhook_subscription.disabled", v 1, internal;
@@ -138,6 +138,8 @@ catalogue! {
         WebhookSubscriptionEnabled = "webhook_subscription.enabled", v 1, internal;
         /// The partner unsubscribed.
         WebhookSubscriptionDeleted = "webhook_subscription.deleted", v 1, internal;
+        /// Somebody asked for a delivery that says nothing but that it arrives.
+        WebhookSubscriptionTestRequested = "webhook_subscription.test_requested", v 1, internal;
     }
     WebhookDelivery {
         /// An event is to be delivered to a subscription.

@@ -41,7 +41,7 @@ use crate::webhook_subscription::{
     DisableReason, EventFilter, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
     WebhookSubscriptionChanged, WebhookSubscriptionCreated, WebhookSubscriptionDeleted,
     WebhookSubscriptionDisabled, WebhookSubscriptionEnabled, WebhookSubscriptionEvent,
-    WebhookSubscriptionSecretRotated,
+    WebhookSubscriptionSecretRotated, WebhookSubscriptionTestRequested,
 };
 use crate::{Event, EventType, Personal, PurposeOfUse, Role, StreamKind, Timestamp};
 
@@ -312,6 +312,7 @@ fn subscription_events(v: Variation) -> Vec<WebhookSubscriptionEvent> {
         WebhookSubscriptionEvent::Disabled(WebhookSubscriptionDisabled { reason: DisableReason::Gone }),
         WebhookSubscriptionEvent::Enabled(WebhookSubscriptionEnabled {}),
         WebhookSubscriptionEvent::Deleted(WebhookSubscriptionDeleted {}),
+        WebhookSubscriptionEvent::TestRequested(WebhookSubscriptionTestRequested {}),
     ]
 }
 

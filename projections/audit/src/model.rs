@@ -145,6 +145,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::WebhookSubscriptionDeleted => Action::Delete,
         EventType::WebhookDeliveryAttempted
         | EventType::WebhookDeliveryRedeliveryRequested
+        | EventType::WebhookSubscriptionTestRequested
         | EventType::AccessDenied => Action::Execute,
     }
 }
@@ -189,6 +190,7 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::WebhookSubscriptionDisabled
         | EventType::WebhookSubscriptionEnabled
         | EventType::WebhookSubscriptionDeleted
+        | EventType::WebhookSubscriptionTestRequested
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookDeliveryDelivered
         | EventType::WebhookDeliveryRedeliveryRequested

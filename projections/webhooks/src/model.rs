@@ -183,32 +183,41 @@ impl Page {
         let organization_id = event.stream.organization_id;
         let first = (organization_id, SubscriptionId::new(uuid::Uuid::nil()));
         let last = (organization_id, SubscriptionId::new(uuid::Uuid::max()));
-        for (key, subscription) in self.subscriptions.range(first..=last) {
-            if subscription.status == SubscriptionStatus::Deleted
-                || !subscription.filter.matches(event.event_type)
-            {
-                continue;
-            }
-            let is_active = subscription.status == SubscriptionStatus::Active;
-            let state = if is_active {
-                DeliveryState::Pending
-            } else {
-                DeliveryState::Failed(FinalReason::SkippedInactive)
-            };
-            let progress = DeliveryProgress {
-                state,
-                version: 0,
-                attempt_count: Some(0),
-                next_attempt_at: None,
-                finished_at: (!is_active).then_some(event.recorded_at),
-                last: None,
-            };
-            if is_active {
-                self.intents.push(deliver(event, key.1));
-            }
-            let delivery = NewDelivery { subscription_id: key.1, event: Arc::clone(event), progress };
-            self.new_deliveries.insert((organization_id, delivery_id(event.event_id, key.1)), delivery);
+        let matching: Vec<_> = self
+            .subscriptions
+            .range(first..=last)
+            .filter(|(_, subscription)| {
+                subscription.status != SubscriptionStatus::Deleted
+                    && subscription.filter.matches(event.event_type)
+            })
+            .map(|(key, subscription)| (key.1, subscription.status == SubscriptionStatus::Active))
+            .collect();
+        for (subscription_id, is_active) in matching {
+            self.bring_up(event, subscription_id, is_active);
         }
+    }
+
+    /// Makes the delivery of an event to a subscription, which is sent where that is active.
+    fn bring_up(&mut self, event: &Arc<RecordedEvent>, subscription_id: SubscriptionId, is_active: bool) {
+        let state = if is_active {
+            DeliveryState::Pending
+        } else {
+            DeliveryState::Failed(FinalReason::SkippedInactive)
+        };
+        let progress = DeliveryProgress {
+            state,
+            version: 0,
+            attempt_count: Some(0),
+            next_attempt_at: None,
+            finished_at: (!is_active).then_some(event.recorded_at),
+            last: None,
+        };
+        if is_active {
+            self.intents.push(deliver(event, subscription_id));
+        }
+        let key = (event.stream.organization_id, delivery_id(event.event_id, subscription_id));
+        let delivery = NewDelivery { subscription_id, event: Arc::clone(event), progress };
+        self.new_deliveries.insert(key, delivery);
     }
 
     fn fold_subscription(&mut self, event: &Arc<RecordedEvent>, change: &WebhookSubscriptionEvent) {
@@ -243,6 +252,7 @@ impl Page {
             WebhookSubscriptionEvent::Deleted(_) => {
                 self.change(key, |subscription| subscription.status = SubscriptionStatus::Deleted);
             }
+            WebhookSubscriptionEvent::TestRequested(_) => self.bring_up(event, key.1, true),
         }
         self.change(key, |subscription| {
             subscription.version = event.version;
@@ -358,7 +368,7 @@ fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
         | WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
             per_tick_limit.map(QueueSetting::PerTick)
         }
-        WebhookSubscriptionEvent::SecretRotated(_) => None,
+        WebhookSubscriptionEvent::SecretRotated(_) | WebhookSubscriptionEvent::TestRequested(_) => None,
         WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
         WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
             Some(QueueSetting::Closed)

@@ -422,6 +422,38 @@ async fn this_machine_is_no_receiver() {
     product.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_goes_to_its_subscription_alone_and_the_ordinary_way() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["form.signed"]).await;
+    let neighbour = product.subscribe(organization_id, &["*"]).await;
+
+    product.tell(&partner, WebhookSubscriptionCommand::RequestTest).await;
+    become_deliveries(&product, &partner, &["webhook_subscription.test_requested delivered 1"]).await;
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    product.tell(&partner, WebhookSubscriptionCommand::RequestTest).await;
+    let both =
+        ["webhook_subscription.test_requested delivered 1", "webhook_subscription.test_requested pending 1"];
+    become_deliveries(&product, &partner, &both).await;
+    product.settled().await;
+
+    assert_eq!(partner.hook.counts().verified, 2);
+    assert_eq!(deliveries(&product, &neighbour).await, [""; 0]);
+    let body: Value = serde_json::from_slice(&partner.hook.receipts()[0].body).unwrap();
+    assert_eq!(body["event"], "webhook_subscription.test_requested");
+    let subscription_id = partner.subscription_id;
+    assert_eq!(
+        body["data"],
+        json!({ "webhook_subscription_id": subscription_id, "status": "test_requested" })
+    );
+    product.is_sound().await;
+    let before = product.contents().await;
+    product.rebuild(RebuildScope::Everything).await;
+    assert_eq!(product.contents().await, before);
+    product.stop().await;
+}
+
 async fn send_again(product: &Product, organization_id: OrganizationId, delivery_id: Uuid) {
     let mut connection = product.databases().core_owner.acquire().await.unwrap();
     let row =

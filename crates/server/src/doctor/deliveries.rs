@@ -36,7 +36,7 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
             where q.projector = 'webhooks'
         ),
         history as materialized (
-            select e.organization_id, e.stream_id, e.lane, e.position, e.version, e.event_type,
+            select e.organization_id, e.stream_id, e.event_id, e.lane, e.position, e.version, e.event_type,
                    nullif(convert_from(e.facts, 'UTF8')::jsonb -> 'filter', 'null'::jsonb) as filter
             from log.events e
             join checkpoints c on c.lane = e.lane and e.position <= c.position
@@ -75,6 +75,11 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
                and e.origin in ('live', 'imported_notify')
             where not s.is_deleted
               and not exists (select from set_aside a where a.lane = e.lane and a.position = e.position)
+            union all
+            -- A test goes to its own subscription, whatever the filter.
+            select organization_id, stream_id, event_id, lane, position, true
+            from history
+            where event_type = 'webhook_subscription.test_requested'
         ),
         made as (
             select organization_id, subscription_id, source_event_id, count(*) as row_count,
