@@ -69,6 +69,11 @@ impl Product {
 
     /// Starts everything, with or without leave to send to this machine.
     pub async fn start_with(allow_loopback: bool) -> Self {
+        Self::start_in(allow_loopback, Roles::ALL).await
+    }
+
+    /// Starts some roles; other processes may take the others.
+    pub async fn start_in(allow_loopback: bool, roles: Roles) -> Self {
         let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
         let postgres = server.connect_options("postgres");
         let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
@@ -85,7 +90,7 @@ impl Product {
         let system = System::open_migrated(&options, &config.root_key(), Arc::new(SystemClock))
             .await
             .expect("the log opens");
-        let server = Server::start(&config, system, Roles::ALL).await.expect("the product starts");
+        let server = Server::start(&config, system, roles).await.expect("the product starts");
         Self { server, receiver, config, prefix, _home: home }
     }
 
@@ -127,6 +132,29 @@ impl Product {
         let url = self.receiver.url(&name);
         subscribe(self.log(), organization_id, subscription_id, filter, url, secret.clone()).await;
         Partner { organization_id, subscription_id, hook, secret }
+    }
+
+    /// What the databases' names begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Calls the API with a key; gives the status and the body.
+    pub async fn call(
+        &self,
+        key: &str,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> (u16, serde_json::Value) {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        let address = self.server.address.expect("the API listens");
+        let mut request = client.request(method, format!("http://{address}{path}")).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("the API answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
     }
 
     /// Runs a command on a partner's subscription.

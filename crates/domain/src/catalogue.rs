@@ -21,6 +21,8 @@ closed_enum! {
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
         WebhookDelivery = "webhook_delivery",
+        /// Sending deliveries of one subscription again.
+        WebhookReplay = "webhook_replay",
         /// One access to records, or one refusal.
         Access = "access",
     }
@@ -152,6 +154,16 @@ catalogue! {
         WebhookDeliveryExhausted = "webhook_delivery.exhausted", v 1, internal;
         /// Somebody asked to send it again.
         WebhookDeliveryRedeliveryRequested = "webhook_delivery.redelivery_requested", v 1, internal;
+    }
+    WebhookReplay {
+        /// Somebody asked to send deliveries of a subscription again.
+        WebhookReplayRequested = "webhook_replay.requested", v 1, internal;
+        /// A further batch was asked for.
+        WebhookReplayAdvanced = "webhook_replay.advanced", v 1, internal;
+        /// Everything that matched was asked for or skipped.
+        WebhookReplayCompleted = "webhook_replay.completed", v 1, internal;
+        /// It ended early.
+        WebhookReplayCancelled = "webhook_replay.cancelled", v 1, internal;
     }
     Access {
         /// A record was read.

@@ -37,6 +37,10 @@ use crate::webhook_delivery::{
     AttemptOutcome, FinalReason, WebhookDeliveryAttempted, WebhookDeliveryDelivered, WebhookDeliveryEmitted,
     WebhookDeliveryEvent, WebhookDeliveryExhausted, WebhookDeliveryRedeliveryRequested,
 };
+use crate::webhook_replay::{
+    ReplayEnd, ReplayedState, WebhookReplayAdvanced, WebhookReplayCancelled, WebhookReplayCompleted,
+    WebhookReplayEvent, WebhookReplayRequested,
+};
 use crate::webhook_subscription::{
     DisableReason, EventFilter, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
     WebhookSubscriptionChanged, WebhookSubscriptionCreated, WebhookSubscriptionDeleted,
@@ -157,6 +161,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(form_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
+    events.extend(replay_events(v).into_iter().map(Event::from));
     events.extend(access_events(v).into_iter().map(Event::from));
     events
 }
@@ -334,12 +339,49 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             duration_ms: 245,
             next_attempt_at: v.optional(v.moment),
         }),
-        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: v.number }),
+        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered {
+            subscription_id,
+            number: v.number,
+            replay_id: v.optional(v.id(9)),
+        }),
         WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted {
             subscription_id,
             reason: FinalReason::Exhausted,
+            replay_id: v.optional(v.id(9)),
         }),
-        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id }),
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested {
+            subscription_id,
+            replay_id: v.optional(v.id(9)),
+        }),
+    ]
+}
+
+fn replay_events(v: Variation) -> Vec<WebhookReplayEvent> {
+    let subscription_id = v.id(7);
+    vec![
+        WebhookReplayEvent::Requested(WebhookReplayRequested {
+            subscription_id,
+            number: u32::from(v.number),
+            filter: EventFilter::parse(&["appointment.*", "form.signed"]).unwrap(),
+            states: vec![ReplayedState::Failed, ReplayedState::Delivered],
+            reasons: vec![FinalReason::Exhausted],
+            from: v.optional(v.moment),
+            until: v.optional(v.moment),
+            matching: u32::from(v.number),
+            first_sequence: i64::from(v.number),
+            last_sequence: i64::from(v.number),
+        }),
+        WebhookReplayEvent::Advanced(WebhookReplayAdvanced {
+            subscription_id,
+            place: i64::from(v.number),
+            requested: 100,
+            skipped: 1,
+        }),
+        WebhookReplayEvent::Completed(WebhookReplayCompleted { subscription_id, requested: 120, skipped: 2 }),
+        WebhookReplayEvent::Cancelled(WebhookReplayCancelled {
+            subscription_id,
+            reason: ReplayEnd::Requested,
+        }),
     ]
 }
 

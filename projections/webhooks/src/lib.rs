@@ -5,14 +5,15 @@
 //! [`WebhooksReactor`] names the effects, the runtime writes them into the ledger in the same transaction, and the
 //! [`WebhooksWorker`] carries them out and appends what happened to the log, from where the projector folds it.
 //!
-//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`.
+//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`,
+//! `webhook_replays`, `webhook_replay_counts`.
 //!
 //! Guarantees: one row per subscription and event, with an id that follows from both; never two concurrent
 //! attempts of a delivery; every attempt is an event of the log; a rebuild sends nothing. HTTP itself stays
 //! at-least-once: a crash between sending and recording leaves an attempt whose outcome is `unknown`, and the
 //! delivery is sent again under the same `webhook-id`.
 //!
-//! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`.
+//! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`; bulk repair is in `replay/`.
 
 mod attempt;
 mod body;
@@ -23,6 +24,7 @@ mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;
+pub mod replay;
 pub mod sending;
 mod task;
 mod worker;

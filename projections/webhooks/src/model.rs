@@ -1,9 +1,12 @@
 //! The pure fold: events in, rows and intended deliveries out.
 
+mod columns;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, WebhookDeliveryEvent};
+use carelog_domain::webhook_replay::WebhookReplayEvent;
 use carelog_domain::webhook_subscription::{
     DisableReason, EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
     WebhookSubscriptionEvent,
@@ -13,6 +16,8 @@ use carelog_domain::{
 };
 use carelog_event_log::effects::{NewEffect, QueueChange, QueueSetting, Wish};
 use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
+
+use crate::replay::ReplayPage;
 
 /// A subscription as far as matching needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,7 +138,9 @@ pub struct Page {
     pub moved_deliveries: BTreeMap<DeliveryKey, DeliveryProgress>,
     /// Attempts.
     pub attempts: Vec<Attempt>,
-    /// What is to be sent, and how.
+    /// What happened to replays.
+    pub replays: ReplayPage,
+    /// What is to be done, and how.
     pub intents: Vec<Wish>,
 }
 
@@ -165,6 +172,7 @@ impl Page {
         match event.stream.kind {
             StreamKind::WebhookSubscription => self.fold_subscription(event, &event.decode_as()?),
             StreamKind::WebhookDelivery => self.fold_delivery(event, &event.decode_as()?),
+            StreamKind::WebhookReplay => self.fold_replay(event, event.decode_as()?),
             StreamKind::Organization
             | StreamKind::Patient
             | StreamKind::Specialist
@@ -282,6 +290,13 @@ impl Page {
         }
     }
 
+    fn fold_replay(&mut self, event: &Arc<RecordedEvent>, change: WebhookReplayEvent) {
+        if let WebhookReplayEvent::Requested(_) = &change {
+            self.intents.push(effect(event, event.stream.id));
+        }
+        self.replays.events.push((Arc::clone(event), change));
+    }
+
     fn fold_delivery(&mut self, event: &Arc<RecordedEvent>, outcome: &WebhookDeliveryEvent) {
         let key = (event.stream.organization_id, DeliveryId::new(event.stream.id));
         match outcome {
@@ -302,15 +317,20 @@ impl Page {
                     progress.last = Some((attempted.outcome, attempted.status));
                 });
             }
-            WebhookDeliveryEvent::Delivered(_) => {
+            WebhookDeliveryEvent::Delivered(delivered) => {
+                self.replays.count(key.0, delivered.replay_id, |counts| counts.delivered += 1);
                 self.advance(key, event, |progress| {
                     progress.end(DeliveryState::Delivered, event.recorded_at);
                 });
             }
-            WebhookDeliveryEvent::Exhausted(exhausted) => self.advance(key, event, |progress| {
-                progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
-            }),
+            WebhookDeliveryEvent::Exhausted(exhausted) => {
+                self.replays.count(key.0, exhausted.replay_id, |counts| counts.failed += 1);
+                self.advance(key, event, |progress| {
+                    progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
+                });
+            }
             WebhookDeliveryEvent::RedeliveryRequested(requested) => {
+                self.replays.count(key.0, requested.replay_id, |counts| counts.requested += 1);
                 self.intents.push(deliver(event, requested.subscription_id));
                 self.advance(key, event, |progress| {
                     progress.state = DeliveryState::Pending;
@@ -352,10 +372,14 @@ impl DeliveryProgress {
 
 /// A delivery to be made, once; its step is the subscription.
 fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Wish {
+    effect(event, subscription_id.uuid())
+}
+
+fn effect(event: &RecordedEvent, step: uuid::Uuid) -> Wish {
     Wish::Effect(NewEffect {
         organization_id: event.stream.organization_id,
         source_event_id: event.event_id,
-        step: subscription_id.uuid(),
+        step,
         lane: event.lane,
         position: event.position,
     })
@@ -372,38 +396,6 @@ fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
         WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
         WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
             Some(QueueSetting::Closed)
-        }
-    }
-}
-
-impl SubscriptionStatus {
-    /// The name in the table and the API, with the reason beside it.
-    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Active => ("active", None),
-            Self::Disabled(reason) => ("disabled", Some(reason.as_str())),
-            Self::Deleted => ("deleted", None),
-        }
-    }
-
-    /// Reads what [`Self::to_columns`] wrote.
-    pub fn from_columns(status: &str, reason: Option<&str>) -> Option<Self> {
-        match (status, reason) {
-            ("active", None) => Some(Self::Active),
-            ("disabled", Some(reason)) => reason.parse().ok().map(Self::Disabled),
-            ("deleted", None) => Some(Self::Deleted),
-            _ => None,
-        }
-    }
-}
-
-impl DeliveryState {
-    /// The name in the table and the API, with the reason beside it.
-    pub const fn to_columns(self) -> (&'static str, Option<&'static str>) {
-        match self {
-            Self::Pending => ("pending", None),
-            Self::Delivered => ("delivered", None),
-            Self::Failed(reason) => ("failed", Some(reason.as_str())),
         }
     }
 }

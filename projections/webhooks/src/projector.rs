@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use crate::model::{
     DeliveryProgress, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
 };
+use crate::replay::write_replays;
 
 /// Folds subscriptions, deliveries and attempts; intends deliveries.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,6 +40,8 @@ impl Projector for WebhooksProjector {
             "webhook_subscription_parts",
             "webhook_events",
             "webhook_attempts",
+            "webhook_replays",
+            "webhook_replay_counts",
         ],
     };
 
@@ -48,7 +51,11 @@ impl Projector for WebhooksProjector {
 
     /// Whatever may lead to a delivery; outcomes can wait.
     fn is_pressing(&self, event: &RecordedEvent) -> bool {
-        concerns_subscriptions(event) || event.event_type == EventType::WebhookDeliveryRedeliveryRequested
+        concerns_subscriptions(event)
+            || matches!(
+                event.event_type,
+                EventType::WebhookDeliveryRedeliveryRequested | EventType::WebhookReplayRequested
+            )
     }
 
     fn apply<'a>(
@@ -69,6 +76,7 @@ impl Projector for WebhooksProjector {
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
             write_deliveries(tables, &page).await?;
+            write_replays(tables, &page.replays).await?;
             Ok(page.intents)
         })
     }

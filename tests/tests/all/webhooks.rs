@@ -458,7 +458,10 @@ async fn send_again(product: &Product, organization_id: OrganizationId, delivery
     let mut connection = product.databases().core_owner.acquire().await.unwrap();
     let row =
         queries::delivery(&mut connection, organization_id, DeliveryId::new(delivery_id)).await.unwrap();
-    let again = WebhookDeliveryCommand::RequestRedelivery { emission: row.unwrap().emission().unwrap() };
+    let again = WebhookDeliveryCommand::RequestRedelivery {
+        emission: row.unwrap().emission().unwrap(),
+        replay_id: None,
+    };
     run::<WebhookDelivery>(product.log(), &scope(organization_id), delivery_id, again).await;
 }
 

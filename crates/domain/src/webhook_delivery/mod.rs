@@ -10,6 +10,8 @@ mod events;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ pub use commands::*;
 pub use events::*;
 
 use crate::aggregate::write_all;
-use crate::{StreamKind, closed_enum};
+use crate::{ReplayId, StreamKind, closed_enum};
 
 /// Attempts in one round: at once, then four retries over about a day.
 pub const MAX_ATTEMPTS: u16 = 5;
@@ -39,6 +41,8 @@ closed_enum! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookDelivery {
     progress: Option<Progress>,
+    /// Every replay that asked for it: one that is resumed asks again.
+    replays: BTreeSet<ReplayId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ struct Progress {
     attempt_count: u16,
     /// In this round.
     round_count: u16,
+    /// Who asked for this round, where it was a replay.
+    replay_id: Option<ReplayId>,
 }
 
 type Events = Result<Vec<WebhookDeliveryEvent>, WebhookDeliveryRejection>;
@@ -86,12 +92,15 @@ impl WebhookDelivery {
                 events.push(progress.exhausted(reason));
                 Ok(events)
             }
-            WebhookDeliveryCommand::RequestRedelivery { emission } => {
+            WebhookDeliveryCommand::RequestRedelivery { emission, replay_id } => {
+                if let Some(replay_id) = replay_id.filter(|replay_id| self.replays.contains(replay_id)) {
+                    return Err(WebhookDeliveryRejection::AlreadyReplayed { replay_id });
+                }
                 let (mut events, progress) = self.emitted(emission)?;
                 if events.is_empty() {
                     progress.unless_pending()?;
                 }
-                events.push(progress.redelivery_requested());
+                events.push(progress.redelivery_requested(replay_id));
                 Ok(events)
             }
         }
@@ -123,7 +132,7 @@ impl WebhookDelivery {
 
 impl Progress {
     const fn new(emission: Emission) -> Self {
-        Self { emission, status: DeliveryStatus::Pending, attempt_count: 0, round_count: 0 }
+        Self { emission, status: DeliveryStatus::Pending, attempt_count: 0, round_count: 0, replay_id: None }
     }
 
     fn unless_finished(&self) -> Result<(), WebhookDeliveryRejection> {
@@ -144,7 +153,8 @@ impl Progress {
             AfterAttempt::GiveUp(reason) => (None, Some(self.exhausted(reason))),
             AfterAttempt::Delivered => {
                 let number = attempt.number;
-                let delivered = WebhookDeliveryDelivered { subscription_id, number };
+                let delivered =
+                    WebhookDeliveryDelivered { subscription_id, number, replay_id: self.replay_id };
                 (None, Some(WebhookDeliveryEvent::Delivered(delivered)))
             }
         };
@@ -180,8 +190,8 @@ impl Progress {
     }
 
     const fn exhausted(&self, reason: FinalReason) -> WebhookDeliveryEvent {
-        let subscription_id = self.emission.subscription_id;
-        WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id, reason })
+        let (subscription_id, replay_id) = (self.emission.subscription_id, self.replay_id);
+        WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id, reason, replay_id })
     }
 
     const fn unless_pending(&self) -> Result<(), WebhookDeliveryRejection> {
@@ -193,9 +203,12 @@ impl Progress {
         }
     }
 
-    const fn redelivery_requested(&self) -> WebhookDeliveryEvent {
+    const fn redelivery_requested(&self, replay_id: Option<ReplayId>) -> WebhookDeliveryEvent {
         let subscription_id = self.emission.subscription_id;
-        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id })
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested {
+            subscription_id,
+            replay_id,
+        })
     }
 }
 
@@ -225,6 +238,9 @@ impl Aggregate for WebhookDelivery {
                 source_sequence: emitted.source_sequence,
             }));
         }
+        if let WebhookDeliveryEvent::RedeliveryRequested(requested) = &event {
+            self.replays.extend(requested.replay_id);
+        }
         if let Some(progress) = &mut self.progress {
             progress.apply(&event);
         }
@@ -241,8 +257,9 @@ impl Progress {
             }
             WebhookDeliveryEvent::Delivered(_) => self.status = DeliveryStatus::Delivered,
             WebhookDeliveryEvent::Exhausted(_) => self.status = DeliveryStatus::Exhausted,
-            WebhookDeliveryEvent::RedeliveryRequested(_) => {
+            WebhookDeliveryEvent::RedeliveryRequested(requested) => {
                 self.status = DeliveryStatus::Pending;
+                self.replay_id = requested.replay_id;
                 self.round_count = 0;
             }
         }

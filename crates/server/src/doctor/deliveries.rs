@@ -131,6 +131,9 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
             union all
             select 'webhook_subscription', organization_id, subscription_id, version
             from webhooks.webhook_subscriptions
+            union all
+            select 'webhook_replay', organization_id, replay_id, version
+            from webhooks.webhook_replays
         ),
         heads as (
             select h.stream_kind, h.organization_id, h.stream_id, h.version, h.first_position, h.last_position,
@@ -138,7 +141,7 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
             from log.stream_heads h
             join log.organizations o on o.organization_id = h.organization_id
             left join checkpoints c on c.lane = o.lane
-            where h.stream_kind in ('webhook_delivery', 'webhook_subscription')
+            where h.stream_kind in ('webhook_delivery', 'webhook_subscription', 'webhook_replay')
         )
         select format('%s %s of organization %s: the row shows version %s, its stream has %s', stream_kind, stream_id,
                       organization_id, coalesce(r.version::text, 'none'), coalesce(h.version, 0)) as "damage!"
@@ -162,7 +165,7 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
     )
     .fetch_all(connection)
     .await?;
-    Ok(Finding::new("subscriptions and deliveries are as new as their streams", checked, damage))
+    Ok(Finding::new("subscriptions, deliveries and replays are as new as their streams", checked, damage))
 }
 
 /// The effect of a delivery names the event to deliver, or the request to deliver it again.

@@ -136,6 +136,11 @@ pub(super) const RULES: &[Rule] = &[
         "/v1/webhook-deliveries/{delivery_id}/redeliver",
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
+    rule("POST", "/v1/webhook-replays/preview", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("POST", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-replays/{replay_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("POST", "/v1/webhook-replays/{replay_id}/cancel", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
 ];

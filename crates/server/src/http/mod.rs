@@ -40,6 +40,7 @@ mod page;
 mod patients;
 mod problem;
 mod references;
+mod replays;
 mod schemas;
 mod service;
 mod specialists;
@@ -165,6 +166,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(forms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
+        .merge(replays::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

@@ -1,6 +1,8 @@
 //! Webhook subscriptions of partners. URL, headers and secrets are sealed; a secret is shown when it is made, and
 //! never again.
 
+mod test;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -12,10 +14,9 @@ use carelog_domain::webhook_subscription::{
 };
 use carelog_domain::{SubscriptionId, Timestamp};
 use carelog_event_log::effects::{self, QueueHealth};
-use carelog_event_log::read;
+use carelog_webhooks::REACTOR;
 use carelog_webhooks::queries::{self, SubscriptionRow};
 use carelog_webhooks::sending::{ExtraHeaders, WebhookSecret, WebhookUrl};
-use carelog_webhooks::{REACTOR, delivery_id};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -27,7 +28,7 @@ use super::authentication::NewSecret;
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Done, Nothing, Wish, shown};
-use super::freshness::{self, View};
+use super::freshness::View;
 use super::organizations::timestamp;
 use super::page::{Cursor, Fresh, Page, Window};
 use super::problem::Problem;
@@ -44,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(enable))
         .routes(routes!(disable))
         .routes(routes!(rotate_secret))
-        .routes(routes!(test))
+        .merge(test::routes())
 }
 
 /// A subscription to be made.
@@ -101,7 +102,8 @@ struct ChangeSubscriptionBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RotateSecretBody {
-    /// How long the old secret signs too; a day where it is absent, seven at most.
+    /// How long the old secret signs too, in seconds; a day where it is absent, seven at most. With 0 it and every
+    /// secret before it sign no more.
     #[schema(maximum = 604_800)]
     overlap_seconds: Option<u32>,
 }
@@ -121,19 +123,6 @@ struct SecretView<'a> {
     position: Option<&'a str>,
     /// How many events were written.
     events: i32,
-}
-
-/// A delivery that was asked for.
-#[derive(Serialize, ToSchema)]
-struct TestView<'a> {
-    /// The subscription.
-    id: Uuid,
-    /// The delivery; `GET /v1/webhook-deliveries/{delivery_id}` shows its attempts.
-    delivery_id: Uuid,
-    /// The subscription's version.
-    version: i64,
-    /// Give it to a read as `wait_for`.
-    position: Option<&'a str>,
 }
 
 /// Which subscriptions are listed.
@@ -305,31 +294,16 @@ async fn rotate_secret(
         secret: RotatedSecret { secret: secret.reveal().to_string() },
         overlap_seconds: wish.body.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS),
     };
-    let done = caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?;
+    let done =
+        caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await.map_err(|problem| {
+            let is_too_long = problem.code() == "overlap_too_long";
+            if is_too_long {
+                problem.and_field("/overlap_seconds", "expected a week at most")
+            } else {
+                problem
+            }
+        })?;
     Ok(revealed(&done, StatusCode::OK, &secret))
-}
-
-/// Send a `webhook_subscription.test_requested` to this subscription alone, whatever its filter. It goes the way of any
-/// other delivery: signed, checked, and shown with its attempts.
-#[utoipa::path(post, path = "/v1/webhook-subscriptions/{subscription_id}/test", tag = "webhooks",
-    params(("subscription_id" = Uuid, Path)), request_body = Nothing,
-    responses((status = 202, description = "Asked for.", body = inline(TestView<'_>))))]
-async fn test(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
-    let command = WebhookSubscriptionCommand::RequestTest;
-    let done = caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?;
-    let position = done.answer.position.as_deref();
-    let place = position.map(freshness::parse).transpose()?;
-    let place = place.ok_or_else(|| Problem::fault("a test leads to an event"))?;
-    let mut connection = caller.api.log().pool().acquire().await?;
-    let event = read::at(&mut connection, &[(place.lane, place.position)]).await?.pop();
-    let event = event.ok_or_else(|| Problem::fault("an event that was appended is not in the log"))?;
-    let view = TestView {
-        id: done.answer.id,
-        delivery_id: delivery_id(event.event_id, SubscriptionId::new(event.stream.id)).uuid(),
-        version: done.answer.version,
-        position,
-    };
-    Ok(done.respond(StatusCode::ACCEPTED, &view))
 }
 
 /// Subscriptions that were not deleted, in the order of their ids.

@@ -7,6 +7,7 @@ mod life;
 mod once;
 mod personal;
 mod refusals;
+mod replays;
 mod roles;
 mod rows;
 mod strangers;

@@ -55,7 +55,7 @@ async fn what_was_never_delivered_is_one_call_and_can_be_sent_after_all() {
     assert_eq!(paused.status, 200);
     clinic.patient("Ada").await;
 
-    let failed = "/v1/webhook-deliveries?state=failed&reason=skipped_inactive";
+    let failed = "/v1/webhook-deliveries?undelivered=true&reason=skipped_inactive";
     let delivery = carelog_tests::until("the event is skipped", async || {
         clinic.get(failed).await.body["items"].get(0).cloned()
     })

@@ -175,7 +175,11 @@ fn delivered(source_event_id: EventId, subscription_id: SubscriptionId) -> [Webh
             duration_ms: 12,
             next_attempt_at: None,
         }),
-        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: 1 }),
+        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered {
+            subscription_id,
+            number: 1,
+            replay_id: None,
+        }),
     ]
 }
 
