@@ -19,6 +19,8 @@ use crate::sending::{AddressPolicy, ExtraHeaders, WebhookSecret, WebhookUrl};
 /// How long an opened subscription is used before it is read again: the longest time that a pause or a rotated
 /// secret takes to be heeded.
 const TIME_TO_LIVE: Duration = Duration::from_secs(1);
+/// Secrets that sign at a time: each adds to a header, and receivers bound theirs. The oldest are left out.
+const MAX_SIGNING_SECRETS: usize = 10;
 /// Opened subscriptions kept at a time.
 const CAPACITY: u64 = 10_000;
 
@@ -119,7 +121,7 @@ impl Directory {
                 format: row.format.parse().map_err(|_| DirectoryError::Stored(key.1))?,
                 url: WebhookUrl::parse(&folded.url, &self.policy).map_err(crate::sending::UrlError::code),
                 description: folded.description,
-                secrets: folded.secrets,
+                secrets: signing(folded.secrets, self.log.clock().now()),
                 headers: ExtraHeaders::parse(
                     folded.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
                 )
@@ -147,7 +149,6 @@ impl Directory {
         .fetch_all(connection)
         .await?;
         let stored = || DirectoryError::Stored(key.1);
-        let now = self.log.clock().now();
         let mut folded: Option<Folded> = None;
         for row in rows {
             let event_type: EventType = row.event_type.parse().map_err(|_| stored())?;
@@ -175,10 +176,8 @@ impl Directory {
                     folded.as_mut().is_some_and(|folded| folded.change(&json))
                 }
                 EventType::WebhookSubscriptionSecretRotated => {
-                    let until = recorded_at.saturating_add_micros(
-                        i64::from(row.overlap_seconds.unwrap_or_default()) * 1_000_000,
-                    );
-                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, until, now))
+                    let overlap_seconds = row.overlap_seconds.unwrap_or_default();
+                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, recorded_at, overlap_seconds))
                 }
                 _ => false,
             };
@@ -194,7 +193,8 @@ struct Folded {
     url: String,
     description: Option<String>,
     headers: BTreeMap<String, String>,
-    secrets: Vec<WebhookSecret>,
+    /// The newest first, each with its end where a rotation set one.
+    secrets: Vec<(WebhookSecret, Option<Timestamp>)>,
 }
 
 impl Folded {
@@ -204,7 +204,7 @@ impl Folded {
             url: created.url,
             description: created.description,
             headers: created.headers,
-            secrets: vec![WebhookSecret::parse(&created.secret).ok()?],
+            secrets: vec![(WebhookSecret::parse(&created.secret).ok()?, None)],
         })
     }
 
@@ -220,19 +220,32 @@ impl Folded {
         true
     }
 
-    /// Puts a new secret first. The ones before it stay only while their overlap lasts: an earlier rotation's
-    /// overlap was applied when that rotation was folded.
-    fn rotate(&mut self, json: &[u8], old_valid_until: Timestamp, now: Timestamp) -> bool {
+    /// Puts a new secret first. The one before it stays valid for the overlap; those before that one keep the end that
+    /// their own rotation set. Without an overlap none stays: that is how a secret is replaced that got out.
+    fn rotate(&mut self, json: &[u8], rotated_at: Timestamp, overlap_seconds: i32) -> bool {
         let Some(secret) = parse::<RotatedSecret>(json).and_then(|r| WebhookSecret::parse(&r.secret).ok())
         else {
             return false;
         };
-        if now >= old_valid_until {
+        if overlap_seconds == 0 {
             self.secrets.clear();
         }
-        self.secrets.insert(0, secret);
+        if let Some((_, end)) = self.secrets.first_mut() {
+            *end = Some(rotated_at.saturating_add_micros(i64::from(overlap_seconds) * 1_000_000));
+        }
+        self.secrets.insert(0, (secret, None));
         true
     }
+}
+
+/// The secrets that sign at a moment, the current one first.
+fn signing(secrets: Vec<(WebhookSecret, Option<Timestamp>)>, now: Timestamp) -> Vec<WebhookSecret> {
+    secrets
+        .into_iter()
+        .filter(|(_, end)| end.is_none_or(|end| now < end))
+        .map(|(secret, _)| secret)
+        .take(MAX_SIGNING_SECRETS)
+        .collect()
 }
 
 fn parse<T: DeserializeOwned>(json: &[u8]) -> Option<T> {

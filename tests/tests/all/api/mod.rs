@@ -10,6 +10,7 @@ mod refusals;
 mod replays;
 mod roles;
 mod rows;
+mod secrets;
 mod strangers;
 mod surface;
 mod untouched;
