@@ -153,8 +153,65 @@ grant select, insert, update, delete
     on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_system;
 grant select on webhook_subscriptions, webhook_subscription_parts, webhook_events, webhook_attempts to carelog_app;
 
+create table webhook_replays (
+    organization_id uuid not null,
+    replay_id uuid not null,
+    subscription_id uuid not null,
+    sequence bigint not null,
+    first_sequence bigint not null,
+    last_sequence bigint not null,
+    place bigint not null,
+    version bigint not null,
+    recorded_from timestamptz,
+    recorded_until timestamptz,
+    requested_at timestamptz not null,
+    advanced_at timestamptz,
+    finished_at timestamptz,
+    number integer not null,
+    matching_count integer not null,
+    skipped_count integer not null default 0,
+    status text not null,
+    end_reason text,
+    filter text[] not null,
+    states text[] not null,
+    reasons text[] not null,
+    constraint webhook_replays_pkey primary key (organization_id, replay_id),
+    constraint webhook_replays_number unique (organization_id, subscription_id, number),
+    constraint webhook_replays_status check (status in ('running', 'completed', 'cancelled')),
+    constraint webhook_replays_reason check ((status = 'cancelled') = (end_reason is not null)),
+    constraint webhook_replays_finished check ((status = 'running') = (finished_at is null))
+);
+comment on table webhook_replays is 'Deliveries of a subscription that are sent again in bulk';
+comment on column webhook_replays.sequence is 'Organization sequence of the request';
+comment on column webhook_replays.first_sequence is 'Organization sequence of the first event whose delivery matched';
+comment on column webhook_replays.last_sequence is 'Organization sequence of the last one';
+comment on column webhook_replays.place is 'Organization sequence up to which everything was asked for or skipped';
+comment on column webhook_replays.number is 'Numbers the replays of a subscription from 1';
+comment on column webhook_replays.reasons is 'Of deliveries that never arrived, which; all where it is empty';
+
+create table webhook_replay_counts (
+    organization_id uuid not null,
+    replay_id uuid not null,
+    requested_count integer not null,
+    delivered_count integer not null,
+    failed_count integer not null,
+    constraint webhook_replay_counts_pkey primary key (organization_id, replay_id)
+) with (fillfactor = 50);
+comment on table webhook_replay_counts is 'What became of the deliveries that a replay asked for, as their own events say';
+
+alter table webhook_replays enable row level security;
+alter table webhook_replays force row level security;
+create policy own_organization on webhook_replays using (organization_id = (select public.carelog_organization()));
+alter table webhook_replay_counts enable row level security;
+alter table webhook_replay_counts force row level security;
+create policy own_organization on webhook_replay_counts
+    using (organization_id = (select public.carelog_organization()));
+grant select, insert, update, delete on webhook_replays, webhook_replay_counts to carelog_system;
+grant select on webhook_replays, webhook_replay_counts to carelog_app;
+
 -- indexes
+create index webhook_replays_by_sequence on webhook_replays (organization_id, sequence);
 -- Not led by the organization: beside the primary key, an index that leads with it could seem as good for looking up
 -- deliveries by their id, while a partition is still empty.
-create index webhook_events_by_subscription on webhook_events (subscription_id, delivery_id);
+create index webhook_events_by_subscription on webhook_events (subscription_id, source_sequence);
 create index webhook_events_undelivered on webhook_events (organization_id, delivery_id) where state <> 'delivered';

@@ -171,6 +171,29 @@ impl Product {
         Partner { organization_id, subscription_id, hook, secret }
     }
 
+    /// What the databases' names begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Calls the API with a key; gives the status and the body.
+    pub async fn call(
+        &self,
+        key: &str,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<&serde_json::Value>,
+    ) -> (u16, serde_json::Value) {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        let address = self.server.address.expect("the API listens");
+        let mut request = client.request(method, format!("http://{address}{path}")).bearer_auth(key);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.send().await.expect("the API answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or_default())
+    }
+
     /// Runs a command on a partner's subscription.
     pub async fn tell(&self, partner: &Partner, command: WebhookSubscriptionCommand) {
         let scope = wishes::scope(partner.organization_id);

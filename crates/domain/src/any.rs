@@ -17,6 +17,7 @@ use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
 use crate::webhook_delivery::WebhookDeliveryEvent;
+use crate::webhook_replay::WebhookReplayEvent;
 use crate::webhook_subscription::WebhookSubscriptionEvent;
 
 macro_rules! any_event {
@@ -84,6 +85,7 @@ any_event! {
     Form(FormEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
+    WebhookReplay(WebhookReplayEvent),
     Access(AccessEvent),
 }
 
@@ -111,6 +113,7 @@ impl Event {
             | Self::Form(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
+            | Self::WebhookReplay(_)
             | Self::Access(_) => self.patient_in_facts(),
         }
     }

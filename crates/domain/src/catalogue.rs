@@ -21,6 +21,8 @@ closed_enum! {
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
         WebhookDelivery = "webhook_delivery",
+        /// Sending deliveries of one subscription again.
+        WebhookReplay = "webhook_replay",
         /// One access to records, or one refusal.
         Access = "access",
     }
@@ -126,11 +128,11 @@ catalogue! {
         FormVoided = "form.voided", v 1, public;
     }
     WebhookSubscription {
-        /// A partner subscribed.
+        /// A partner subscribed, and whoever asked was shown the signing secret.
         WebhookSubscriptionCreated = "webhook_subscription.created", v 1, internal;
         /// URL, filter, headers or description changed.
         WebhookSubscriptionChanged = "webhook_subscription.changed", v 1, internal;
-        /// A new signing secret replaces the old one after an overlap.
+        /// A new signing secret replaces the old one after an overlap; whoever asked was shown it.
         WebhookSubscriptionSecretRotated = "webhook_subscription.secret_rotated", v 1, internal;
         /// Sending stopped.
         WebhookSubscriptionDisabled = "webhook_subscription.disabled", v 1, internal;
@@ -138,6 +140,8 @@ catalogue! {
         WebhookSubscriptionEnabled = "webhook_subscription.enabled", v 1, internal;
         /// The partner unsubscribed.
         WebhookSubscriptionDeleted = "webhook_subscription.deleted", v 1, internal;
+        /// Somebody asked for a delivery that says nothing but that it arrives.
+        WebhookSubscriptionTestRequested = "webhook_subscription.test_requested", v 1, internal;
     }
     WebhookDelivery {
         /// An event is to be delivered to a subscription.
@@ -152,6 +156,16 @@ catalogue! {
         WebhookDeliveryRedeliveryRequested = "webhook_delivery.redelivery_requested", v 1, internal;
         /// What was kept of the receiver's answers was removed for good.
         WebhookDeliveryAnswersExpunged = "webhook_delivery.answers_expunged", v 1, internal;
+    }
+    WebhookReplay {
+        /// Somebody asked to send deliveries of a subscription again.
+        WebhookReplayRequested = "webhook_replay.requested", v 1, internal;
+        /// A further batch was asked for.
+        WebhookReplayAdvanced = "webhook_replay.advanced", v 1, internal;
+        /// Everything that matched was asked for or skipped.
+        WebhookReplayCompleted = "webhook_replay.completed", v 1, internal;
+        /// It ended early.
+        WebhookReplayCancelled = "webhook_replay.cancelled", v 1, internal;
     }
     Access {
         /// A record was read.

@@ -38,11 +38,15 @@ use crate::webhook_delivery::{
     WebhookDeliveryDelivered, WebhookDeliveryEmitted, WebhookDeliveryEvent, WebhookDeliveryExhausted,
     WebhookDeliveryRedeliveryRequested,
 };
+use crate::webhook_replay::{
+    ReplayEnd, ReplayedState, WebhookReplayAdvanced, WebhookReplayCancelled, WebhookReplayCompleted,
+    WebhookReplayEvent, WebhookReplayRequested,
+};
 use crate::webhook_subscription::{
     DisableReason, EventFilter, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat,
     WebhookSubscriptionChanged, WebhookSubscriptionCreated, WebhookSubscriptionDeleted,
     WebhookSubscriptionDisabled, WebhookSubscriptionEnabled, WebhookSubscriptionEvent,
-    WebhookSubscriptionSecretRotated,
+    WebhookSubscriptionSecretRotated, WebhookSubscriptionTestRequested,
 };
 use crate::{Event, EventType, Personal, PurposeOfUse, Role, StreamKind, Timestamp};
 
@@ -158,6 +162,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(form_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
+    events.extend(replay_events(v).into_iter().map(Event::from));
     events.extend(access_events(v).into_iter().map(Event::from));
     events
 }
@@ -313,6 +318,7 @@ fn subscription_events(v: Variation) -> Vec<WebhookSubscriptionEvent> {
         WebhookSubscriptionEvent::Disabled(WebhookSubscriptionDisabled { reason: DisableReason::Gone }),
         WebhookSubscriptionEvent::Enabled(WebhookSubscriptionEnabled {}),
         WebhookSubscriptionEvent::Deleted(WebhookSubscriptionDeleted {}),
+        WebhookSubscriptionEvent::TestRequested(WebhookSubscriptionTestRequested {}),
     ]
 }
 
@@ -339,13 +345,50 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             subscription_version: v.optional(i64::from(v.number)),
             next_attempt_at: v.optional(v.moment),
         }),
-        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: v.number }),
+        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered {
+            subscription_id,
+            number: v.number,
+            replay_id: v.optional(v.id(9)),
+        }),
         WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted {
             subscription_id,
             reason: FinalReason::Exhausted,
+            replay_id: v.optional(v.id(9)),
         }),
-        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id }),
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested {
+            subscription_id,
+            replay_id: v.optional(v.id(9)),
+        }),
         WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id }),
+    ]
+}
+
+fn replay_events(v: Variation) -> Vec<WebhookReplayEvent> {
+    let subscription_id = v.id(7);
+    vec![
+        WebhookReplayEvent::Requested(WebhookReplayRequested {
+            subscription_id,
+            number: u32::from(v.number),
+            filter: EventFilter::parse(&["appointment.*", "form.signed"]).unwrap(),
+            states: vec![ReplayedState::Failed, ReplayedState::Delivered],
+            reasons: vec![FinalReason::Exhausted],
+            from: v.optional(v.moment),
+            until: v.optional(v.moment),
+            matching: u32::from(v.number),
+            first_sequence: i64::from(v.number),
+            last_sequence: i64::from(v.number),
+        }),
+        WebhookReplayEvent::Advanced(WebhookReplayAdvanced {
+            subscription_id,
+            place: i64::from(v.number),
+            requested: 100,
+            skipped: 1,
+        }),
+        WebhookReplayEvent::Completed(WebhookReplayCompleted { subscription_id, requested: 120, skipped: 2 }),
+        WebhookReplayEvent::Cancelled(WebhookReplayCancelled {
+            subscription_id,
+            reason: ReplayEnd::Requested,
+        }),
     ]
 }
 

@@ -78,6 +78,8 @@ ids! {
     SubscriptionId;
     /// One event for one subscription.
     DeliveryId;
+    /// Sending deliveries of one subscription again.
+    ReplayId;
     /// One event of the log.
     EventId;
     /// A data key of the vault.

@@ -5,7 +5,8 @@
 //! no random value.
 //!
 //! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
-//! [`form`], [`webhook_subscription`], [`webhook_delivery`], [`access`]), the [`EventType`] catalogue,
+//! [`form`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
+//! [`access`]), the [`EventType`] catalogue,
 //! [`Event`] over all of them, [`Personal`] for what could identify somebody, and [`closed::ClosedValue`] for
 //! what never can.
 //!
@@ -40,6 +41,7 @@ mod text;
 mod timestamp;
 pub mod upcast;
 pub mod webhook_delivery;
+pub mod webhook_replay;
 pub mod webhook_subscription;
 
 pub use aggregate::{Rejection, RejectionKind};
@@ -49,7 +51,7 @@ pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FormId, FormTemplateId, KeyId, MemberId,
-    OrganizationId, PatientId, RequestId, SpecialistId, SubscriptionId,
+    OrganizationId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

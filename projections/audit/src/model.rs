@@ -108,7 +108,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::AppointmentBooked
         | EventType::FormAssigned
         | EventType::WebhookSubscriptionCreated
-        | EventType::WebhookDeliveryEmitted => Action::Create,
+        | EventType::WebhookDeliveryEmitted
+        | EventType::WebhookReplayRequested => Action::Create,
         EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
@@ -136,7 +137,10 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::WebhookSubscriptionDisabled
         | EventType::WebhookSubscriptionEnabled
         | EventType::WebhookDeliveryDelivered
-        | EventType::WebhookDeliveryExhausted => Action::Update,
+        | EventType::WebhookDeliveryExhausted
+        | EventType::WebhookReplayAdvanced
+        | EventType::WebhookReplayCompleted
+        | EventType::WebhookReplayCancelled => Action::Update,
         EventType::OrganizationIntegrationRemoved
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyRevoked
@@ -146,6 +150,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::WebhookDeliveryAnswersExpunged => Action::Delete,
         EventType::WebhookDeliveryAttempted
         | EventType::WebhookDeliveryRedeliveryRequested
+        | EventType::WebhookSubscriptionTestRequested
         | EventType::AccessDenied => Action::Execute,
     }
 }
@@ -190,10 +195,15 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::WebhookSubscriptionDisabled
         | EventType::WebhookSubscriptionEnabled
         | EventType::WebhookSubscriptionDeleted
+        | EventType::WebhookSubscriptionTestRequested
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookDeliveryDelivered
         | EventType::WebhookDeliveryRedeliveryRequested
         | EventType::WebhookDeliveryAnswersExpunged
+        | EventType::WebhookReplayRequested
+        | EventType::WebhookReplayAdvanced
+        | EventType::WebhookReplayCompleted
+        | EventType::WebhookReplayCancelled
         | EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
@@ -229,7 +239,8 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Appointment
         | StreamKind::Form
         | StreamKind::WebhookSubscription
-        | StreamKind::WebhookDelivery => Ok((event.stream.kind, Some(event.stream.id))),
+        | StreamKind::WebhookDelivery
+        | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),
         StreamKind::Access => target_of_access(event),
     }
 }

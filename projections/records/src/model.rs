@@ -54,7 +54,10 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form => Ok(Some(Self { recorded, event: recorded.decode()? })),
-            StreamKind::WebhookSubscription | StreamKind::WebhookDelivery | StreamKind::Access => Ok(None),
+            StreamKind::WebhookSubscription
+            | StreamKind::WebhookDelivery
+            | StreamKind::WebhookReplay
+            | StreamKind::Access => Ok(None),
         }
     }
 }
@@ -106,7 +109,10 @@ impl Needed {
             StreamKind::Specialist => self.specialists.insert(key),
             StreamKind::Appointment => self.appointments.insert(key),
             StreamKind::Form => self.forms.insert(key),
-            StreamKind::WebhookSubscription | StreamKind::WebhookDelivery | StreamKind::Access => false,
+            StreamKind::WebhookSubscription
+            | StreamKind::WebhookDelivery
+            | StreamKind::WebhookReplay
+            | StreamKind::Access => false,
         };
     }
 
@@ -133,6 +139,7 @@ impl Needed {
             | Event::Form(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
+            | Event::WebhookReplay(_)
             | Event::Access(_) => {}
         }
     }
@@ -203,7 +210,10 @@ impl State {
                 self.appointments.change(key, |row| AppointmentRecord::apply(row, event, recorded))
             }
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
-            Event::WebhookSubscription(_) | Event::WebhookDelivery(_) | Event::Access(_) => Ok(()),
+            Event::WebhookSubscription(_)
+            | Event::WebhookDelivery(_)
+            | Event::WebhookReplay(_)
+            | Event::Access(_) => Ok(()),
         }
     }
 

@@ -343,7 +343,7 @@ impl Attempter {
     }
 }
 
-fn scope(
+pub(crate) fn scope(
     organization_id: OrganizationId,
     correlation_id: CorrelationId,
     causation_id: Option<EventId>,

@@ -20,6 +20,8 @@ use crate::sending::{AddressPolicy, BodyFormat, ExtraHeaders, PreparedRequest, W
 /// How long an opened subscription is used before it is read again: the longest time that a pause or a rotated
 /// secret takes to be heeded.
 const TIME_TO_LIVE: Duration = Duration::from_secs(1);
+/// Secrets that sign at a time: each adds to a header, and receivers bound theirs. The oldest are left out.
+const MAX_SIGNING_SECRETS: usize = 10;
 /// Opened subscriptions kept at a time.
 const CAPACITY: u64 = 10_000;
 
@@ -70,7 +72,7 @@ impl OpenSubscription {
             delivery_id.uuid(),
             started_at.unix_seconds(),
             body(self.format, delivery_id, event),
-            valid.map(|secret| &secret.secret),
+            valid.map(|secret| &secret.secret).take(MAX_SIGNING_SECRETS),
         );
         Some(request.with_format(format).with_headers(&self.headers))
     }
@@ -237,10 +239,8 @@ impl Directory {
                     folded.as_mut().is_some_and(|folded| folded.change(&json))
                 }
                 EventType::WebhookSubscriptionSecretRotated => {
-                    let until = recorded_at.saturating_add_micros(
-                        i64::from(row.overlap_seconds.unwrap_or_default()) * 1_000_000,
-                    );
-                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, until))
+                    let overlap_seconds = row.overlap_seconds.unwrap_or_default();
+                    folded.as_mut().is_some_and(|folded| folded.rotate(&json, recorded_at, overlap_seconds))
                 }
                 _ => false,
             };
@@ -256,6 +256,7 @@ struct Folded {
     url: String,
     description: Option<String>,
     headers: BTreeMap<String, String>,
+    /// The newest first, each with its end where a rotation set one.
     secrets: Vec<SigningSecret>,
 }
 
@@ -282,14 +283,18 @@ impl Folded {
         true
     }
 
-    /// Puts a new secret first. The ones before it sign until the end of its overlap, or of an earlier one.
-    fn rotate(&mut self, json: &[u8], overlap_end: Timestamp) -> bool {
+    /// Puts a new secret first. The one before it stays valid for the overlap; those before that one keep the end that
+    /// their own rotation set. Without an overlap none stays: that is how a secret is replaced that got out.
+    fn rotate(&mut self, json: &[u8], rotated_at: Timestamp, overlap_seconds: i32) -> bool {
         let Some(secret) = parse::<RotatedSecret>(json).and_then(|r| WebhookSecret::parse(&r.secret).ok())
         else {
             return false;
         };
-        for older in &mut self.secrets {
-            older.until = Some(older.until.map_or(overlap_end, |until| until.min(overlap_end)));
+        if overlap_seconds == 0 {
+            self.secrets.clear();
+        }
+        if let Some(older) = self.secrets.first_mut() {
+            older.until = Some(rotated_at.saturating_add_micros(i64::from(overlap_seconds) * 1_000_000));
         }
         self.secrets.insert(0, SigningSecret { secret, until: None });
         true

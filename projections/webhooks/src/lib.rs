@@ -5,8 +5,9 @@
 //! [`WebhooksReactor`] names the effects, the runtime writes them into the ledger in the same transaction, and the
 //! [`WebhooksWorker`] carries them out and appends what happened to the log, from where the projector folds it.
 //!
-//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`; and
-//! outside the projection, because no log can restore it, `kept.webhook_answers` (sealed; see `answers.rs`).
+//! Tables: `webhook_subscriptions`, `webhook_subscription_parts` (sealed), `webhook_events`, `webhook_attempts`,
+//! `webhook_replays`, `webhook_replay_counts`; and outside the projection, because no log can restore it,
+//! `kept.webhook_answers` (sealed; see `answers.rs`).
 //!
 //! Deliveries and their attempts are kept for 30 or 90 days (`keeping.rs`).
 //!
@@ -15,7 +16,7 @@
 //! at-least-once: a crash between sending and recording leaves an attempt whose outcome is `unknown`, and the
 //! delivery is sent again under the same `webhook-id`.
 //!
-//! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`.
+//! Start reading at `model.rs`, then `worker.rs` and `attempt.rs`; bulk repair is in `replay/`.
 
 pub mod answers;
 mod attempt;
@@ -28,6 +29,7 @@ mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;
+pub mod replay;
 pub mod sending;
 mod signs;
 mod state;

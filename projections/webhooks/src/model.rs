@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent};
+use carelog_domain::webhook_replay::WebhookReplayEvent;
 use carelog_domain::webhook_subscription::{
     EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
     WebhookSubscriptionEvent,
@@ -14,6 +15,7 @@ use carelog_domain::{
 use carelog_event_log::effects::{NewEffect, QueueChange, QueueSetting, Wish};
 use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
 
+use crate::replay::ReplayPage;
 pub use crate::state::{DeliveryState, SubscriptionStatus};
 
 /// A subscription as far as matching needs it.
@@ -117,7 +119,9 @@ pub struct Page {
     pub moved_deliveries: BTreeMap<DeliveryKey, DeliveryProgress>,
     /// Attempts.
     pub attempts: Vec<Attempt>,
-    /// What is to be sent, and how.
+    /// What happened to replays.
+    pub replays: ReplayPage,
+    /// What is to be done, and how.
     pub intents: Vec<Wish>,
     /// Deliveries that are to be made again, by the event that asks for it.
     pub redeliveries: BTreeMap<EventId, DeliveryKey>,
@@ -165,6 +169,7 @@ impl Page {
         match event.stream.kind {
             StreamKind::WebhookSubscription => self.fold_subscription(event, &event.decode_as()?),
             StreamKind::WebhookDelivery => self.fold_delivery(event, &event.decode_as()?),
+            StreamKind::WebhookReplay => self.fold_replay(event, event.decode_as()?),
             StreamKind::Organization
             | StreamKind::Patient
             | StreamKind::Specialist
@@ -186,32 +191,41 @@ impl Page {
         let organization_id = event.stream.organization_id;
         let first = (organization_id, SubscriptionId::new(uuid::Uuid::nil()));
         let last = (organization_id, SubscriptionId::new(uuid::Uuid::max()));
-        for (key, subscription) in self.subscriptions.range(first..=last) {
-            if subscription.status == SubscriptionStatus::Deleted
-                || !subscription.filter.matches(event.event_type)
-            {
-                continue;
-            }
-            let is_active = subscription.status == SubscriptionStatus::Active;
-            let state = if is_active {
-                DeliveryState::Pending
-            } else {
-                DeliveryState::Failed(FinalReason::SkippedInactive)
-            };
-            let progress = DeliveryProgress {
-                state: Some(state),
-                version: 0,
-                attempt_count: Some(0),
-                next_attempt_at: None,
-                finished_at: (!is_active).then_some(event.recorded_at),
-                last: None,
-            };
-            if is_active {
-                self.intents.push(deliver(event, key.1));
-            }
-            let delivery = NewDelivery { subscription_id: key.1, event: Arc::clone(event), progress };
-            self.new_deliveries.insert((organization_id, delivery_id(event.event_id, key.1)), delivery);
+        let matching: Vec<_> = self
+            .subscriptions
+            .range(first..=last)
+            .filter(|(_, subscription)| {
+                subscription.status != SubscriptionStatus::Deleted
+                    && subscription.filter.matches(event.event_type)
+            })
+            .map(|(key, subscription)| (key.1, subscription.status == SubscriptionStatus::Active))
+            .collect();
+        for (subscription_id, is_active) in matching {
+            self.bring_up(event, subscription_id, is_active);
         }
+    }
+
+    /// Makes the delivery of an event to a subscription, which is sent where that is active.
+    fn bring_up(&mut self, event: &Arc<RecordedEvent>, subscription_id: SubscriptionId, is_active: bool) {
+        let state = if is_active {
+            DeliveryState::Pending
+        } else {
+            DeliveryState::Failed(FinalReason::SkippedInactive)
+        };
+        let progress = DeliveryProgress {
+            state: Some(state),
+            version: 0,
+            attempt_count: Some(0),
+            next_attempt_at: None,
+            finished_at: (!is_active).then_some(event.recorded_at),
+            last: None,
+        };
+        if is_active {
+            self.intents.push(deliver(event, subscription_id));
+        }
+        let key = (event.stream.organization_id, delivery_id(event.event_id, subscription_id));
+        let delivery = NewDelivery { subscription_id, event: Arc::clone(event), progress };
+        self.new_deliveries.insert(key, delivery);
     }
 
     fn fold_subscription(&mut self, event: &Arc<RecordedEvent>, change: &WebhookSubscriptionEvent) {
@@ -246,6 +260,7 @@ impl Page {
             WebhookSubscriptionEvent::Deleted(_) => {
                 self.change(key, |subscription| subscription.status = SubscriptionStatus::Deleted);
             }
+            WebhookSubscriptionEvent::TestRequested(_) => self.bring_up(event, key.1, true),
         }
         self.change(key, |subscription| {
             subscription.version = event.version;
@@ -273,6 +288,13 @@ impl Page {
         if let Some(subscription) = self.subscriptions.get_mut(&key) {
             change(subscription);
         }
+    }
+
+    fn fold_replay(&mut self, event: &Arc<RecordedEvent>, change: WebhookReplayEvent) {
+        if let WebhookReplayEvent::Requested(_) = &change {
+            self.intents.push(effect(event, event.stream.id));
+        }
+        self.replays.events.push((Arc::clone(event), change));
     }
 
     fn fold_delivery(&mut self, event: &Arc<RecordedEvent>, outcome: &WebhookDeliveryEvent) {
@@ -305,15 +327,20 @@ impl Page {
                     progress.last = Some((attempted.outcome, attempted.status));
                 });
             }
-            WebhookDeliveryEvent::Delivered(_) => {
+            WebhookDeliveryEvent::Delivered(delivered) => {
+                self.replays.count(key.0, delivered.replay_id, |counts| counts.delivered += 1);
                 self.advance(key, event, |progress| {
                     progress.end(DeliveryState::Delivered, event.recorded_at);
                 });
             }
-            WebhookDeliveryEvent::Exhausted(exhausted) => self.advance(key, event, |progress| {
-                progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
-            }),
+            WebhookDeliveryEvent::Exhausted(exhausted) => {
+                self.replays.count(key.0, exhausted.replay_id, |counts| counts.failed += 1);
+                self.advance(key, event, |progress| {
+                    progress.end(DeliveryState::Failed(exhausted.reason), event.recorded_at);
+                });
+            }
             WebhookDeliveryEvent::RedeliveryRequested(requested) => {
+                self.replays.count(key.0, requested.replay_id, |counts| counts.requested += 1);
                 self.intents.push(deliver(event, requested.subscription_id));
                 self.redeliveries.insert(event.event_id, key);
                 self.advance(key, event, |progress| {
@@ -356,10 +383,14 @@ impl DeliveryProgress {
 
 /// A delivery to be made, once; its step is the subscription.
 fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Wish {
+    effect(event, subscription_id.uuid())
+}
+
+fn effect(event: &RecordedEvent, step: uuid::Uuid) -> Wish {
     Wish::Effect(NewEffect {
         organization_id: event.stream.organization_id,
         source_event_id: event.event_id,
-        step: subscription_id.uuid(),
+        step,
         lane: event.lane,
         position: event.position,
     })
@@ -372,7 +403,7 @@ fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
         | WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
             per_tick_limit.map(QueueSetting::PerTick)
         }
-        WebhookSubscriptionEvent::SecretRotated(_) => None,
+        WebhookSubscriptionEvent::SecretRotated(_) | WebhookSubscriptionEvent::TestRequested(_) => None,
         WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
         WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
             Some(QueueSetting::Closed)

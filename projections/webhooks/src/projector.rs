@@ -20,6 +20,7 @@ use crate::model::{
     DeliveryKey, DeliveryProgress, DeliveryState, Page, Subscription, SubscriptionKey, SubscriptionStatus,
     concerns_subscriptions,
 };
+use crate::replay::write_replays;
 
 /// Organizations whose subscriptions a lane remembers; beyond that it begins anew.
 const MOST_REMEMBERED: usize = 10_000;
@@ -47,6 +48,8 @@ impl Projector for WebhooksProjector {
             "webhook_subscription_parts",
             "webhook_events",
             "webhook_attempts",
+            "webhook_replays",
+            "webhook_replay_counts",
         ],
     };
 
@@ -56,7 +59,11 @@ impl Projector for WebhooksProjector {
 
     /// Whatever may lead to a delivery; outcomes can wait.
     fn is_pressing(&self, event: &RecordedEvent) -> bool {
-        concerns_subscriptions(event) || event.event_type == EventType::WebhookDeliveryRedeliveryRequested
+        concerns_subscriptions(event)
+            || matches!(
+                event.event_type,
+                EventType::WebhookDeliveryRedeliveryRequested | EventType::WebhookReplayRequested
+            )
     }
 
     fn apply<'a>(
@@ -80,6 +87,7 @@ impl Projector for WebhooksProjector {
             write_subscriptions(tables, &page).await?;
             write_parts(tables, &page).await?;
             write_deliveries(tables, &page, None).await?;
+            write_replays(tables, &page.replays).await?;
             *memory = Memory { subscriptions: page.subscriptions, ..known };
             Ok(page.intents)
         })
@@ -111,10 +119,13 @@ impl Projector for WebhooksProjector {
             for event in events {
                 page.fold(event)?;
             }
-            let Some(effects) = end.effects(std::mem::take(&mut page.intents)) else { return Ok(None) };
-            let fresh = write_deliveries(tables, &page, Some((end.row(), effects))).await?;
+            let intents = std::mem::take(&mut page.intents);
+            let fresh = match end.effects(intents).filter(|_| page.replays.is_empty()) {
+                Some(effects) => Some(write_deliveries(tables, &page, Some((end.row(), effects))).await?),
+                None => None,
+            };
             *memory = Memory { organizations, subscriptions: page.subscriptions, oldest };
-            Ok(Some(fresh))
+            Ok(fresh)
         })
     }
 }

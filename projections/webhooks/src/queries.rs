@@ -113,6 +113,8 @@ pub struct DeliveryFilter {
     pub source_type: Option<String>,
     /// Ended for one reason.
     pub reason: Option<String>,
+    /// Only what has not arrived.
+    pub undelivered: bool,
     /// Of events recorded at this moment or later.
     pub from: Option<OffsetDateTime>,
     /// Of events recorded before this moment.
@@ -200,12 +202,55 @@ pub fn subscription(
     })
 }
 
-/// Deliveries, newest event first: their ids begin with the time of their event, so the primary key has their order, and
-/// so has the index of a subscription's.
+/// Deliveries, newest event first: their ids begin with the time of their event, so the primary key has their order.
 ///
 /// # Errors
 /// When the database fails.
 pub fn deliveries<'a>(
+    connection: &'a mut PgConnection,
+    organization_id: OrganizationId,
+    filter: &'a DeliveryFilter,
+    limit: i64,
+) -> BoxFuture<'a, Result<Vec<DeliveryRow>, sqlx::Error>> {
+    if filter.undelivered {
+        return undelivered(connection, organization_id, filter, limit);
+    }
+    Box::pin(async move {
+        sqlx::query_as!(
+        DeliveryRow,
+        "
+        select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at, state,
+               reason, attempt_count, next_attempt_at, finished_at, last_outcome, last_status, version
+        from webhooks.webhook_events
+        where organization_id = $1
+          and ($2::uuid is null or subscription_id = $2)
+          and ($3::text is null or state = $3)
+          and ($4::text is null or source_type = $4)
+          and ($5::text is null or reason = $5)
+          and delivery_id < coalesce($6, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)
+          and ($8::timestamptz is null or source_recorded_at >= $8)
+          and ($9::timestamptz is null or source_recorded_at < $9)
+        order by delivery_id desc
+        limit $7
+        ",
+        organization_id.uuid(),
+        filter.subscription_id,
+        filter.state,
+        filter.source_type,
+        filter.reason,
+        filter.before,
+        limit,
+        filter.from,
+        filter.until
+    )
+    .fetch_all(connection)
+    .await
+    })
+}
+
+/// Deliveries that have not arrived, newest event first. A statement of its own, so that it always goes by the index
+/// that holds nothing else.
+fn undelivered<'a>(
     connection: &'a mut PgConnection,
     organization_id: OrganizationId,
     filter: &'a DeliveryFilter,
@@ -219,6 +264,7 @@ pub fn deliveries<'a>(
                reason, attempt_count, next_attempt_at, finished_at, last_outcome, last_status, version
         from webhooks.webhook_events
         where organization_id = $1
+          and state <> 'delivered'
           and ($2::uuid is null or subscription_id = $2)
           and ($3::text is null or state = $3)
           and ($4::text is null or source_type = $4)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carelog_domain::{SubscriptionId, Timestamp};
+use carelog_domain::{StreamKind, SubscriptionId, Timestamp};
 use carelog_event_log::effects::{self, Limits, Report, Reported};
 use carelog_event_log::runtime::{Reaction, Runtime};
 use futures::future::BoxFuture;
@@ -26,6 +26,7 @@ use crate::claim::claim_all;
 use crate::directory::Directory;
 use crate::numbers;
 use crate::reactor::{REACTOR, WebhooksReactor};
+use crate::replay::Replayer;
 use crate::sending::Sender;
 use crate::task::{Finished, Task};
 
@@ -47,6 +48,7 @@ pub struct WebhooksWorker {
     runtime: Runtime,
     pool: PgPool,
     attempter: Arc<Attempter>,
+    replayer: Arc<Replayer>,
     limits: Limits,
     fresh: mpsc::UnboundedReceiver<Vec<Reaction>>,
     held: Arc<AtomicUsize>,
@@ -63,15 +65,16 @@ pub fn reactor_and_worker(
     let (fresh_in, fresh) = mpsc::unbounded_channel();
     let held = Arc::new(AtomicUsize::new(0));
     let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory, sender));
+    let replayer = Arc::new(Replayer::new(runtime.log.clone(), pool.clone(), limits));
     let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held), limits };
-    (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, limits, fresh, held })
+    (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, replayer, limits, fresh, held })
 }
 
 impl WebhooksWorker {
     /// Works until the runtime stops, then waits for what is under way.
     pub fn run(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let Self { runtime, pool, attempter, limits, mut fresh, held } = self;
+            let Self { runtime, pool, attempter, replayer, limits, mut fresh, held } = self;
             let (reports_in, reports) = mpsc::channel(MAX_HELD);
             let has_room = Arc::new(Notify::new());
             let reporting = runtime.tasks.spawn(report_all(
@@ -100,6 +103,15 @@ impl WebhooksWorker {
                         // Whoever takes it next has the whole time for it.
                         let untouched = task.untouched(runtime.log.clock().now());
                         finish(Ok(untouched.map(Finished::from)), &reports_in, &held, &has_room).await;
+                        continue;
+                    }
+                    if task.cause.stream.kind == StreamKind::WebhookReplay {
+                        let replayer = Arc::clone(&replayer);
+                        under_way.push(
+                            runtime
+                                .tasks
+                                .spawn(async move { replayer.carry_out(task).await.map(Finished::from) }),
+                        );
                         continue;
                     }
                     let attempter = Arc::clone(&attempter);

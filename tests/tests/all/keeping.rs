@@ -241,7 +241,8 @@ async fn a_request_that_meets_a_removed_delivery_sends_nothing() {
     sweep(&product, 32).await;
     let received = partner.hook.counts().received;
 
-    let command = WebhookDeliveryCommand::RequestRedelivery { emission: row.emission().unwrap() };
+    let command =
+        WebhookDeliveryCommand::RequestRedelivery { emission: row.emission().unwrap(), replay_id: None };
     let scope = scope(partner.organization_id);
     run::<WebhookDelivery>(product.log(), &scope, delivery_id.uuid(), command).await;
     start_appointment(product.log(), partner.organization_id).await;

@@ -18,6 +18,7 @@ mod projector;
 mod quarantine;
 mod queues;
 mod rebuild;
+mod replays;
 mod storm;
 mod vault;
 mod webhooks;

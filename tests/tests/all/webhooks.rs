@@ -385,6 +385,60 @@ async fn both_secrets_sign_while_they_overlap() {
     product.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_rotated_secret_signs_until_its_own_end() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    let secrets = [partner.secret.clone(), new_secret(), new_secret()];
+    for (secret, overlap_seconds) in [(&secrets[1], 7 * 86_400), (&secrets[2], 3_600)] {
+        let secret = RotatedSecret { secret: secret.clone() };
+        product.tell(&partner, WebhookSubscriptionCommand::RotateSecret { secret, overlap_seconds }).await;
+    }
+    for secret in &secrets {
+        partner.hook.set_secrets(&[secret]).unwrap();
+        is_verified(&product, &partner).await;
+    }
+
+    // Two hours later the second secret has ended, and the first one, whose own overlap is longer, has not.
+    product
+        .sql(
+            "update webhooks.webhook_subscription_parts set recorded_at = recorded_at - interval '2 hours'
+             where event_type = 'webhook_subscription.secret_rotated'",
+        )
+        .await;
+    partner.hook.set_secrets(&[&secrets[1]]).unwrap();
+    is_refused(&product, &partner).await;
+    for secret in [&secrets[0], &secrets[2]] {
+        partner.hook.set_secrets(&[secret]).unwrap();
+        is_verified(&product, &partner).await;
+    }
+    // A week later the first one has ended too.
+    product
+        .sql(
+            "update webhooks.webhook_subscription_parts set recorded_at = recorded_at - interval '7 days'
+             where event_type = 'webhook_subscription.secret_rotated'",
+        )
+        .await;
+    partner.hook.set_secrets(&[&secrets[0]]).unwrap();
+    is_refused(&product, &partner).await;
+    partner.hook.set_secrets(&[&secrets[2]]).unwrap();
+    is_verified(&product, &partner).await;
+    product.stop().await;
+}
+
+/// Lets something happen until a request is signed with none of the hook's secrets.
+async fn is_refused(product: &Product, partner: &Partner) {
+    let before = partner.hook.counts().refused_signatures;
+    until("no signature verifies", async || {
+        let count = partner.hook.counts().received;
+        start_appointment(product.log(), partner.organization_id).await;
+        received(partner, count + 1).await;
+        (partner.hook.counts().refused_signatures > before).then_some(())
+    })
+    .await;
+}
+
 /// Lets something happen until a request is signed with one of the hook's secrets.
 async fn is_verified(product: &Product, partner: &Partner) {
     let before = partner.hook.counts().verified;
@@ -422,11 +476,46 @@ async fn this_machine_is_no_receiver() {
     product.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_goes_to_its_subscription_alone_and_the_ordinary_way() {
+    let product = Product::start().await;
+    let organization_id = clinic(&product).await;
+    let partner = product.subscribe(organization_id, &["form.signed"]).await;
+    let neighbour = product.subscribe(organization_id, &["*"]).await;
+
+    product.tell(&partner, WebhookSubscriptionCommand::RequestTest).await;
+    become_deliveries(&product, &partner, &["webhook_subscription.test_requested delivered 1"]).await;
+    partner.hook.set_behaviour(Behaviour::Status(503));
+    product.tell(&partner, WebhookSubscriptionCommand::RequestTest).await;
+    let both =
+        ["webhook_subscription.test_requested delivered 1", "webhook_subscription.test_requested pending 1"];
+    become_deliveries(&product, &partner, &both).await;
+    product.settled().await;
+
+    assert_eq!(partner.hook.counts().verified, 2);
+    assert_eq!(deliveries(&product, &neighbour).await, [""; 0]);
+    let body: Value = serde_json::from_slice(&partner.hook.receipts()[0].body).unwrap();
+    assert_eq!(body["event"], "webhook_subscription.test_requested");
+    let subscription_id = partner.subscription_id;
+    assert_eq!(
+        body["data"],
+        json!({ "webhook_subscription_id": subscription_id, "status": "test_requested" })
+    );
+    product.is_sound().await;
+    let before = product.contents().await;
+    product.rebuild(RebuildScope::Everything).await;
+    assert_eq!(product.contents().await, before);
+    product.stop().await;
+}
+
 async fn send_again(product: &Product, organization_id: OrganizationId, delivery_id: Uuid) {
     let mut connection = product.databases().core_owner.acquire().await.unwrap();
     let row =
         queries::delivery(&mut connection, organization_id, DeliveryId::new(delivery_id)).await.unwrap();
-    let again = WebhookDeliveryCommand::RequestRedelivery { emission: row.unwrap().emission().unwrap() };
+    let again = WebhookDeliveryCommand::RequestRedelivery {
+        emission: row.unwrap().emission().unwrap(),
+        replay_id: None,
+    };
     run::<WebhookDelivery>(product.log(), &scope(organization_id), delivery_id, again).await;
 }
 

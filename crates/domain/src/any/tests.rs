@@ -33,7 +33,7 @@ fn json_of_every_event_is_pinned() {
 
 #[test]
 fn codes_of_every_rejection_are_pinned() {
-    let lists: [(StreamKind, &[(&str, RejectionKind)]); 8] = [
+    let lists: [(StreamKind, &[(&str, RejectionKind)]); 9] = [
         (StreamKind::Organization, crate::organization::OrganizationRejection::CODES),
         (StreamKind::Patient, crate::patient::PatientRejection::CODES),
         (StreamKind::Specialist, crate::specialist::SpecialistRejection::CODES),
@@ -41,6 +41,7 @@ fn codes_of_every_rejection_are_pinned() {
         (StreamKind::Form, crate::form::FormRejection::CODES),
         (StreamKind::WebhookSubscription, crate::webhook_subscription::WebhookSubscriptionRejection::CODES),
         (StreamKind::WebhookDelivery, crate::webhook_delivery::WebhookDeliveryRejection::CODES),
+        (StreamKind::WebhookReplay, crate::webhook_replay::WebhookReplayRejection::CODES),
         (StreamKind::Access, crate::access::AccessRejection::CODES),
     ];
     let mut page = String::new();

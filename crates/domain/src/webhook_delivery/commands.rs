@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::DeliveryStatus;
 use super::events::{AttemptOutcome, FinalReason};
 use crate::aggregate::rejections;
-use crate::ids::{EventId, SubscriptionId};
+use crate::ids::{EventId, ReplayId, SubscriptionId};
 use crate::{EventType, Timestamp};
 
 /// A wish about a delivery.
@@ -32,6 +32,8 @@ pub enum WebhookDeliveryCommand {
     RequestRedelivery {
         /// What is delivered.
         emission: Emission,
+        /// The replay that asks, where it is one. Each replay gets a delivery sent once.
+        replay_id: Option<ReplayId>,
     },
     /// Keep nothing of the receiver's answers, neither of those that came nor of those that will. Whoever says so has
     /// them removed.
@@ -115,5 +117,7 @@ rejections! {
             "the retry at {retry_at} would come before the attempt of {started_at}";
         StillPending { attempt_count: u16 } = Conflict "still_pending",
             "the delivery is still pending after {attempt_count} attempts";
+        AlreadyReplayed { replay_id: ReplayId } = Conflict "already_replayed",
+            "replay {replay_id} has asked for this delivery already";
     }
 }

@@ -1,7 +1,7 @@
 //! What can happen to one event on its way to one subscription.
 
 use crate::catalogue::EventType;
-use crate::ids::{EventId, SubscriptionId};
+use crate::ids::{EventId, ReplayId, SubscriptionId};
 use crate::{Timestamp, closed_enum, events, facts};
 
 closed_enum! {
@@ -110,6 +110,9 @@ facts! {
         pub subscription_id: SubscriptionId,
         /// In which attempt.
         pub number: u16,
+        /// The replay that asked for this round, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub replay_id: Option<ReplayId>,
     }
 }
 
@@ -120,6 +123,9 @@ facts! {
         pub subscription_id: SubscriptionId,
         /// Why.
         pub reason: FinalReason,
+        /// The replay that asked for this round, where one did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub replay_id: Option<ReplayId>,
     }
 }
 
@@ -136,6 +142,9 @@ facts! {
     pub struct WebhookDeliveryRedeliveryRequested {
         /// To which subscription.
         pub subscription_id: SubscriptionId,
+        /// The replay that asked, where it was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub replay_id: Option<ReplayId>,
     }
 }
 

@@ -10,6 +10,8 @@ mod events;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
@@ -18,7 +20,7 @@ pub use commands::*;
 pub use events::*;
 
 use crate::aggregate::write_all;
-use crate::{StreamKind, closed_enum};
+use crate::{ReplayId, StreamKind, closed_enum};
 
 /// Attempts in one round: at once, then four retries over about a day.
 pub const MAX_ATTEMPTS: u16 = 5;
@@ -39,6 +41,8 @@ closed_enum! {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WebhookDelivery {
     progress: Option<Progress>,
+    /// Every replay that asked for it: one that is resumed asks again.
+    replays: BTreeSet<ReplayId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +55,8 @@ struct Progress {
     round_count: u16,
     /// Whether nothing is kept of the receiver's answers.
     is_expunged: bool,
+    /// Who asked for this round, where it was a replay.
+    replay_id: Option<ReplayId>,
 }
 
 type Events = Result<Vec<WebhookDeliveryEvent>, WebhookDeliveryRejection>;
@@ -93,12 +99,15 @@ impl WebhookDelivery {
                 events.push(progress.exhausted(reason));
                 Ok(events)
             }
-            WebhookDeliveryCommand::RequestRedelivery { emission } => {
+            WebhookDeliveryCommand::RequestRedelivery { emission, replay_id } => {
+                if let Some(replay_id) = replay_id.filter(|replay_id| self.replays.contains(replay_id)) {
+                    return Err(WebhookDeliveryRejection::AlreadyReplayed { replay_id });
+                }
                 let (mut events, progress) = self.emitted(emission)?;
                 if events.is_empty() {
                     progress.unless_pending()?;
                 }
-                events.push(progress.redelivery_requested());
+                events.push(progress.redelivery_requested(replay_id));
                 Ok(events)
             }
             WebhookDeliveryCommand::ExpungeAnswers { emission } => {
@@ -143,6 +152,7 @@ impl Progress {
             attempt_count: 0,
             round_count: 0,
             is_expunged: false,
+            replay_id: None,
         }
     }
 
@@ -164,7 +174,8 @@ impl Progress {
             AfterAttempt::GiveUp(reason) => (None, Some(self.exhausted(reason))),
             AfterAttempt::Delivered => {
                 let number = attempt.number;
-                let delivered = WebhookDeliveryDelivered { subscription_id, number };
+                let delivered =
+                    WebhookDeliveryDelivered { subscription_id, number, replay_id: self.replay_id };
                 (None, Some(WebhookDeliveryEvent::Delivered(delivered)))
             }
         };
@@ -205,8 +216,8 @@ impl Progress {
     }
 
     const fn exhausted(&self, reason: FinalReason) -> WebhookDeliveryEvent {
-        let subscription_id = self.emission.subscription_id;
-        WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id, reason })
+        let (subscription_id, replay_id) = (self.emission.subscription_id, self.replay_id);
+        WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id, reason, replay_id })
     }
 
     const fn unless_pending(&self) -> Result<(), WebhookDeliveryRejection> {
@@ -223,9 +234,12 @@ impl Progress {
         WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id })
     }
 
-    const fn redelivery_requested(&self) -> WebhookDeliveryEvent {
+    const fn redelivery_requested(&self, replay_id: Option<ReplayId>) -> WebhookDeliveryEvent {
         let subscription_id = self.emission.subscription_id;
-        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id })
+        WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested {
+            subscription_id,
+            replay_id,
+        })
     }
 }
 
@@ -255,6 +269,9 @@ impl Aggregate for WebhookDelivery {
                 source_sequence: emitted.source_sequence,
             }));
         }
+        if let WebhookDeliveryEvent::RedeliveryRequested(requested) = &event {
+            self.replays.extend(requested.replay_id);
+        }
         if let Some(progress) = &mut self.progress {
             progress.apply(&event);
         }
@@ -271,8 +288,9 @@ impl Progress {
             }
             WebhookDeliveryEvent::Delivered(_) => self.status = DeliveryStatus::Delivered,
             WebhookDeliveryEvent::Exhausted(_) => self.status = DeliveryStatus::Exhausted,
-            WebhookDeliveryEvent::RedeliveryRequested(_) => {
+            WebhookDeliveryEvent::RedeliveryRequested(requested) => {
                 self.status = DeliveryStatus::Pending;
+                self.replay_id = requested.replay_id;
                 self.round_count = 0;
             }
             WebhookDeliveryEvent::AnswersExpunged(_) => self.is_expunged = true,

@@ -54,7 +54,7 @@ fn give_up(reason: FinalReason) -> WebhookDeliveryCommand {
 }
 
 const fn request_redelivery() -> WebhookDeliveryCommand {
-    WebhookDeliveryCommand::RequestRedelivery { emission: EMISSION }
+    WebhookDeliveryCommand::RequestRedelivery { emission: EMISSION, replay_id: None }
 }
 
 fn emitted() -> WebhookDeliveryEvent {
@@ -100,16 +100,37 @@ fn succeeded(number: u16) -> WebhookDeliveryEvent {
 }
 
 fn delivered(number: u16) -> WebhookDeliveryEvent {
-    WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id: SUBSCRIPTION, number })
+    WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered {
+        subscription_id: SUBSCRIPTION,
+        number,
+        replay_id: None,
+    })
 }
 
 fn exhausted(reason: FinalReason) -> WebhookDeliveryEvent {
-    WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted { subscription_id: SUBSCRIPTION, reason })
+    WebhookDeliveryEvent::Exhausted(WebhookDeliveryExhausted {
+        subscription_id: SUBSCRIPTION,
+        reason,
+        replay_id: None,
+    })
 }
 
 fn redelivery_requested() -> WebhookDeliveryEvent {
+    requested_by(None)
+}
+
+fn requested_by(replay_id: Option<ReplayId>) -> WebhookDeliveryEvent {
     let subscription_id = SUBSCRIPTION;
-    WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested { subscription_id })
+    WebhookDeliveryEvent::RedeliveryRequested(WebhookDeliveryRedeliveryRequested {
+        subscription_id,
+        replay_id,
+    })
+}
+
+const REPLAY: ReplayId = ReplayId::new(Uuid::from_u128(4));
+
+const fn replay(replay_id: ReplayId) -> WebhookDeliveryCommand {
+    WebhookDeliveryCommand::RequestRedelivery { emission: EMISSION, replay_id: Some(replay_id) }
 }
 
 /// A delivery after this many failed attempts.
@@ -245,7 +266,7 @@ fn given_skipped_and_requested_when_redelivery_requested_then_still_pending() {
 fn given_another_event_when_redelivery_requested_then_emission_mismatch() {
     let other = Emission { source_event_id: EventId::new(Uuid::max()), ..EMISSION };
     given(emitted_and_failed(2))
-        .when(WebhookDeliveryCommand::RequestRedelivery { emission: other })
+        .when(WebhookDeliveryCommand::RequestRedelivery { emission: other, replay_id: None })
         .then_expect_error(WebhookDeliveryRejection::EmissionMismatch {
             expected: EMISSION.source_event_id,
             given: other.source_event_id,
@@ -339,4 +360,54 @@ fn attempts_of_before_their_phases_were_measured_can_be_read() {
     let WebhookDeliveryEvent::Attempted(attempted) = &event else { panic!("{event:?}") };
     assert_eq!((attempted.lookup_ms, attempted.wait_ms, attempted.subscription_version), (None, None, None));
     assert_eq!(event.encode().unwrap().facts, facts);
+}
+
+#[test]
+fn given_finished_when_replayed_then_the_round_names_the_replay() {
+    for (events, _) in finished() {
+        given(events).when(replay(REPLAY)).then_expect_events(vec![requested_by(Some(REPLAY))]);
+    }
+    let ended = WebhookDeliveryExhausted {
+        subscription_id: SUBSCRIPTION,
+        reason: FinalReason::Disabled,
+        replay_id: Some(REPLAY),
+    };
+    given([emitted(), requested_by(Some(REPLAY))])
+        .when(give_up(FinalReason::Disabled))
+        .then_expect_events(vec![WebhookDeliveryEvent::Exhausted(ended)]);
+    let delivered =
+        WebhookDeliveryDelivered { subscription_id: SUBSCRIPTION, number: 1, replay_id: Some(REPLAY) };
+    given([emitted(), requested_by(Some(REPLAY))])
+        .when(record_success(1))
+        .then_expect_events(vec![succeeded(1), WebhookDeliveryEvent::Delivered(delivered)]);
+}
+
+#[test]
+fn given_replayed_when_the_same_replay_asks_again_then_already_replayed() {
+    let [(events, _), _] = finished();
+    let ended = exhausted(FinalReason::Exhausted);
+    let other = ReplayId::new(Uuid::from_u128(5));
+    let replayed = [events, vec![requested_by(Some(REPLAY)), ended.clone()]].concat();
+    let later = [replayed.clone(), vec![requested_by(Some(other)), ended, redelivery_requested()]].concat();
+
+    for events in [replayed.clone(), later] {
+        given(events)
+            .when(replay(REPLAY))
+            .then_expect_error(WebhookDeliveryRejection::AlreadyReplayed { replay_id: REPLAY });
+    }
+    given(replayed).when(replay(other)).then_expect_events(vec![requested_by(Some(other))]);
+}
+
+#[test]
+fn given_pending_when_replayed_then_still_pending() {
+    given(emitted_and_failed(2))
+        .when(replay(REPLAY))
+        .then_expect_error(WebhookDeliveryRejection::StillPending { attempt_count: 2 });
+}
+
+#[test]
+fn given_replayed_and_asked_for_by_hand_when_delivered_then_it_counts_for_no_replay() {
+    given([emitted(), requested_by(Some(REPLAY)), exhausted(FinalReason::Aborted), redelivery_requested()])
+        .when(record_success(1))
+        .then_expect_events(vec![succeeded(1), delivered(1)]);
 }

@@ -34,6 +34,8 @@ pub enum WebhookSubscriptionCommand {
     Enable,
     /// Unsubscribe for good.
     Delete,
+    /// Send something that says nothing but that it arrives.
+    RequestTest,
 }
 
 /// A subscription to be made.
@@ -70,5 +72,7 @@ rejections! {
         AlreadyDisabled { reason: DisableReason } = Conflict "already_disabled",
             "the subscription is already disabled for the reason {reason}";
         NotDisabled = Conflict "not_disabled", "the subscription is not disabled";
+        NotActive { reason: DisableReason } = Conflict "not_active",
+            "the subscription is disabled for the reason {reason}: enable it, then test it";
     }
 }

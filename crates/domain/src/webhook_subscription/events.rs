@@ -116,6 +116,11 @@ facts! {
     pub struct WebhookSubscriptionDeleted {}
 }
 
+facts! {
+    /// Somebody asked for a delivery to this subscription alone, whatever its filter.
+    pub struct WebhookSubscriptionTestRequested {}
+}
+
 events! {
     /// What can happen to a webhook subscription.
     pub enum WebhookSubscriptionEvent in WebhookSubscription {
@@ -131,5 +136,7 @@ events! {
         Enabled(WebhookSubscriptionEnabled) = WebhookSubscriptionEnabled,
         /// The partner unsubscribed.
         Deleted(WebhookSubscriptionDeleted) = WebhookSubscriptionDeleted,
+        /// Somebody asked for a delivery to this subscription alone, whatever its filter.
+        TestRequested(WebhookSubscriptionTestRequested) = WebhookSubscriptionTestRequested,
     }
 }

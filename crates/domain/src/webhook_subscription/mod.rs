@@ -122,6 +122,10 @@ impl Terms {
             WebhookSubscriptionCommand::Delete => {
                 Ok(WebhookSubscriptionEvent::Deleted(WebhookSubscriptionDeleted {}))
             }
+            WebhookSubscriptionCommand::RequestTest => match self.disabled {
+                Some(reason) => Err(WebhookSubscriptionRejection::NotActive { reason }),
+                None => Ok(WebhookSubscriptionEvent::TestRequested(WebhookSubscriptionTestRequested {})),
+            },
         }
     }
 
@@ -190,7 +194,9 @@ impl Aggregate for WebhookSubscription {
 impl Terms {
     fn apply(&mut self, event: WebhookSubscriptionEvent) {
         match event {
-            WebhookSubscriptionEvent::Created(_) | WebhookSubscriptionEvent::SecretRotated(_) => {}
+            WebhookSubscriptionEvent::Created(_)
+            | WebhookSubscriptionEvent::SecretRotated(_)
+            | WebhookSubscriptionEvent::TestRequested(_) => {}
             WebhookSubscriptionEvent::Changed(changed) => {
                 if let Some(filter) = changed.filter {
                     self.filter = filter;

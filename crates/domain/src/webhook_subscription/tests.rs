@@ -72,6 +72,7 @@ fn given_nothing_when_anything_else_then_not_created() {
         DISABLE,
         WebhookSubscriptionCommand::Enable,
         WebhookSubscriptionCommand::Delete,
+        WebhookSubscriptionCommand::RequestTest,
     ];
     for command in commands {
         given([]).when(command).then_expect_error(WebhookSubscriptionRejection::NotCreated);
@@ -225,4 +226,19 @@ fn state_tells_whether_events_are_sent() {
     let (active, disabled) = (SubscriptionStatus::Active, SubscriptionStatus::Disabled);
     let deleted = SubscriptionStatus::Deleted;
     assert_eq!(statuses, [None, Some(active), Some(disabled), Some(active), Some(deleted)]);
+}
+
+#[test]
+fn given_active_when_test_requested_then_test_requested() {
+    let tested = WebhookSubscriptionEvent::TestRequested(WebhookSubscriptionTestRequested {});
+    for events in [vec![created()], vec![created(), disabled(), enabled()], vec![created(), tested.clone()]] {
+        given(events).when(WebhookSubscriptionCommand::RequestTest).then_expect_events(vec![tested.clone()]);
+    }
+}
+
+#[test]
+fn given_disabled_when_test_requested_then_not_active() {
+    given([created(), disabled()])
+        .when(WebhookSubscriptionCommand::RequestTest)
+        .then_expect_error(WebhookSubscriptionRejection::NotActive { reason: DisableReason::Paused });
 }

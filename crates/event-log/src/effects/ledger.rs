@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    Depth, Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueSetting, Report, Reported, Taker, Wish,
+    Depth, Effect, LEASE, NewEffect, QueueChange, QueueHealth, QueueLoad, QueueSetting, Report, Reported,
+    Taker, Wish,
 };
 use crate::recorded::{Lane, Position};
 use crate::runtime::EffectColumns;
@@ -303,6 +304,50 @@ pub fn health<'a>(
                 (row.step, health)
             })
             .collect())
+    })
+}
+
+/// How much the queue of a step has to do; at most `bound` effects are counted.
+///
+/// # Errors
+/// When the database fails.
+pub fn load<'a>(
+    connection: &'a mut PgConnection,
+    reactor: &'a str,
+    organization_id: OrganizationId,
+    step: Uuid,
+    bound: u16,
+) -> BoxFuture<'a, Result<QueueLoad, sqlx::Error>> {
+    Box::pin(async move {
+        let row = sqlx::query!(
+            r#"
+            select k.per_tick, (k.failures >= 3 or coalesce(k.held_until > now(), false)) as "is_failing!",
+                   (
+                       select count(*)
+                       from (
+                           select
+                           from runtime.effects x
+                           where x.reactor = k.reactor and x.organization_id = k.organization_id and x.step = k.step
+                             and x.next_at <= now() + $4
+                           limit $5
+                       ) w
+                   ) as "waiting!"
+            from runtime.effect_queues k
+            where k.reactor = $1 and k.organization_id = $2 and k.step = $3
+            "#,
+            reactor,
+            organization_id.uuid(),
+            step,
+            interval(LEASE),
+            i64::from(bound)
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(row.map_or_else(QueueLoad::default, |row| QueueLoad {
+            waiting: u16::try_from(row.waiting).unwrap_or(bound),
+            per_tick: row.per_tick.and_then(|per_tick| u16::try_from(per_tick).ok()),
+            is_failing: row.is_failing,
+        }))
     })
 }
 

@@ -18,7 +18,7 @@ use carelog_domain::{EventId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
 pub(crate) use self::ledger::write;
-pub use self::ledger::{EffectRow, claim, depth, health, next_due, report};
+pub use self::ledger::{EffectRow, claim, depth, health, load, next_due, report};
 
 use crate::recorded::{Lane, Position};
 
@@ -157,6 +157,17 @@ pub struct QueueHealth {
     pub failures: u32,
     /// Nothing is begun before.
     pub held_until: Option<Timestamp>,
+}
+
+/// How much a queue has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLoad {
+    /// Effects that are due, in the hands of workers, or due within the time of a lease; counted up to a bound.
+    pub waiting: u16,
+    /// How many may begin in five seconds, where that is less than for every queue.
+    pub per_tick: Option<u16>,
+    /// Whether it is tried one effect at a time, or left alone for a while, because it fails.
+    pub is_failing: bool,
 }
 
 /// What waits in the ledger.

@@ -37,7 +37,7 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
             where q.projector = 'webhooks'
         ),
         history as materialized (
-            select e.organization_id, e.stream_id, e.lane, e.position, e.version, e.event_type,
+            select e.organization_id, e.stream_id, e.event_id, e.lane, e.position, e.version, e.event_type,
                    nullif(convert_from(e.facts, 'UTF8')::jsonb -> 'filter', 'null'::jsonb) as filter
             from log.events e
             join checkpoints c on c.lane = e.lane and e.position <= c.position
@@ -76,6 +76,11 @@ pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, s
                and e.origin in ('live', 'imported_notify')
             where not s.is_deleted
               and not exists (select from set_aside a where a.lane = e.lane and a.position = e.position)
+            union all
+            -- A test goes to its own subscription, whatever the filter.
+            select organization_id, stream_id, event_id, lane, position, true
+            from history
+            where event_type = 'webhook_subscription.test_requested'
         ),
         removed as materialized (
             select public.carelog_id_at(delivered_until) as horizon from webhooks.webhook_retention
@@ -130,6 +135,9 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
             union all
             select 'webhook_subscription', organization_id, subscription_id, version
             from webhooks.webhook_subscriptions
+            union all
+            select 'webhook_replay', organization_id, replay_id, version
+            from webhooks.webhook_replays
         ),
         heads as (
             select h.stream_kind, h.organization_id, h.stream_id, h.version, h.first_position, h.last_position,
@@ -137,7 +145,7 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
             from log.stream_heads h
             join log.organizations o on o.organization_id = h.organization_id
             left join checkpoints c on c.lane = o.lane
-            where h.stream_kind in ('webhook_delivery', 'webhook_subscription')
+            where h.stream_kind in ('webhook_delivery', 'webhook_subscription', 'webhook_replay')
         )
         select format('%s %s of organization %s: the row shows version %s, its stream has %s', stream_kind, stream_id,
                       organization_id, coalesce(r.version::text, 'none'), coalesce(h.version, 0)) as "damage!"
@@ -163,7 +171,7 @@ pub(super) async fn progress(connection: &mut PgConnection) -> Result<Finding, s
     )
     .fetch_all(connection)
     .await?;
-    Ok(Finding::new("subscriptions and deliveries are as new as their streams", checked, damage))
+    Ok(Finding::new("subscriptions, deliveries and replays are as new as their streams", checked, damage))
 }
 
 /// The effect of a delivery names the event to deliver, or the request to deliver it again.

@@ -26,6 +26,7 @@ mod leaves;
 mod order;
 mod projectors;
 mod records;
+mod replays;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -112,6 +113,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         deliveries::queues(&mut core).await?,
         deliveries::closed(&mut core).await?,
         deliveries::attempts(&mut core).await?,
+        replays::replays(&mut core).await?,
     ])
 }
 

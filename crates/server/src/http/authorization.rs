@@ -124,6 +124,11 @@ pub(super) const RULES: &[Rule] = &[
         "/v1/webhook-subscriptions/{subscription_id}/rotate-secret",
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
+    rule(
+        "POST",
+        "/v1/webhook-subscriptions/{subscription_id}/test",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
     rule("GET", "/v1/webhook-deliveries", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/webhook-deliveries/{delivery_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule(
@@ -137,6 +142,11 @@ pub(super) const RULES: &[Rule] = &[
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
     commands("/v1/webhook-deliveries/{delivery_id}/expunge", AUDITORS),
+    rule("POST", "/v1/webhook-replays/preview", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("POST", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-replays/{replay_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("POST", "/v1/webhook-replays/{replay_id}/cancel", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
 ];

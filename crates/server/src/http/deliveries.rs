@@ -67,6 +67,9 @@ struct ListQuery {
     /// Of events recorded before this moment.
     #[param(value_type = Option<String>, format = DateTime)]
     until: Option<Timestamp>,
+    /// `true`: only what has not arrived, failed or still waiting. Together with `state=failed` that is what was never
+    /// delivered, each with its reason.
+    undelivered: Option<bool>,
     /// Given up for one reason.
     #[param(schema_with = schemas::final_reason, required = false)]
     reason: Option<FinalReason>,
@@ -141,7 +144,8 @@ impl DeliveryView {
     }
 }
 
-/// Deliveries, the newest event first.
+/// Deliveries, the newest event first. What was never delivered is one call: `?undelivered=true`, narrowed by
+/// subscription, event type, state, reason and time as far as you like.
 #[utoipa::path(get, path = "/v1/webhook-deliveries", tag = "webhooks", params(ListQuery),
     responses((status = 200, description = "One page.", body = Page<DeliveryView>)))]
 async fn list(
@@ -156,6 +160,7 @@ async fn list(
         state: query.state.map(|state| state.as_str().to_owned()),
         source_type: query.event.map(|event| event.as_str().to_owned()),
         reason: query.reason.map(|reason| reason.as_str().to_owned()),
+        undelivered: query.undelivered.unwrap_or_default(),
         from: query.from.map(OffsetDateTime::from),
         until: query.until.map(OffsetDateTime::from),
         before: window.cursor().map(|cursor| cursor.id),
@@ -198,6 +203,6 @@ async fn redeliver(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> R
         return Err(Problem::new(StatusCode::CONFLICT, "still_pending"));
     }
     let emission = row.emission().ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
-    let command = WebhookDeliveryCommand::RequestRedelivery { emission };
+    let command = WebhookDeliveryCommand::RequestRedelivery { emission, replay_id: None };
     Ok(caller.change::<WebhookDelivery>(&wish.terms, id, None, command).await?.changed())
 }

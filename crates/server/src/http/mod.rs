@@ -41,6 +41,7 @@ mod page;
 mod patients;
 mod problem;
 mod references;
+mod replays;
 mod schemas;
 mod service;
 mod specialists;
@@ -167,6 +168,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())
+        .merge(replays::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

@@ -104,6 +104,16 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retry_after(1).caused_by(cause)
     }
 
+    /// An aggregate refused.
+    pub(super) fn rejected(rejection: &impl Rejection) -> Self {
+        let status = match rejection.kind() {
+            RejectionKind::NotFound => StatusCode::NOT_FOUND,
+            RejectionKind::Conflict => StatusCode::CONFLICT,
+            RejectionKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        Self::new(status, rejection.code()).detail(rejection.to_string())
+    }
+
     /// Says what happened here.
     pub fn detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
         self.detail = Some(detail.into());
@@ -246,7 +256,7 @@ impl From<VaultError> for Problem {
 impl<R: Rejection> From<ExecuteError<R>> for Problem {
     fn from(error: ExecuteError<R>) -> Self {
         match error {
-            ExecuteError::Rejected(rejection) => rejected(&rejection),
+            ExecuteError::Rejected(rejection) => Self::rejected(&rejection),
             ExecuteError::StaleVersion { current_version } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "stale_version")
                     .detail(format!("it is at version {current_version}"))
@@ -266,15 +276,6 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
             ExecuteError::Append(error) => Self::unavailable(&error),
         }
     }
-}
-
-fn rejected(rejection: &impl Rejection) -> Problem {
-    let status = match rejection.kind() {
-        RejectionKind::NotFound => StatusCode::NOT_FOUND,
-        RejectionKind::Conflict => StatusCode::CONFLICT,
-        RejectionKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-    };
-    Problem::new(status, rejection.code()).detail(rejection.to_string())
 }
 
 /// Whether the database is away or overloaded, rather than refusing a statement.

@@ -10,6 +10,7 @@ use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
+use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
 use carelog_domain::{EventType, Role, StreamKind};
 use carelog_records::{MemberStatus, PatientStatus, SpecialistStatus};
@@ -48,6 +49,9 @@ enums! {
     outcome: Outcome;
     patient_status: PatientStatus;
     profession: Profession;
+    replay_end: ReplayEnd;
+    replay_status: ReplayStatus;
+    replayed_state: ReplayedState;
     reschedule_reason: RescheduleReason;
     role: Role;
     scope: Scope;
@@ -63,6 +67,16 @@ enums! {
 /// A list of scopes.
 pub(super) fn scopes() -> Array {
     ArrayBuilder::new().items(scope()).build()
+}
+
+/// States of deliveries that are sent again.
+pub(super) fn replayed_states() -> Array {
+    ArrayBuilder::new().items(replayed_state()).min_items(Some(1)).build()
+}
+
+/// Reasons of deliveries that failed.
+pub(super) fn final_reasons() -> Array {
+    ArrayBuilder::new().items(final_reason()).build()
 }
 
 /// A filter over event types.

@@ -1,6 +1,8 @@
 //! Webhook subscriptions of partners. URL, headers and secrets are sealed; a secret is shown when it is made, and
 //! never again.
 
+mod test;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -43,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(enable))
         .routes(routes!(disable))
         .routes(routes!(rotate_secret))
+        .merge(test::routes())
 }
 
 /// A subscription to be made.
@@ -99,7 +102,8 @@ struct ChangeSubscriptionBody {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct RotateSecretBody {
-    /// How long the old secret signs too; a day where it is absent, seven at most.
+    /// How long the old secret signs too, in seconds; a day where it is absent, seven at most. With 0 it and every
+    /// secret before it sign no more.
     #[schema(maximum = 604_800)]
     overlap_seconds: Option<u32>,
 }
@@ -290,7 +294,15 @@ async fn rotate_secret(
         secret: RotatedSecret { secret: secret.reveal().to_string() },
         overlap_seconds: wish.body.overlap_seconds.unwrap_or(DEFAULT_OVERLAP_SECONDS),
     };
-    let done = caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?;
+    let done =
+        caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await.map_err(|problem| {
+            let is_too_long = problem.code() == "overlap_too_long";
+            if is_too_long {
+                problem.and_field("/overlap_seconds", "expected a week at most")
+            } else {
+                problem
+            }
+        })?;
     Ok(revealed(&done, StatusCode::OK, &secret))
 }
 

@@ -55,7 +55,7 @@ async fn what_was_never_delivered_is_one_call_and_can_be_sent_after_all() {
     assert_eq!(paused.status, 200);
     clinic.patient("Ada").await;
 
-    let failed = "/v1/webhook-deliveries?state=failed&reason=skipped_inactive";
+    let failed = "/v1/webhook-deliveries?undelivered=true&reason=skipped_inactive";
     let delivery = carelog_tests::until("the event is skipped", async || {
         clinic.get(failed).await.body["items"].get(0).cloned()
     })
@@ -138,4 +138,40 @@ async fn an_unknown_event_type_is_refused_with_those_that_are_known() {
             && detail.contains("patient.onboarded")
     );
     assert!(!detail.contains("teleported"), "what was sent is not repeated");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_tested_while_it_is_active() {
+    let clinic = Clinic::open().await;
+    let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["form.signed"] });
+    let subscription = clinic.post("/v1/webhook-subscriptions", &body).await;
+    let path = format!("/v1/webhook-subscriptions/{}", subscription.id());
+    let test = format!("{path}/test");
+    let headers = [("idempotency-key", "test-1")];
+
+    let tested = clinic.call(Method::POST, &test, &clinic.admin, None, &headers).await;
+    let again = clinic.call(Method::POST, &test, &clinic.admin, None, &headers).await;
+
+    assert_eq!((tested.status, again.status), (202, 202));
+    assert_eq!(tested.body, again.body);
+    let delivery = format!(
+        "/v1/webhook-deliveries/{}?wait_for={}",
+        tested.body["delivery_id"].as_str().unwrap(),
+        tested.position()
+    );
+    let shown = carelog_tests::until("the attempt was made", async || {
+        let shown = clinic.get(&delivery).await;
+        (shown.body["attempt_count"] == 1).then_some(shown)
+    })
+    .await;
+    assert_eq!(shown.body["event"], "webhook_subscription.test_requested");
+    assert_eq!(shown.body["attempts"][0]["outcome"], "connect_refused");
+
+    clinic.call(Method::POST, &format!("{path}/disable"), &clinic.admin, None, &[]).await;
+    let refused = clinic.call(Method::POST, &test, &clinic.admin, None, &[]).await;
+    assert_eq!(refused.problem(), (409, "not_active"));
+    assert!(refused.body["detail"].as_str().unwrap().contains("enable it"), "{refused:?}");
+    let stranger = clinic.register().await;
+    let foreign = clinic.call(Method::POST, &test, &stranger, None, &[]).await;
+    assert_eq!(foreign.problem(), (404, "not_created"));
 }

@@ -180,7 +180,11 @@ fn delivered(source_event_id: EventId, subscription_id: SubscriptionId) -> [Webh
             subscription_version: Some(1),
             next_attempt_at: None,
         }),
-        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered { subscription_id, number: 1 }),
+        WebhookDeliveryEvent::Delivered(WebhookDeliveryDelivered {
+            subscription_id,
+            number: 1,
+            replay_id: None,
+        }),
     ]
 }
 
