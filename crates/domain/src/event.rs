@@ -1,5 +1,7 @@
 //! How an event is split into facts and a personal part, and put together again.
 
+use serde_json::Value;
+
 use crate::catalogue::{EventType, StreamKind};
 use crate::ids::PatientId;
 use crate::personal::{DataClass, PersonalPart};
@@ -89,6 +91,9 @@ pub trait Facts: serde::Serialize + serde::de::DeserializeOwned {
     /// The class of the key that seals the personal part, where the type has one.
     const CLASS: Option<DataClass>;
 
+    /// JSON Schema (2020-12) of the facts, without their personal part.
+    fn schema() -> Value;
+
     /// The patient whom the facts name.
     fn patient_id(&self) -> Option<PatientId>;
 
@@ -112,16 +117,16 @@ pub trait Facts: serde::Serialize + serde::de::DeserializeOwned {
 #[macro_export]
 macro_rules! facts {
     (
-        $(#[$doc:meta])*
-        pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),* $(,)? }
+        $(#[doc = $doc:literal])*
+        pub struct $name:ident { $($(#[doc = $fdoc:literal])* pub $field:ident: $type:ty),* $(,)? }
         $(subject $subject:ident;)?
         $(personal $class:ident: $personal:ty;)?
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            $($(#[$fdoc])* pub $field: $type,)*
+            $($(#[doc = $fdoc])* pub $field: $type,)*
             $(
                 /// What could identify somebody, kept encrypted.
                 #[serde(skip)]
@@ -129,14 +134,15 @@ macro_rules! facts {
             )?
         }
 
-        const _: () = {
-            const fn closed<T: $crate::closed::ClosedValue>() {}
-            closed::<bool>(); // used even where there are no facts
-            $(closed::<$type>();)*
-        };
-
         impl $crate::event::Facts for $name {
             const CLASS: Option<$crate::DataClass> = $crate::facts!(@class $($class)?);
+
+            fn schema() -> $crate::schema::Value {
+                $crate::schema::object(
+                    &[$($doc),*],
+                    vec![$($crate::schema::fact::<$type>(stringify!($field), &[$($fdoc),*])),*],
+                )
+            }
 
             fn patient_id(&self) -> Option<$crate::PatientId> {
                 $crate::facts!(@subject self $($subject)?)
