@@ -16,6 +16,7 @@
 
 mod attempt;
 mod body;
+pub mod catalogue;
 mod claim;
 mod directory;
 mod model;
