@@ -17,6 +17,7 @@
 mod access;
 mod api_keys;
 mod appointments;
+mod asyncapi;
 mod authentication;
 mod authorization;
 mod body;
@@ -24,6 +25,7 @@ mod caller;
 mod command;
 mod deliveries;
 mod docs;
+mod event_types;
 mod events;
 mod forms;
 mod freshness;
@@ -39,6 +41,7 @@ mod organizations;
 mod page;
 mod patients;
 mod problem;
+mod receiving;
 mod references;
 mod schemas;
 mod service;
@@ -110,7 +113,9 @@ impl Api {
         let (documented, _) = resources().split_for_parts();
         let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
+            .route("/asyncapi.json", get(asyncapi::serve))
             .route("/docs", get(docs::serve))
+            .route("/docs/events", get(docs::events::serve))
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready))
             .route("/metrics", get(telemetry::serve))
@@ -165,6 +170,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(forms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
+        .merge(event_types::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

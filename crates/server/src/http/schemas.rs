@@ -65,6 +65,11 @@ pub(super) fn scopes() -> Array {
     ArrayBuilder::new().items(scope()).build()
 }
 
+/// The types of events that partners may receive.
+pub(super) fn public_event_type() -> Object {
+    names(EventType::public().map(EventType::as_str))
+}
+
 /// A filter over event types.
 pub(super) fn event_filter() -> Array {
     let pattern =
