@@ -13,6 +13,7 @@ use super::{STYLE, answer, escaped, text};
 
 const EVENT_STYLE: &str = "
 h3 { margin-top: 2rem; }
+h3 code { font-size: 1.1rem; }
 pre { overflow-x: auto; border: 1px solid var(--line); border-radius: 6px; padding: .75rem; }
 caption { text-align: left; font-weight: 700; padding: .25rem 0; }
 tbody th { font-weight: 400; }
@@ -45,7 +46,7 @@ fn page() -> String {
     for kind in &kinds {
         let _ = write!(html, "<li><strong>{kind}</strong>: ");
         for item in items.iter().filter(|item| item.aggregate.as_str() == *kind) {
-            let _ = write!(html, "<a href=\"#{0}\">{0}</a>", item.name);
+            let _ = write!(html, "<a href=\"#{0}\">{0}</a> ", item.name);
         }
         html.push_str("</li>");
     }
