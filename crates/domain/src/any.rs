@@ -1,7 +1,7 @@
 //! Any event of the log, for code that reads streams of every kind.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use uuid::Uuid;
 

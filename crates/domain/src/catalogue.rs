@@ -2,7 +2,10 @@
 //!
 //! The list grows; a name never changes its meaning, because events live for ever.
 
+use serde_json::Value;
+
 use crate::closed_enum;
+use crate::event::Facts;
 
 closed_enum! {
     /// Which aggregate a stream belongs to.
@@ -29,10 +32,10 @@ closed_enum! {
 }
 
 macro_rules! catalogue {
-    ($($kind:ident { $($(#[$doc:meta])* $variant:ident = $text:literal, v $version:literal, $audience:ident;)+ })+) => {
+    ($($kind:ident in $module:ident { $($(#[doc = $doc:literal])* $variant:ident = $text:literal, v $version:literal, $audience:ident;)+ })+) => {
         closed_enum! {
             /// The type of an event, `noun.past`.
-            pub enum EventType { $($($(#[$doc])* $variant = $text),+),+ }
+            pub enum EventType { $($($(#[doc = $doc])* $variant = $text),+),+ }
         }
 
         impl EventType {
@@ -50,6 +53,11 @@ macro_rules! catalogue {
             pub const fn is_public(self) -> bool {
                 match self { $($(Self::$variant => catalogue!(@ $audience)),+),+ }
             }
+
+            /// JSON Schema (2020-12) of the facts of such events.
+            pub fn facts_schema(self) -> Value {
+                match self { $($(Self::$variant => <crate::$module::$variant as Facts>::schema()),+),+ }
+            }
         }
     };
     (@ public) => { true };
@@ -57,7 +65,7 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    Organization {
+    Organization in organization {
         /// A clinic joined.
         OrganizationRegistered = "organization.registered", v 1, internal;
         /// Its settings changed.
@@ -75,7 +83,7 @@ catalogue! {
         /// An API key was revoked.
         OrganizationApiKeyRevoked = "organization.api_key_revoked", v 1, internal;
     }
-    Patient {
+    Patient in patient {
         /// A patient became known to the clinic.
         PatientRegistered = "patient.registered", v 1, public;
         /// The patient finished joining and can be treated.
@@ -93,13 +101,13 @@ catalogue! {
         /// Every projection confirmed the erasure.
         PatientErased = "patient.erased", v 1, public;
     }
-    Specialist {
+    Specialist in specialist {
         /// A specialist joined.
         SpecialistAdded = "specialist.added", v 1, public;
         /// A specialist stopped working here.
         SpecialistDeactivated = "specialist.deactivated", v 1, public;
     }
-    Appointment {
+    Appointment in appointment {
         /// An appointment was made.
         AppointmentBooked = "appointment.booked", v 1, public;
         /// It was confirmed, or a reminder went out.
@@ -117,7 +125,7 @@ catalogue! {
         /// The patient did not come.
         AppointmentNoShow = "appointment.no_show", v 1, public;
     }
-    Form {
+    Form in form {
         /// A patient was asked to fill in a form.
         FormAssigned = "form.assigned", v 1, public;
         /// Answers were kept, not yet signed.
@@ -127,7 +135,7 @@ catalogue! {
         /// The form no longer counts.
         FormVoided = "form.voided", v 1, public;
     }
-    WebhookSubscription {
+    WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.
         WebhookSubscriptionCreated = "webhook_subscription.created", v 1, internal;
         /// URL, filter, headers or description changed.
@@ -143,7 +151,7 @@ catalogue! {
         /// Somebody asked for a delivery that says nothing but that it arrives.
         WebhookSubscriptionTestRequested = "webhook_subscription.test_requested", v 1, internal;
     }
-    WebhookDelivery {
+    WebhookDelivery in webhook_delivery {
         /// An event is to be delivered to a subscription.
         WebhookDeliveryEmitted = "webhook_delivery.emitted", v 1, internal;
         /// One HTTP try ended, or its end is unknown.
@@ -157,7 +165,7 @@ catalogue! {
         /// What was kept of the receiver's answers was removed for good.
         WebhookDeliveryAnswersExpunged = "webhook_delivery.answers_expunged", v 1, internal;
     }
-    WebhookReplay {
+    WebhookReplay in webhook_replay {
         /// Somebody asked to send deliveries of a subscription again.
         WebhookReplayRequested = "webhook_replay.requested", v 1, internal;
         /// A further batch was asked for.
@@ -167,7 +175,7 @@ catalogue! {
         /// It ended early.
         WebhookReplayCancelled = "webhook_replay.cancelled", v 1, internal;
     }
-    Access {
+    Access in access {
         /// A record was read.
         AccessRecordViewed = "access.record_viewed", v 1, internal;
         /// Records were exported.
@@ -178,5 +186,17 @@ catalogue! {
         AccessTrailQueried = "access.trail_queried", v 1, internal;
         /// A known caller was refused.
         AccessDenied = "access.access_denied", v 1, internal;
+    }
+}
+
+impl EventType {
+    /// Every type that partners may receive, in the order of declaration.
+    pub fn public() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|event_type| event_type.is_public())
+    }
+
+    /// Reads the name of a type that partners may receive.
+    pub fn parse_public(name: &str) -> Option<Self> {
+        name.parse().ok().filter(|event_type: &Self| event_type.is_public())
     }
 }

@@ -8,23 +8,61 @@
 #[cfg(test)]
 mod tests;
 
-use crate::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{Timestamp, schema};
 
 /// A value that cannot carry personal data, because its type has no room for it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not closed: it has room for personal data, so it cannot be a fact",
     note = "put it into the personal part of the event"
 )]
-pub trait ClosedValue {}
-
-macro_rules! closed {
-    ($($type:ty),+ $(,)?) => {$( impl ClosedValue for $type {} )+};
+pub trait ClosedValue {
+    /// JSON Schema (2020-12) of its form in JSON.
+    fn schema() -> Value;
 }
 
-closed!(bool, u8, u16, u32, i16, i32, i64, Timestamp, uuid::Uuid);
+macro_rules! numbers {
+    ($($type:ty),+) => {$(
+        impl ClosedValue for $type {
+            fn schema() -> Value {
+                json!({ "type": "integer", "minimum": <$type>::MIN, "maximum": <$type>::MAX })
+            }
+        }
+    )+};
+}
 
-impl<T: ClosedValue> ClosedValue for Option<T> {}
-impl<T: ClosedValue> ClosedValue for Vec<T> {}
+numbers!(u8, u16, u32, i16, i32, i64);
+
+impl ClosedValue for bool {
+    fn schema() -> Value {
+        json!({ "type": "boolean" })
+    }
+}
+
+impl ClosedValue for Timestamp {
+    fn schema() -> Value {
+        json!({ "type": "string", "format": "date-time", "pattern": Self::PATTERN })
+    }
+}
+
+impl ClosedValue for uuid::Uuid {
+    fn schema() -> Value {
+        json!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl<T: ClosedValue> ClosedValue for Option<T> {
+    fn schema() -> Value {
+        schema::nullable(T::schema())
+    }
+}
+
+impl<T: ClosedValue> ClosedValue for Vec<T> {
+    fn schema() -> Value {
+        json!({ "type": "array", "items": T::schema() })
+    }
+}
 
 /// SHA-256 of something that is not personal; text form: 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,7 +80,11 @@ impl Sha256Digest {
     }
 }
 
-impl ClosedValue for Sha256Digest {}
+impl ClosedValue for Sha256Digest {
+    fn schema() -> Value {
+        json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
 
 impl std::fmt::Debug for Sha256Digest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,10 +133,13 @@ fn parse_hex(text: &str) -> Option<[u8; 32]> {
 /// Declares an enum whose variants have fixed names in JSON, in SQL and in the API.
 #[macro_export]
 macro_rules! closed_enum {
-    ($(#[$doc:meta])* pub enum $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
+    (
+        $(#[doc = $doc:literal])*
+        pub enum $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $text:literal),+ $(,)? }
+    ) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        pub enum $name { $($(#[$vdoc])* #[serde(rename = $text)] $variant),+ }
+        pub enum $name { $($(#[doc = $vdoc])* #[serde(rename = $text)] $variant),+ }
 
         impl $name {
             /// Every variant, in the order of declaration.
@@ -103,6 +148,11 @@ macro_rules! closed_enum {
             /// The name in JSON, SQL and the API.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text),+ }
+            }
+
+            /// What it means, as its declaration says.
+            pub const fn description(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($vdoc),*).trim_ascii()),+ }
             }
         }
 
@@ -123,7 +173,11 @@ macro_rules! closed_enum {
             }
         }
 
-        impl $crate::closed::ClosedValue for $name {}
+        impl $crate::closed::ClosedValue for $name {
+            fn schema() -> $crate::schema::Value {
+                $crate::schema::one_of(Self::ALL.iter().map(|value| (value.as_str(), value.description())))
+            }
+        }
     };
 }
 

@@ -1,5 +1,7 @@
 //! How an event is split into facts and a personal part, and put together again.
 
+use serde_json::Value;
+
 use crate::catalogue::{EventType, StreamKind};
 use crate::ids::PatientId;
 use crate::personal::{DataClass, PersonalPart};
@@ -89,6 +91,9 @@ pub trait Facts: serde::Serialize + serde::de::DeserializeOwned {
     /// The class of the key that seals the personal part, where the type has one.
     const CLASS: Option<DataClass>;
 
+    /// JSON Schema (2020-12) of the facts, without their personal part.
+    fn schema() -> Value;
+
     /// The patient whom the facts name.
     fn patient_id(&self) -> Option<PatientId>;
 
@@ -108,20 +113,23 @@ pub trait Facts: serde::Serialize + serde::de::DeserializeOwned {
 /// Declares the facts of an event: a struct of closed values, and optionally a personal part beside them.
 ///
 /// `subject field;` names the field, a [`PatientId`](crate::PatientId) or an option of one, that says whom the
-/// event is about. `personal Class: Type;` adds the field `personal`, sealed under a key of that class.
+/// event is about. An optional field that was added later, or is most often nothing, may be left out of the JSON by
+/// `#[serde(skip_serializing_if = "Option::is_none")]`. `personal Class: Type;` adds the field `personal`, sealed under a key of that class.
 #[macro_export]
 macro_rules! facts {
     (
-        $(#[$doc:meta])*
-        pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),* $(,)? }
+        $(#[doc = $doc:literal])*
+        pub struct $name:ident {
+            $($(#[doc = $fdoc:literal])* $(#[serde($($absent:tt)*)])? pub $field:ident: $type:ty),* $(,)?
+        }
         $(subject $subject:ident;)?
         $(personal $class:ident: $personal:ty;)?
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct $name {
-            $($(#[$fdoc])* pub $field: $type,)*
+            $($(#[doc = $fdoc])* $(#[serde($($absent)*)])? pub $field: $type,)*
             $(
                 /// What could identify somebody, kept encrypted.
                 #[serde(skip)]
@@ -129,14 +137,17 @@ macro_rules! facts {
             )?
         }
 
-        const _: () = {
-            const fn closed<T: $crate::closed::ClosedValue>() {}
-            closed::<bool>(); // used even where there are no facts
-            $(closed::<$type>();)*
-        };
-
         impl $crate::event::Facts for $name {
             const CLASS: Option<$crate::DataClass> = $crate::facts!(@class $($class)?);
+
+            fn schema() -> $crate::schema::Value {
+                $crate::schema::object(
+                    &[$($doc),*],
+                    vec![$($crate::schema::fact::<$type>(
+                        stringify!($field), &[$($fdoc),*], false $(|| !stringify!($($absent)*).is_empty())?
+                    )),*],
+                )
+            }
 
             fn patient_id(&self) -> Option<$crate::PatientId> {
                 $crate::facts!(@subject self $($subject)?)

@@ -1,5 +1,7 @@
 //! A type for each id, so that one cannot be passed for another.
 
+use crate::closed::ClosedValue;
+
 /// Declares id types over a UUID. The value is random or time-ordered (version 7) and says nothing about the
 /// thing it names; it is always made by the caller, because this crate draws no random values.
 macro_rules! ids {
@@ -53,7 +55,11 @@ macro_rules! ids {
             }
         }
 
-        impl crate::closed::ClosedValue for $name {}
+        impl ClosedValue for $name {
+            fn schema() -> serde_json::Value {
+                uuid::Uuid::schema()
+            }
+        }
     )+};
 }
 

@@ -36,6 +36,8 @@ mod ids;
 pub mod organization;
 pub mod patient;
 mod personal;
+pub mod published;
+pub mod schema;
 pub mod specialist;
 mod text;
 mod timestamp;

@@ -27,6 +27,9 @@ impl Timestamp {
     /// The epoch itself.
     pub const UNIX_EPOCH: Self = Self(0);
 
+    /// Its text form as a regular expression.
+    pub const PATTERN: &str = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$";
+
     /// The first microsecond of the year 0000.
     pub const MIN: Self = Self(-62_167_219_200_000_000);
 

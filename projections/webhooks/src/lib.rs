@@ -21,6 +21,7 @@
 pub mod answers;
 mod attempt;
 mod body;
+pub mod catalogue;
 mod claim;
 mod directory;
 pub mod keeping;

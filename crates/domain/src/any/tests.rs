@@ -136,7 +136,7 @@ fn event_of_another_stream_is_refused() {
     assert_eq!(error.to_string(), "form.saved is no event of a patient stream");
 }
 
-fn variation() -> impl Strategy<Value = Variation> {
+pub(crate) fn variation() -> impl Strategy<Value = Variation> {
     let micros = Timestamp::MIN.unix_micros()..=Timestamp::MAX.unix_micros();
     (any::<u128>(), micros, any::<u16>(), any::<bool>()).prop_map(|(id, micros, number, flag)| Variation {
         id,

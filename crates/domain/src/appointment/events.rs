@@ -93,17 +93,17 @@ personal_structs! {
 facts! {
     /// An appointment was made.
     pub struct AppointmentBooked {
-        /// For whom.
+        /// The patient for whom it was made.
         pub patient_id: PatientId,
-        /// With whom, once that is known.
+        /// The specialist; `null` while that is not known.
         pub specialist_id: Option<SpecialistId>,
         /// When it begins.
         pub starts_at: Timestamp,
-        /// When it ends.
+        /// When it ends; `null` where that was not said.
         pub ends_at: Option<Timestamp>,
-        /// How exactly the beginning is known.
+        /// How exactly `starts_at` is known.
         pub starts_at_precision: TimePrecision,
-        /// How they meet.
+        /// How patient and specialist meet.
         pub mode: AppointmentMode,
     }
     subject patient_id;
@@ -113,9 +113,9 @@ facts! {
 facts! {
     /// It was confirmed, or a reminder went out.
     pub struct AppointmentConfirmed {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
-        /// How.
+        /// How it came to be confirmed.
         pub channel: ConfirmationChannel,
     }
     subject patient_id;
@@ -124,7 +124,7 @@ facts! {
 facts! {
     /// The patient checked in.
     pub struct AppointmentOnboarded {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
     }
     subject patient_id;
@@ -133,11 +133,11 @@ facts! {
 facts! {
     /// It moved to another time.
     pub struct AppointmentRescheduled {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
         /// When it begins now.
         pub starts_at: Timestamp,
-        /// When it ends now.
+        /// When it ends now; `null` where that was not said.
         pub ends_at: Option<Timestamp>,
         /// Why it moved.
         pub reason: RescheduleReason,
@@ -148,7 +148,7 @@ facts! {
 facts! {
     /// The consultation began.
     pub struct AppointmentStarted {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
     }
     subject patient_id;
@@ -157,9 +157,9 @@ facts! {
 facts! {
     /// The consultation took place.
     pub struct AppointmentCompleted {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
-        /// How long it took.
+        /// How long it took, in minutes; `null` where that was not said.
         pub duration_minutes: Option<u16>,
     }
     subject patient_id;
@@ -168,11 +168,11 @@ facts! {
 facts! {
     /// It was called off.
     pub struct AppointmentCancelled {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
-        /// By whom.
+        /// Who called it off.
         pub cancelled_by: CancelledBy,
-        /// Why.
+        /// Why it was called off.
         pub reason: CancellationReason,
     }
     subject patient_id;
@@ -182,7 +182,7 @@ facts! {
 facts! {
     /// The patient did not come.
     pub struct AppointmentNoShow {
-        /// Whose appointment.
+        /// The patient whose appointment it is.
         pub patient_id: PatientId,
     }
     subject patient_id;

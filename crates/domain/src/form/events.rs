@@ -46,15 +46,15 @@ personal_structs! {
 facts! {
     /// A patient was asked to fill in a form.
     pub struct FormAssigned {
-        /// Who.
+        /// The patient who was asked.
         pub patient_id: PatientId,
-        /// Which form.
+        /// The template that the form was made from.
         pub template_id: FormTemplateId,
-        /// In which version of its template.
+        /// The version of the template.
         pub template_version: u16,
-        /// Before which appointment.
+        /// The appointment before which it is to be filled in; `null` where there is none.
         pub appointment_id: Option<AppointmentId>,
-        /// Until when.
+        /// Until when it is to be filled in; `null` where that was not said.
         pub due_at: Option<Timestamp>,
     }
     subject patient_id;
@@ -63,7 +63,7 @@ facts! {
 facts! {
     /// Answers were kept, not yet signed; they replace earlier ones.
     pub struct FormSaved {
-        /// Whose form.
+        /// The patient whose form it is.
         pub patient_id: PatientId,
         /// How many questions have an answer.
         pub answer_count: u16,
@@ -75,11 +75,11 @@ facts! {
 facts! {
     /// The form was signed.
     pub struct FormSigned {
-        /// Whose form.
+        /// The patient whose form it is.
         pub patient_id: PatientId,
-        /// Of the signed document.
+        /// SHA-256 of the signed document, 64 lower-case hexadecimal digits.
         pub content_sha256: Sha256Digest,
-        /// By whom.
+        /// Who signed it.
         pub signed_by: Signatory,
     }
     subject patient_id;
@@ -88,9 +88,9 @@ facts! {
 facts! {
     /// The form no longer counts.
     pub struct FormVoided {
-        /// Whose form.
+        /// The patient whose form it is.
         pub patient_id: PatientId,
-        /// Why.
+        /// Why it no longer counts.
         pub reason: VoidReason,
     }
     subject patient_id;

@@ -53,7 +53,7 @@ personal_structs! {
 facts! {
     /// A patient became known to the clinic.
     pub struct PatientRegistered {
-        /// The year alone, for statistics by age.
+        /// Year of birth, the year alone; `null` where it is not known.
         pub birth_year: Option<u16>,
     }
     personal Identity: PatientDetails;
@@ -73,9 +73,9 @@ facts! {
 facts! {
     /// The patient agreed to something.
     pub struct PatientConsentGiven {
-        /// To what.
+        /// What the patient agreed to.
         pub consent: ConsentKind,
-        /// Which version of the consent's text.
+        /// The version of the consent's text, counted from 1.
         pub version: u16,
     }
 }
@@ -83,7 +83,7 @@ facts! {
 facts! {
     /// The patient took an agreement back.
     pub struct PatientConsentWithdrawn {
-        /// Which one.
+        /// Which agreement was taken back.
         pub consent: ConsentKind,
     }
 }

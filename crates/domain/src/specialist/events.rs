@@ -38,7 +38,7 @@ closed_enum! {
 facts! {
     /// A specialist joined.
     pub struct SpecialistAdded {
-        /// Trained in what.
+        /// What the specialist is trained in.
         pub profession: Profession,
     }
     personal Profile: StaffProfile;
@@ -47,7 +47,7 @@ facts! {
 facts! {
     /// A specialist stopped working here.
     pub struct SpecialistDeactivated {
-        /// Why.
+        /// Why the specialist stopped.
         pub reason: DeactivationReason,
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::catalogue::{EventType, StreamKind};
 use crate::closed::ClosedValue;
@@ -67,10 +68,9 @@ impl EventFilter {
 
     /// Every text that [`parse`](Self::parse) accepts, for error messages and documentation.
     pub fn known() -> Vec<String> {
-        let public = || EventType::ALL.iter().copied().filter(|event_type| event_type.is_public());
-        let kinds = public().map(|event_type| Pattern::Kind(event_type.stream_kind()));
-        let patterns: BTreeSet<Pattern> =
-            std::iter::once(Pattern::All).chain(kinds).chain(public().map(Pattern::Exact)).collect();
+        let kinds = EventType::public().map(|event_type| Pattern::Kind(event_type.stream_kind()));
+        let exact = EventType::public().map(Pattern::Exact);
+        let patterns: BTreeSet<Pattern> = std::iter::once(Pattern::All).chain(kinds).chain(exact).collect();
         patterns.iter().map(Pattern::to_string).collect()
     }
 
@@ -97,11 +97,10 @@ impl Pattern {
         }
         if let Some(kind) = text.strip_suffix(".*") {
             let kind = kind.parse().ok()?;
-            let has_public =
-                |event_type: &EventType| event_type.is_public() && event_type.stream_kind() == kind;
-            return EventType::ALL.iter().any(has_public).then_some(Self::Kind(kind));
+            let has_public = EventType::public().any(|event_type| event_type.stream_kind() == kind);
+            return has_public.then_some(Self::Kind(kind));
         }
-        text.parse().ok().filter(|event_type: &EventType| event_type.is_public()).map(Self::Exact)
+        EventType::parse_public(text).map(Self::Exact)
     }
 }
 
@@ -121,7 +120,16 @@ impl fmt::Debug for EventFilter {
     }
 }
 
-impl ClosedValue for EventFilter {}
+impl ClosedValue for EventFilter {
+    fn schema() -> Value {
+        json!({
+            "type": "array",
+            "items": { "type": "string", "enum": Self::known() },
+            "minItems": 1,
+            "uniqueItems": true,
+        })
+    }
+}
 
 impl Serialize for EventFilter {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -19,9 +19,8 @@ async fn row_count(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
 
 pub(super) async fn matching(connection: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let checked = row_count(connection).await?;
-    let public = || EventType::ALL.iter().filter(|event_type| event_type.is_public());
-    let types: Vec<&str> = public().map(|event_type| event_type.as_str()).collect();
-    let kinds: Vec<&str> = public().map(|event_type| event_type.stream_kind().as_str()).collect();
+    let types: Vec<&str> = EventType::public().map(EventType::as_str).collect();
+    let kinds: Vec<&str> = EventType::public().map(|event_type| event_type.stream_kind().as_str()).collect();
     let damage = sqlx::query_scalar!(
         r#"
         with checkpoints as materialized (

@@ -61,6 +61,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("GET", "/v1/organizations", Allows::Operator),
     rule("POST", "/v1/organizations/{organization_id}/api-keys", Allows::Operator),
     rule("GET", "/v1/me", Allows::AnyKey),
+    rule("GET", "/v1/event-types", Allows::AnyKey),
+    rule("GET", "/v1/event-types/{event_type}", Allows::AnyKey),
     reads("/v1/organization", READERS_OF_SETTINGS),
     rule("PUT", "/v1/organization/settings", Allows::Keys(Scope::Commands, ADMIN)),
     reads("/v1/integrations", ADMIN),

@@ -1,5 +1,7 @@
 //! The API's reference as one page that loads nothing from elsewhere.
 
+pub(super) mod events;
+
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -29,9 +31,14 @@ static PAGE: LazyLock<bytes::Bytes> = LazyLock::new(|| page(openapi::document())
 
 /// `GET /docs`
 pub(super) async fn serve() -> Response {
+    answer(PAGE.clone())
+}
+
+/// A page that may load nothing.
+fn answer(page: bytes::Bytes) -> Response {
     let headers =
         [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, POLICY)];
-    (headers, PAGE.clone()).into_response()
+    (headers, page).into_response()
 }
 
 /// One operation in the document.
@@ -59,7 +66,8 @@ fn page(document: &Value) -> String {
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Carelog API</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
          <h1>Carelog API</h1><p>{}</p><p>Every refusal is <code>application/problem+json</code> (RFC 9457). \
-         For programs: <a href=\"/openapi.json\">openapi.json</a>.</p><nav>",
+         For programs: <a href=\"/openapi.json\">openapi.json</a>. What webhooks send: \
+         <a href=\"/docs/events\">events</a>.</p><nav>",
         escaped(text(document, "/info/description"))
     );
     for tag in &tags {

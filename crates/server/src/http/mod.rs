@@ -17,6 +17,7 @@
 mod access;
 mod api_keys;
 mod appointments;
+mod asyncapi;
 mod attempts;
 mod authentication;
 mod authorization;
@@ -25,6 +26,7 @@ mod caller;
 mod command;
 mod deliveries;
 mod docs;
+mod event_types;
 mod events;
 mod forms;
 mod freshness;
@@ -40,6 +42,7 @@ mod organizations;
 mod page;
 mod patients;
 mod problem;
+mod receiving;
 mod references;
 mod replays;
 mod schemas;
@@ -112,7 +115,9 @@ impl Api {
         let (documented, _) = resources().split_for_parts();
         let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
+            .route("/asyncapi.json", get(asyncapi::serve))
             .route("/docs", get(docs::serve))
+            .route("/docs/events", get(docs::events::serve))
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready))
             .route("/metrics", get(telemetry::serve))
@@ -169,6 +174,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(deliveries::routes())
         .merge(attempts::routes())
         .merge(replays::routes())
+        .merge(event_types::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

@@ -79,6 +79,11 @@ pub(super) fn final_reasons() -> Array {
     ArrayBuilder::new().items(final_reason()).build()
 }
 
+/// The types of events that partners may receive.
+pub(super) fn public_event_type() -> Object {
+    names(EventType::public().map(EventType::as_str))
+}
+
 /// A filter over event types.
 pub(super) fn event_filter() -> Array {
     let pattern =

@@ -2,6 +2,7 @@
 
 mod clinic;
 mod commands;
+mod event_types;
 mod isolation;
 mod life;
 mod once;

@@ -1,0 +1,162 @@
+//! An example of every event that partners may receive.
+//!
+//! What partners read in the catalogue is made from these, so they are plausible rather than extreme. They have no
+//! personal part, because a webhook has none. A test refuses a public type without an example.
+
+#[cfg(test)]
+mod tests;
+
+use uuid::Uuid;
+
+use crate::appointment::{
+    AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
+    AppointmentMode, AppointmentNoShow, AppointmentOnboarded, AppointmentRescheduled, AppointmentStarted,
+    CancellationReason, CancelledBy, ConfirmationChannel, RescheduleReason, TimePrecision,
+};
+use crate::closed::Sha256Digest;
+use crate::form::{FormAssigned, FormEvent, FormSigned, FormVoided, Signatory, VoidReason};
+use crate::patient::{
+    ConsentKind, PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientEvent, PatientOnboarded,
+    PatientRegistered,
+};
+use crate::specialist::{
+    DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
+};
+use crate::{
+    AppointmentId, Event, EventType, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
+};
+
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+
+/// An id for examples, the same in every build.
+pub const fn example_id(number: u8) -> Uuid {
+    Uuid::from_bytes([0x01, 0x9c, 0xad, 0xe2, 0x11, 0xc0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, number])
+}
+
+/// The stream in which the examples of this kind stand.
+pub const fn example_stream(kind: StreamKind) -> Uuid {
+    match kind {
+        StreamKind::Organization => example_id(1),
+        StreamKind::Patient => example_id(2),
+        StreamKind::Specialist => example_id(3),
+        StreamKind::Appointment => example_id(4),
+        StreamKind::Form => example_id(5),
+        StreamKind::WebhookSubscription => example_id(6),
+        StreamKind::WebhookDelivery => example_id(7),
+        StreamKind::Access => example_id(8),
+        StreamKind::WebhookReplay => example_id(10),
+    }
+}
+
+/// When the examples happened: 2026-03-02T09:30:00Z.
+pub fn example_moment() -> Timestamp {
+    Timestamp::UNIX_EPOCH.saturating_add_micros(1_772_443_800_000_000)
+}
+
+/// An event of this type; none of a type that partners may not receive.
+pub fn example(event_type: EventType) -> Option<Event> {
+    match event_type.stream_kind() {
+        StreamKind::Patient => patient(event_type).map(Event::Patient),
+        StreamKind::Specialist => specialist(event_type).map(Event::Specialist),
+        StreamKind::Appointment => appointment(event_type).map(Event::Appointment),
+        StreamKind::Form => form(event_type).map(Event::Form),
+        StreamKind::Organization
+        | StreamKind::WebhookSubscription
+        | StreamKind::WebhookDelivery
+        | StreamKind::WebhookReplay
+        | StreamKind::Access => None,
+    }
+}
+
+fn patient(event_type: EventType) -> Option<PatientEvent> {
+    let event = match event_type {
+        EventType::PatientRegistered => {
+            PatientEvent::Registered(PatientRegistered { birth_year: Some(1964), personal: None })
+        }
+        EventType::PatientOnboarded => PatientEvent::Onboarded(PatientOnboarded {}),
+        EventType::PatientConsentGiven => {
+            PatientEvent::ConsentGiven(PatientConsentGiven { consent: ConsentKind::Recording, version: 2 })
+        }
+        EventType::PatientConsentWithdrawn => {
+            PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording })
+        }
+        EventType::PatientErased => PatientEvent::Erased(PatientErased {}),
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn specialist(event_type: EventType) -> Option<SpecialistEvent> {
+    let event = match event_type {
+        EventType::SpecialistAdded => SpecialistEvent::Added(SpecialistAdded {
+            profession: Profession::Physiotherapist,
+            personal: None,
+        }),
+        EventType::SpecialistDeactivated => {
+            SpecialistEvent::Deactivated(SpecialistDeactivated { reason: DeactivationReason::Leave })
+        }
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn appointment(event_type: EventType) -> Option<AppointmentEvent> {
+    let patient_id = PatientId::new(example_stream(StreamKind::Patient));
+    let tomorrow = example_moment().saturating_add_micros(24 * MICROS_PER_HOUR);
+    let event = match event_type {
+        EventType::AppointmentBooked => AppointmentEvent::Booked(AppointmentBooked {
+            patient_id,
+            specialist_id: Some(SpecialistId::new(example_stream(StreamKind::Specialist))),
+            starts_at: tomorrow,
+            ends_at: Some(tomorrow.saturating_add_micros(MICROS_PER_HOUR)),
+            starts_at_precision: TimePrecision::Minute,
+            mode: AppointmentMode::Video,
+            personal: None,
+        }),
+        EventType::AppointmentConfirmed => AppointmentEvent::Confirmed(AppointmentConfirmed {
+            patient_id,
+            channel: ConfirmationChannel::Patient,
+        }),
+        EventType::AppointmentOnboarded => AppointmentEvent::Onboarded(AppointmentOnboarded { patient_id }),
+        EventType::AppointmentRescheduled => AppointmentEvent::Rescheduled(AppointmentRescheduled {
+            patient_id,
+            starts_at: tomorrow,
+            ends_at: None,
+            reason: RescheduleReason::PatientRequest,
+        }),
+        EventType::AppointmentStarted => AppointmentEvent::Started(AppointmentStarted { patient_id }),
+        EventType::AppointmentCompleted => {
+            AppointmentEvent::Completed(AppointmentCompleted { patient_id, duration_minutes: Some(55) })
+        }
+        EventType::AppointmentCancelled => AppointmentEvent::Cancelled(AppointmentCancelled {
+            patient_id,
+            cancelled_by: CancelledBy::Patient,
+            reason: CancellationReason::Illness,
+            personal: None,
+        }),
+        EventType::AppointmentNoShow => AppointmentEvent::NoShow(AppointmentNoShow { patient_id }),
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn form(event_type: EventType) -> Option<FormEvent> {
+    let patient_id = PatientId::new(example_stream(StreamKind::Patient));
+    let event = match event_type {
+        EventType::FormAssigned => FormEvent::Assigned(FormAssigned {
+            patient_id,
+            template_id: FormTemplateId::new(example_id(9)),
+            template_version: 3,
+            appointment_id: Some(AppointmentId::new(example_stream(StreamKind::Appointment))),
+            due_at: Some(example_moment().saturating_add_micros(24 * MICROS_PER_HOUR)),
+        }),
+        EventType::FormSigned => FormEvent::Signed(FormSigned {
+            patient_id,
+            content_sha256: Sha256Digest::new([0x5e; 32]),
+            signed_by: Signatory::Patient,
+        }),
+        EventType::FormVoided => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+        _ => return None,
+    };
+    Some(event)
+}
