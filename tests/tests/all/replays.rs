@@ -203,12 +203,12 @@ async fn what_failed_in_a_range_of_time_is_sent_once_each_and_nothing_else() {
         (&json!(5), &json!(5), &json!(0))
     );
     product.settled().await;
-    let states = product
+    let outcomes = product
         .texts("select state || ' ' || attempt_count from webhooks.webhook_events order by source_sequence")
         .await;
     let failed = "failed 1";
     let sent = "delivered 2";
-    assert_eq!(states, [failed, failed, sent, sent, sent, sent, sent, failed, failed]);
+    assert_eq!(outcomes, [failed, failed, sent, sent, sent, sent, sent, failed, failed]);
     let ids: Vec<String> = stage.partner.hook.receipts().into_iter().map(|r| r.webhook_id).collect();
     assert_eq!(ids.len(), 14);
     assert_eq!(ids[9..].iter().collect::<BTreeSet<_>>(), deliveries[2..7].iter().collect());
@@ -275,8 +275,8 @@ async fn a_replay_goes_on_after_its_process_was_killed_between_a_batch_and_sayin
     let id = stage.replay(&stage.body()).await;
     let mut worker = Worker::start(product).await;
     until("a batch was asked for, and nobody could say so", async || {
-        let tried = "select last_value from public.tries where is_called";
-        let tries = product.texts(&format!("select count(*)::text from ({tried}) t")).await;
+        let called = "select last_value from public.tries where is_called";
+        let tries = product.texts(&format!("select count(*)::text from ({called}) t")).await;
         (tries == ["1"]).then_some(())
     })
     .await;
