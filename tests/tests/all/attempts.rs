@@ -21,8 +21,8 @@ struct Scene {
 
 impl Scene {
     async fn new(behaviour: Behaviour) -> Self {
-        let product = Product::start().await;
-        let (organization_id, key) = product.clinic().await;
+        let product = Box::pin(Product::start()).await;
+        let (organization_id, key) = Box::pin(product.clinic()).await;
         let partner = product.subscribe(organization_id, &["appointment.*", "patient.*"]).await;
         partner.hook.set_behaviour(behaviour);
         Self { product, key, partner }

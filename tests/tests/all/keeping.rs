@@ -10,6 +10,7 @@ use carelog_tests::{Partner, Product, run, scope, start_appointment, until};
 use carelog_webhooks::keeping::{self, Swept};
 use carelog_webhooks::queries;
 use sqlx::{Connection, Executor};
+use tokio::task::JoinSet;
 
 const DAY_MICROS: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -47,8 +48,8 @@ async fn is_what_a_rebuild_makes(product: &Product, partner: &Partner) {
 
 /// One delivered, one failed, one that waits for its next attempt.
 async fn one_of_each() -> (Product, Partner, String) {
-    let product = Product::start().await;
-    let (organization_id, key) = product.clinic().await;
+    let product = Box::pin(Product::start()).await;
+    let (organization_id, key) = Box::pin(product.clinic()).await;
     let partner = product.subscribe(organization_id, &["*"]).await;
     for (behaviour, count) in [(Behaviour::Ok, 1), (Behaviour::Status(415), 2), (Behaviour::Status(503), 3)] {
         partner.hook.set_behaviour(behaviour);
@@ -114,7 +115,8 @@ async fn neither_readers_nor_writers_wait_for_a_partition_to_go() {
     let mut holder = reader.begin().await.unwrap();
     holder.execute("select count(*) from webhooks.webhook_events").await.unwrap();
 
-    let sweeping = tokio::spawn(async move {
+    let mut sweeping = JoinSet::new();
+    sweeping.spawn(async move {
         keeping::run_once(&databases.core_owner, &databases.core_system, in_days(130)).await.unwrap()
     });
     until("the job waits for the reader", async || {
@@ -136,7 +138,7 @@ async fn neither_readers_nor_writers_wait_for_a_partition_to_go() {
     product.sql(&format!("begin; {row}; commit")).await;
     drop(holder.commit().await);
 
-    let swept = sweeping.await.unwrap().unwrap();
+    let swept = sweeping.join_next().await.unwrap().unwrap().unwrap();
     assert!(swept.partitions >= 3, "{swept:?}");
     drop(reader);
     product.stop().await;
@@ -226,7 +228,10 @@ async fn there_is_room_for_eight_weeks_and_what_lies_beyond_is_refused() {
     let beyond = "insert into kept.webhook_answers (organization_id, delivery_id)
                   values (gen_random_uuid(), public.carelog_id_at(now() + interval '200 days'))";
     let refused = product.databases().core_owner.execute(beyond).await.unwrap_err();
-    assert_eq!(refused.as_database_error().and_then(|error| error.code()).as_deref(), Some("23514"));
+    assert_eq!(
+        refused.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref(),
+        Some("23514")
+    );
     product.stop().await;
 }
 
