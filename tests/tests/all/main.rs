@@ -16,6 +16,8 @@ mod projector;
 mod quarantine;
 mod queues;
 mod rebuild;
+mod receiver_faults;
+mod receivers;
 mod storm;
 mod vault;
 mod webhooks;
