@@ -94,7 +94,9 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
     let reply = hook.receive(&head.headers, &body.to_bytes(), &shared.ledger);
-    sleep(reply.delay).await;
+    if !reply.delay.is_zero() {
+        sleep(reply.delay).await;
+    }
     let fault = match reply.act {
         Act::Answer => return Ok(answer(&reply, Answer::Empty)),
         Act::Raw(bytes) => return Err(Breach::Raw(bytes)),
