@@ -7,9 +7,7 @@ use carelog_domain::webhook_delivery::{
     AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, WebhookDelivery,
     WebhookDeliveryCommand, WebhookDeliveryEvent, WebhookDeliveryRejection,
 };
-use carelog_domain::webhook_subscription::{
-    DisableReason, WebhookFormat, WebhookSubscription, WebhookSubscriptionCommand,
-};
+use carelog_domain::webhook_subscription::{DisableReason, WebhookSubscription, WebhookSubscriptionCommand};
 use carelog_domain::{
     Actor, Circumstances, CorrelationId, DeliveryId, EventId, OrganizationId, Origin, StreamKind,
     SubscriptionId, Timestamp,
@@ -198,14 +196,10 @@ impl Attempter {
     ) -> sending::AttemptOutcome {
         let Ok(url) = &subscription.url else { return sending::AttemptOutcome::unknown() };
         let bytes = body(subscription.format, task.delivery_id, &begun.event);
-        let format = match subscription.format {
-            WebhookFormat::Standard => BodyFormat::Plain,
-            WebhookFormat::Cloudevents => BodyFormat::CloudEvent,
-        };
         let id = task.delivery_id.uuid();
         let request =
             PreparedRequest::signed(url.clone(), id, started_at.unix_seconds(), bytes, &subscription.secrets)
-                .with_format(format)
+                .with_format(BodyFormat::from(subscription.format))
                 .with_headers(&subscription.headers);
         self.sender.post(&request).await
     }

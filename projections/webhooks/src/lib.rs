@@ -18,6 +18,7 @@ mod attempt;
 mod body;
 mod claim;
 mod directory;
+mod message;
 mod model;
 mod numbers;
 mod projector;
@@ -28,6 +29,7 @@ mod task;
 mod worker;
 
 pub use directory::{Directory, DirectoryError, OpenSubscription};
+pub use message::Message;
 pub use model::{
     Attempt, DeliveryKey, DeliveryProgress, DeliveryState, NewDelivery, Page, Subscription, SubscriptionKey,
     SubscriptionPart, SubscriptionStatus, delivery_id,

@@ -11,6 +11,7 @@ mod effects;
 mod fairness;
 mod idempotency;
 mod import;
+mod listen;
 mod metrics;
 mod projector;
 mod quarantine;

@@ -33,6 +33,7 @@ mod limits;
 mod listener;
 mod me;
 mod members;
+mod messages;
 mod openapi;
 mod opening;
 mod organizations;
@@ -165,6 +166,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(forms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
+        .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

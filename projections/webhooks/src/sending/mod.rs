@@ -37,7 +37,7 @@ pub use self::headers::{ExtraHeaders, HeaderRefused};
 pub use self::outcome::{
     AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status,
 };
-pub use self::request::{BodyFormat, PreparedRequest};
+pub use self::request::{BodyFormat, PreparedRequest, signed_headers};
 pub use self::resolver::{Lookup, LookupError, SystemLookup};
 pub use self::schedule::{Jitter, MAX_ATTEMPTS, next_delay, parse_retry_after, retry_delay};
 pub use self::secret::{SecretError, WebhookSecret};
