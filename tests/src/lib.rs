@@ -5,7 +5,7 @@
 //! several. [`invariants`] judges the log with plain SQL as the superuser, so that it shares no statement with the
 //! code that it judges. [`Toy`] is a projector that notices what was skipped, repeated or reordered.
 //! [`Product`] is the whole of it, with HTTP, workers and a partner's receiver. [`Children`] are real processes that
-//! append until they are killed; [`storm`] kills whole products, and their database.
+//! append until they are killed; [`ExampleReceiver`] runs what partners are shown; [`storm`] kills whole products, and their database.
 //!
 //! # Guarantees
 //! Nothing here sleeps for a fixed time: [`until`] asks again until an answer comes, and fails with a text that
@@ -16,6 +16,7 @@
 mod children;
 mod client;
 mod clock;
+mod examples;
 mod invariants;
 mod journal;
 mod process;
@@ -31,6 +32,7 @@ mod wishes;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::ManualClock;
+pub use examples::{ExampleReceiver, Language};
 pub use invariants::{check_immutable, check_invariants};
 pub use process::{ServerProcess, serve_as_process};
 pub use product::{

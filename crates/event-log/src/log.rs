@@ -233,6 +233,22 @@ impl EventLog {
         })
     }
 
+    /// The events of an organization that have these sequence numbers, in order.
+    ///
+    /// # Errors
+    /// When the database fails or a stored value does not parse.
+    pub fn organization_at<'a>(
+        &'a self,
+        organization_id: OrganizationId,
+        sequences: &'a [i64],
+    ) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+        Box::pin(async move {
+            let lane = self.lane_of(organization_id).await?;
+            let mut connection = self.inner.pool.acquire().await?;
+            read::organization_at(&mut connection, lane, organization_id, sequences).await
+        })
+    }
+
     /// The events of a lane after a position: from memory when the lane's tail reaches back that far, else from
     /// the database. At most `max_events`, and fewer where they come to 8 MiB before.
     ///

@@ -112,6 +112,30 @@ pub fn organization(
     })
 }
 
+/// The events of an organization that have these sequence numbers, in order.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn organization_at<'a>(
+    connection: &'a mut PgConnection,
+    lane: Lane,
+    organization_id: OrganizationId,
+    sequences: &'a [i64],
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let rows = sqlx::query(select_events!(
+            "where lane = $1 and organization_id = $2 and organization_sequence = any($3) \
+         order by organization_sequence"
+        ))
+        .bind(lane)
+        .bind(organization_id.uuid())
+        .bind(sequences)
+        .fetch_all(connection)
+        .await?;
+        rows.iter().map(decode).collect()
+    })
+}
+
 /// The events of a stream after a version, in order.
 ///
 /// # Errors

@@ -271,7 +271,8 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let Some(key) = name.strip_prefix("CARELOG_") else { return Ok(()) };
-    if matches!(key, "CONFIG" | "PG_BIN") || key.starts_with("TEST_") {
+    // `carelog webhooks listen` reads the last three.
+    if matches!(key, "CONFIG" | "PG_BIN" | "KEY" | "SERVER" | "WEBHOOK_SECRET") || key.starts_with("TEST_") {
         return Ok(());
     }
     if key == "HOME" {

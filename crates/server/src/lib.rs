@@ -11,5 +11,6 @@ pub mod doctor;
 pub mod erasure;
 pub mod http;
 pub mod import;
+pub mod listen;
 pub mod serve;
 pub mod system;

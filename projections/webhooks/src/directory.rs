@@ -62,19 +62,20 @@ impl OpenSubscription {
         started_at: Timestamp,
     ) -> Option<PreparedRequest> {
         let url = self.url.as_ref().ok()?;
-        let format = match self.format {
-            WebhookFormat::Standard => BodyFormat::Plain,
-            WebhookFormat::Cloudevents => BodyFormat::CloudEvent,
-        };
-        let valid = self.secrets.iter().filter(|secret| secret.until.is_none_or(|until| started_at < until));
         let request = PreparedRequest::signed(
             url.clone(),
             delivery_id.uuid(),
             started_at.unix_seconds(),
             body(self.format, delivery_id, event),
-            valid.map(|secret| &secret.secret).take(MAX_SIGNING_SECRETS),
+            self.valid_secrets(started_at),
         );
-        Some(request.with_format(format).with_headers(&self.headers))
+        Some(request.with_format(BodyFormat::from(self.format)).with_headers(&self.headers))
+    }
+
+    /// The secrets that sign at a moment, the current one first.
+    pub(crate) fn valid_secrets(&self, at: Timestamp) -> impl Iterator<Item = &WebhookSecret> {
+        let valid = self.secrets.iter().filter(move |secret| secret.until.is_none_or(|until| at < until));
+        valid.map(|secret| &secret.secret).take(MAX_SIGNING_SECRETS)
     }
 }
 

@@ -23,8 +23,10 @@ mod attempt;
 mod body;
 pub mod catalogue;
 mod claim;
+mod deliveries;
 mod directory;
 pub mod keeping;
+mod message;
 mod model;
 mod numbers;
 mod projector;
@@ -38,6 +40,7 @@ mod task;
 mod worker;
 
 pub use directory::{Directory, DirectoryError, OpenSubscription};
+pub use message::Message;
 pub use model::{
     Attempt, DeliveryKey, DeliveryProgress, DeliveryState, NewDelivery, Page, Subscription, SubscriptionKey,
     SubscriptionPart, SubscriptionStatus, delivery_id,

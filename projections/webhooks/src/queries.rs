@@ -290,6 +290,62 @@ fn undelivered<'a>(
     })
 }
 
+/// A subscription's deliveries of events after an organization sequence, the oldest event first.
+///
+/// # Errors
+/// When the database fails.
+pub fn deliveries_after(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    subscription_id: SubscriptionId,
+    after_sequence: i64,
+    limit: i64,
+) -> BoxFuture<'_, Result<Vec<DeliveryRow>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_as!(
+            DeliveryRow,
+            "
+            select delivery_id, subscription_id, source_event_id, source_type, source_sequence, source_recorded_at,
+                   state, reason, attempt_count, next_attempt_at, finished_at, last_outcome, last_status, version
+            from webhooks.webhook_events
+            where organization_id = $1 and subscription_id = $2 and source_sequence > $3
+            order by source_sequence
+            limit $4
+            ",
+            organization_id.uuid(),
+            subscription_id.uuid(),
+            after_sequence,
+            limit
+        )
+        .fetch_all(connection)
+        .await
+    })
+}
+
+/// The organization sequence of the newest event that a subscription has a delivery of; 0 without any.
+///
+/// # Errors
+/// When the database fails.
+pub fn newest_sequence(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    subscription_id: SubscriptionId,
+) -> BoxFuture<'_, Result<i64, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!(
+            r#"
+            select coalesce(max(source_sequence), 0) as "sequence!"
+            from webhooks.webhook_events
+            where organization_id = $1 and subscription_id = $2
+            "#,
+            organization_id.uuid(),
+            subscription_id.uuid()
+        )
+        .fetch_one(connection)
+        .await
+    })
+}
+
 /// One delivery.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use carelog_event_log::runtime::RebuildScope;
 use carelog_event_log::{AppendRequest, NewEvent, StreamKey, Verdict, new_id};
 use carelog_server::serve::Roles;
 use carelog_tests::{Partner, Product, at, scope, start_appointment, until};
-use futures::future::join_all;
+use futures::future::{LocalBoxFuture, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -35,12 +35,14 @@ struct Stage {
 }
 
 impl Stage {
-    async fn open(roles: Roles) -> Self {
-        let product =
-            Product::start_as(roles, true, std::sync::Arc::new(carelog_event_log::SystemClock)).await;
-        let (organization_id, key) = product.clinic().await;
-        let partner = product.subscribe(organization_id, &["*"]).await;
-        Self { product, organization_id, key, partner }
+    fn open(roles: Roles) -> LocalBoxFuture<'static, Self> {
+        Box::pin(async move {
+            let product =
+                Product::start_as(roles, true, std::sync::Arc::new(carelog_event_log::SystemClock)).await;
+            let (organization_id, key) = product.clinic().await;
+            let partner = product.subscribe(organization_id, &["*"]).await;
+            Self { product, organization_id, key, partner }
+        })
     }
 
     /// Lets `count` events happen while the subscription is paused.

@@ -119,16 +119,8 @@ pub enum PostgresError {
         pid: i32,
     },
     /// The installation through the package manager failed.
-    #[error("`{command}` failed: {output}")]
-    Install {
-        /// The command line.
-        command: String,
-        /// The end of what it wrote.
-        output: String,
-    },
-    /// There is no package manager that we know, or it needs a password.
-    #[error("PostgreSQL cannot be installed here without a person: no known package manager, or not root")]
-    CannotInstall,
+    #[error("PostgreSQL cannot be installed")]
+    Install(#[from] crate::packages::InstallError),
     /// A statement failed.
     #[error("a statement failed on the private server")]
     Database(#[from] sqlx::Error),

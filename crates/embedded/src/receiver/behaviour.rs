@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::fault::Fault;
+use super::script::Script;
 use bytes::Bytes;
 
 /// How a hook answers a request whose signature verified.
@@ -60,63 +62,100 @@ pub enum Behaviour {
     Trickle,
     /// 200 and a body of 10 GiB.
     HugeBody,
+    /// Anything that is wrong with an answer, which would be a 200.
+    Fault(Fault),
+    /// One reply after the other.
+    Script(Script),
 }
 
-/// What is to be done about one request.
+/// What is done about one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    Answer { status: u16, headers: Vec<(String, String)>, body: Bytes },
-    AnswerLater(Duration),
-    Reset,
+pub struct Reply {
+    /// The status.
+    pub status: u16,
+    /// Names and values.
+    pub headers: Vec<(String, String)>,
+    /// The pause before anything is sent.
+    pub delay: Duration,
+    /// What is sent.
+    pub act: Act,
+}
+
+/// What a reply consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A head, and no body.
+    Answer,
+    /// A head and this body.
+    Say(Bytes),
+    /// Something that is wrong.
+    Fault(Fault),
+    /// These bytes, then the end of the connection.
     Raw(Vec<u8>),
-    Trickle,
-    HugeBody,
 }
 
 const DONE: u16 = 204;
 
+impl Default for Reply {
+    fn default() -> Self {
+        Self::of(DONE)
+    }
+}
+
 impl Behaviour {
-    /// The step for the request of this number, counted from 1 since the
+    /// The reply to the request of this number, counted from 1 since the
     /// behaviour was set.
-    pub(super) fn step(&self, number: u64) -> Step {
+    pub(super) fn reply(&self, number: u64) -> Reply {
         match self {
-            Self::Ok => status(DONE),
-            Self::Status(code) => status(*code),
-            Self::Answer { status, headers } => {
-                Step::Answer { status: *status, headers: headers.clone(), body: Bytes::new() }
-            }
+            Self::Ok => Reply::default(),
+            Self::Status(status) => Reply::of(*status),
+            Self::Answer { status, headers } => Reply { headers: headers.clone(), ..Reply::of(*status) },
             Self::Say { status, headers, body } => {
-                Step::Answer { status: *status, headers: headers.clone(), body: body.clone() }
+                Reply { headers: headers.clone(), act: Act::Say(body.clone()), ..Reply::of(*status) }
             }
             Self::RetryAfter { status, value } => {
-                let headers = vec![("retry-after".to_owned(), value.clone())];
-                Step::Answer { status: *status, headers, body: Bytes::new() }
+                Reply { headers: vec![("retry-after".to_owned(), value.clone())], ..Reply::of(*status) }
             }
-            Self::FailFirst { count, status: code } => status(if number <= *count { *code } else { DONE }),
-            Self::FailEvery { every, status: code } => {
-                status(if *every > 0 && number.is_multiple_of(*every) { *code } else { DONE })
+            Self::FailFirst { count, status } => Reply::of(if number <= *count { *status } else { DONE }),
+            Self::FailEvery { every, status } => {
+                Reply::of(if *every > 0 && number.is_multiple_of(*every) { *status } else { DONE })
             }
-            Self::Delay(time) => Step::AnswerLater(*time),
-            Self::Reset => Step::Reset,
-            Self::Raw(bytes) => Step::Raw(bytes.clone()),
-            Self::Trickle => Step::Trickle,
-            Self::HugeBody => Step::HugeBody,
+            Self::Delay(delay) => Reply { delay: *delay, ..Reply::default() },
+            Self::Reset => Reply::wrong(Fault::Reset),
+            Self::Raw(bytes) => Reply { act: Act::Raw(bytes.clone()), ..Reply::default() },
+            Self::Trickle => Reply::wrong(Fault::Trickle),
+            Self::HugeBody => Reply::wrong(Fault::HugeBody),
+            Self::Fault(fault) => Reply::wrong(*fault),
+            Self::Script(script) => script.reply(number),
         }
     }
 }
 
-impl Step {
+impl Reply {
+    /// This status and nothing else.
+    pub const fn of(status: u16) -> Self {
+        Self { status, headers: Vec::new(), delay: Duration::ZERO, act: Act::Answer }
+    }
+
+    /// A 200 with something wrong.
+    pub fn wrong(fault: Fault) -> Self {
+        Self { act: Act::Fault(fault), ..Self::of(200) }
+    }
+
     /// The status that the sender will see; `None` when there is none.
-    pub(super) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answer { status, .. } => Some(*status),
-            Self::AnswerLater(_) => Some(DONE),
-            Self::Reset | Self::Raw(_) => None,
-            Self::Trickle | Self::HugeBody => Some(200),
+    pub(super) fn seen_status(&self) -> Option<u16> {
+        match self.act {
+            Act::Answer | Act::Say(_) => Some(self.status),
+            Act::Fault(fault) => fault.has_head().then_some(self.status),
+            Act::Raw(_) => None,
         }
     }
-}
 
-fn status(status: u16) -> Step {
-    Step::Answer { status, headers: Vec::new(), body: Bytes::new() }
+    /// What is wrong with it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        match self.act {
+            Act::Fault(fault) => Some(fault),
+            Act::Answer | Act::Say(_) | Act::Raw(_) => None,
+        }
+    }
 }

@@ -8,12 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use http::HeaderMap;
 use standardwebhooks::{HEADER_WEBHOOK_ID, Webhook};
 
 use super::ReceiverError;
-use super::behaviour::{Behaviour, Step};
+use super::behaviour::{Behaviour, Reply};
 use super::receipt::{Envelope, Ledger, Receipt, Sequence};
 
 /// What a hook has counted since it was created.
@@ -52,6 +51,8 @@ pub struct Hook {
     secrets: ArcSwap<Vec<Webhook>>,
     script: ArcSwap<Script>,
     counters: Counters,
+    flooded: Arc<AtomicU64>,
+    unsigned_too: bool,
     receipts_kept: usize,
     receipts: Mutex<VecDeque<Receipt>>,
     ids: Mutex<Ids>,
@@ -74,12 +75,14 @@ struct Counters {
 }
 
 impl Hook {
-    pub(super) fn new(name: &str, receipts_kept: usize, ids_remembered: usize) -> Self {
+    pub(super) fn new(name: &str, receipts_kept: usize, ids_remembered: usize, unsigned_too: bool) -> Self {
         Self {
             name: name.into(),
             secrets: ArcSwap::default(),
             script: ArcSwap::default(),
             counters: Counters::default(),
+            flooded: Arc::default(),
+            unsigned_too,
             receipts_kept,
             receipts: Mutex::default(),
             ids: Mutex::new(Ids { limit: ids_remembered, ..Ids::default() }),
@@ -126,19 +129,29 @@ impl Hook {
         self.receipts.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    /// Bytes of endless answers that were given to the connection; the sender may have taken fewer.
+    pub fn flooded_bytes(&self) -> u64 {
+        self.flooded.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn flooded(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.flooded)
+    }
+
     /// Checks and notes a request, and decides what is done about it.
-    pub(super) fn receive(&self, headers: &HeaderMap, body: &[u8], ledger: &Ledger) -> Step {
+    pub(super) fn receive(&self, headers: &HeaderMap, body: &[u8], ledger: &Ledger) -> Reply {
         let received_at = Instant::now();
         count(&self.counters.received);
-        let verified = self.secrets.load().iter().any(|secret| secret.verify(body, headers).is_ok());
-        let step = if verified {
-            self.next_step()
+        let secrets = self.secrets.load();
+        let verified = secrets.iter().any(|secret| secret.verify(body, headers).is_ok());
+        let reply = if verified || (self.unsigned_too && secrets.is_empty()) {
+            self.next_reply()
         } else {
             count(&self.counters.refused_signatures);
-            Step::Answer { status: 400, headers: Vec::new(), body: Bytes::new() }
+            Reply::of(400)
         };
         let id = headers.get(HEADER_WEBHOOK_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
-        let duplicate = verified && self.count_verified(id, &step);
+        let duplicate = verified && self.count_verified(id, &reply);
 
         if self.receipts_kept > 0 || ledger.is_used() {
             let envelope: Envelope<'_> = serde_json::from_slice(body).unwrap_or_default();
@@ -151,25 +164,26 @@ impl Hook {
                 sequence: envelope.sequence.as_ref().and_then(Sequence::number),
                 verified,
                 duplicate,
-                status: step.status(),
+                status: reply.seen_status(),
+                fault: reply.fault(),
                 headers: if self.receipts_kept > 0 { headers.clone() } else { HeaderMap::new() },
                 body: if self.receipts_kept > 0 { body.into() } else { Arc::default() },
             };
             ledger.enter(&receipt);
             self.keep(receipt);
         }
-        step
+        reply
     }
 
-    fn next_step(&self) -> Step {
+    fn next_reply(&self) -> Reply {
         let script = self.script.load();
-        script.behaviour.step(script.requests.fetch_add(1, Ordering::Relaxed) + 1)
+        script.behaviour.reply(script.requests.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Returns whether the id is a duplicate.
-    fn count_verified(&self, id: &str, step: &Step) -> bool {
+    fn count_verified(&self, id: &str, reply: &Reply) -> bool {
         count(&self.counters.verified);
-        let accepted = step.status().is_some_and(|status| (200..300).contains(&status));
+        let accepted = reply.seen_status().is_some_and(|status| (200..300).contains(&status));
         if accepted {
             count(&self.counters.accepted);
         }

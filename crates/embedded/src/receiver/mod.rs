@@ -5,7 +5,10 @@
 //! authority ([`Receiver::ca_pem`], for the sender to trust). Each subscription
 //! gets a path, `/hooks/<name>`, and a [`Hook`]: its secrets, its [`Behaviour`],
 //! its [`Counts`] and its latest [`Receipt`]s. The demo shows them, tests script
-//! them, benchmarks turn everything off but the counters.
+//! them, benchmarks turn everything off but the counters. A [`Script`] of replies
+//! and [`Fault`]s, and a [`Tls`] that is broken, make it the worst of receivers;
+//! the program `fault-receiver` offers the same on a command line.
+//! [`Receiver::front`] ends TLS in front of somebody else's receiver.
 //!
 //! Guarantees: a receipt is counted, written to the file and told to the callback
 //! *before* the answer leaves, so whatever a sender saw acknowledged was noted. A
@@ -16,11 +19,15 @@
 
 mod authority;
 mod behaviour;
+mod fault;
+mod front;
 mod hook;
 mod receipt;
+mod script;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,12 +41,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-pub use self::behaviour::Behaviour;
+pub use self::behaviour::{Act, Behaviour, Reply};
+pub use self::fault::Fault;
 pub use self::hook::{Counts, Hook};
 pub use self::receipt::{OnReceipt, Receipt, UnixMicros};
+pub use self::script::{Script, ScriptError};
+pub use self::tls::Tls;
 
 use self::authority::Authority;
 use self::receipt::Ledger;
+use self::tls::Handshake;
 
 /// How to start a [`Receiver`].
 #[derive(Clone)]
@@ -47,6 +58,8 @@ use self::receipt::Ledger;
 pub struct ReceiverOptions {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
+    /// What is wrong with its TLS.
+    pub tls: Tls,
     /// Names in the certificate besides `localhost` and `127.0.0.1`.
     pub names: Vec<String>,
     /// The wall clock, in microseconds since 1970.
@@ -55,6 +68,10 @@ pub struct ReceiverOptions {
     pub receipts_kept: usize,
     /// Webhook ids remembered per hook to recognise duplicates; 0 turns that off.
     pub ids_remembered: usize,
+    /// Whether a hook without secrets does to every request what its behaviour says, instead of refusing it.
+    pub unsigned_too: bool,
+    /// The hook of every path that leads to no other.
+    pub catch_all: Option<String>,
     /// Called for each receipt, before the answer.
     pub on_receipt: Option<OnReceipt>,
     /// Each receipt is appended to this file as a line of JSON, before the answer.
@@ -66,10 +83,13 @@ impl ReceiverOptions {
     pub fn new(clock: UnixMicros) -> Self {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: Tls::Valid,
             names: Vec::new(),
             clock,
             receipts_kept: 1_000,
             ids_remembered: 1_000_000,
+            unsigned_too: false,
+            catch_all: None,
             on_receipt: None,
             record_to: None,
         }
@@ -119,6 +139,7 @@ pub enum ReceiverError {
 pub struct Receiver {
     address: SocketAddr,
     ca_pem: String,
+    handshake: Handshake,
     shared: Arc<Shared>,
     connections: TaskTracker,
     stop: CancellationToken,
@@ -130,6 +151,8 @@ struct Shared {
     ledger: Ledger,
     receipts_kept: usize,
     ids_remembered: usize,
+    unsigned_too: bool,
+    catch_all: Option<String>,
 }
 
 impl Shared {
@@ -145,7 +168,7 @@ impl Receiver {
     /// See [`ReceiverError`].
     pub fn start(options: ReceiverOptions) -> BoxFuture<'static, Result<Self, ReceiverError>> {
         Box::pin(async move {
-            let authority = Authority::new(&options.names)?;
+            let authority = Authority::new(&options.names, options.tls)?;
             let listener = listen(options.address).await?;
             let address = listener
                 .local_addr()
@@ -156,23 +179,25 @@ impl Receiver {
                 ledger,
                 receipts_kept: options.receipts_kept,
                 ids_remembered: options.ids_remembered,
+                unsigned_too: options.unsigned_too,
+                catch_all: options.catch_all,
             });
 
             let stop = CancellationToken::new();
             let connections = TaskTracker::new();
-            let acceptor = TlsAcceptor::from(authority.server);
+            let handshake = Handshake::new(options.tls, TlsAcceptor::from(authority.server));
             connections.spawn(service::accept(
                 listener,
-                acceptor,
+                handshake.clone(),
                 Arc::clone(&shared),
                 connections.clone(),
                 stop.clone(),
             ));
-            connections.close();
             let stop_on_drop = stop.clone().drop_guard();
             Ok(Self {
                 address,
                 ca_pem: authority.pem,
+                handshake,
                 shared,
                 connections,
                 stop,
@@ -197,7 +222,9 @@ impl Receiver {
             return hook;
         }
         let mut hooks = self.shared.hooks.write().unwrap_or_else(PoisonError::into_inner);
-        let new = || Arc::new(Hook::new(name, self.shared.receipts_kept, self.shared.ids_remembered));
+        let shared = &self.shared;
+        let new =
+            || Arc::new(Hook::new(name, shared.receipts_kept, shared.ids_remembered, shared.unsigned_too));
         Arc::clone(hooks.entry(name.to_owned()).or_insert_with(new))
     }
 
@@ -221,6 +248,7 @@ impl Receiver {
     pub fn stop(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             self.stop.cancel();
+            self.connections.close();
             self.connections.wait().await;
         })
     }

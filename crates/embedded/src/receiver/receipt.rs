@@ -11,6 +11,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::ReceiverError;
+use super::fault::Fault;
 
 /// The wall clock, in microseconds since 1970.
 pub type UnixMicros = Arc<dyn Fn() -> i64 + Send + Sync>;
@@ -39,6 +40,8 @@ pub struct Receipt {
     pub duplicate: bool,
     /// The status answered; `None` when the connection is broken instead.
     pub status: Option<u16>,
+    /// What was wrong with the answer.
+    pub fault: Option<Fault>,
     /// The headers; empty where no receipts are kept.
     #[serde(skip)]
     pub headers: HeaderMap,

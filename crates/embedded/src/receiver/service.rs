@@ -2,41 +2,47 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io::Write as _;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Interval, interval, sleep, timeout};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::Shared;
-use super::behaviour::Step;
+use super::behaviour::{Act, Reply};
+use super::fault::{BINARY, Breach, Fault};
+use super::tls::Handshake;
 
 /// Webhook bodies hold ids, codes and times; a larger one is a mistake.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const HUGE_BODY_BYTES: usize = 10 * 1024 * 1024 * 1024;
+/// What one member of the gzip bomb unpacks to.
+const UNPACKED_BYTES: usize = 16 * 1024 * 1024;
 const TRICKLE_PERIOD: Duration = Duration::from_secs(1);
 const TRICKLE_BYTES: usize = 3600;
 static ZEROS: [u8; 64 * 1024] = [b'0'; 64 * 1024];
 
 pub(super) async fn accept(
     listener: TcpListener,
-    acceptor: TlsAcceptor,
+    handshake: Handshake,
     shared: Arc<Shared>,
     connections: TaskTracker,
     stop: CancellationToken,
@@ -48,7 +54,7 @@ pub(super) async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = serve(stream, acceptor.clone(), Arc::clone(&shared));
+                let connection = serve(stream, handshake.clone(), Arc::clone(&shared));
                 connections.spawn(stop.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
@@ -60,43 +66,24 @@ pub(super) async fn accept(
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+async fn serve(stream: TcpStream, handshake: Handshake, shared: Arc<Shared>) {
     // Answers are small; waiting to fill a packet would only delay them.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(stream)) = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await else { return };
+    let Ok(Some(stream)) = timeout(HANDSHAKE_TIMEOUT, handshake.accept(stream)).await else { return };
     let respond = service_fn(|request| respond(request, &shared));
     let mut connection = http1::Builder::new().serve_connection(TokioIo::new(stream), respond);
     let Err(error) = pin!(&mut connection).await else { return };
     let stream = connection.into_parts().io.into_inner();
-    match error.source().and_then(|source| source.downcast_ref()) {
-        Some(Breach::Reset) => reset(&stream),
-        Some(Breach::Raw(bytes)) => write_raw(stream, bytes).await,
-        None => tracing::debug!(%error, "a connection to the receiver broke"),
+    if let Some(breach) = error.source().and_then(|source| source.downcast_ref::<Breach>()) {
+        breach.carry_out(stream).await;
+    } else {
+        tracing::debug!(%error, "a connection to the receiver broke");
     }
 }
 
-/// With a lingering time of zero, closing sends RST instead of FIN.
-fn reset(stream: &TlsStream<TcpStream>) {
-    let _ = stream.get_ref().0.set_zero_linger();
-}
-
-async fn write_raw(mut stream: TlsStream<TcpStream>, bytes: &[u8]) {
-    // The peer may well hang up on what it is sent here.
-    let _ = stream.write_all(bytes).await;
-    let _ = stream.shutdown().await;
-}
-
-/// An answer that is not HTTP; travels as the service's error.
-#[derive(Debug, thiserror::Error)]
-enum Breach {
-    #[error("the connection is to be reset")]
-    Reset,
-    #[error("raw bytes are to be sent")]
-    Raw(Vec<u8>),
-}
-
 async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response<Answer>, Breach> {
-    let Some(hook) = request.uri().path().strip_prefix("/hooks/").and_then(|name| shared.hook(name)) else {
+    let named = request.uri().path().strip_prefix("/hooks/").and_then(|name| shared.hook(name));
+    let Some(hook) = named.or_else(|| shared.hook(shared.catch_all.as_deref()?)) else {
         return Ok(plain(StatusCode::NOT_FOUND));
     };
     if request.method() != Method::POST {
@@ -106,26 +93,50 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
     let Ok(body) = Limited::new(body, BODY_BYTES_MAX).collect().await else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE));
     };
-    match hook.receive(&head.headers, &body.to_bytes(), &shared.ledger) {
-        Step::Answer { status, headers, body } => Ok(answer(status, &headers, body)),
-        Step::AnswerLater(time) => {
-            sleep(time).await;
-            Ok(plain(StatusCode::NO_CONTENT))
-        }
-        Step::Reset => Err(Breach::Reset),
-        Step::Raw(bytes) => Err(Breach::Raw(bytes)),
-        Step::Trickle => {
-            let period = interval(TRICKLE_PERIOD);
-            Ok(Response::new(Answer::Trickle { period: Box::new(period), bytes_left: TRICKLE_BYTES }))
-        }
-        Step::HugeBody => Ok(Response::new(Answer::Huge { bytes_left: HUGE_BODY_BYTES })),
+    let reply = hook.receive(&head.headers, &body.to_bytes(), &shared.ledger);
+    if !reply.delay.is_zero() {
+        sleep(reply.delay).await;
     }
+    let fault = match reply.act {
+        Act::Answer => return Ok(answer(&reply, Answer::Empty)),
+        Act::Say(ref body) => return Ok(answer(&reply, Answer::Whole(Some(body.clone())))),
+        Act::Raw(bytes) => return Err(Breach::Raw(bytes)),
+        Act::Fault(fault) => fault,
+    };
+    let body = match fault {
+        Fault::Trickle => {
+            Answer::Trickle { period: Box::new(interval(TRICKLE_PERIOD)), bytes_left: TRICKLE_BYTES }
+        }
+        Fault::HugeBody => {
+            let chunk = Bytes::from_static(&ZEROS);
+            Answer::Huge { chunk, bytes_left: HUGE_BODY_BYTES, given: hook.flooded() }
+        }
+        Fault::GzipBomb => {
+            let (chunk, bytes_left) = (PACKED.clone(), PACKED.len() * (HUGE_BODY_BYTES / UNPACKED_BYTES));
+            Answer::Huge { chunk, bytes_left, given: hook.flooded() }
+        }
+        Fault::BinaryBody => Answer::Whole(Some(Bytes::from_static(BINARY))),
+        _ => return Err(Breach::Fault { fault, head: raw_head(&reply), flooded: hook.flooded() }),
+    };
+    let mut response = answer(&reply, body);
+    if fault == Fault::GzipBomb {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
 }
 
-/// All that is left, once.
-fn next(body: &mut Bytes) -> Option<Bytes> {
-    Some(std::mem::take(body)).filter(|chunk| !chunk.is_empty())
+/// The head of a reply without the line that ends it.
+fn raw_head(reply: &Reply) -> String {
+    let status = format!("HTTP/1.1 {} Scripted\r\n", reply.status);
+    reply.headers.iter().fold(status, |head, (name, value)| format!("{head}{name}: {value}\r\n"))
 }
+
+/// A member of a gzip stream; many of them after each other unpack to the sum.
+static PACKED: LazyLock<Bytes> = LazyLock::new(|| {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    let packed = packer.write_all(&vec![0; UNPACKED_BYTES]).and_then(|()| packer.finish());
+    packed.map(Bytes::from).expect("memory takes every byte")
+});
 
 fn plain(status: StatusCode) -> Response<Answer> {
     let mut response = Response::new(Answer::Empty);
@@ -133,13 +144,10 @@ fn plain(status: StatusCode) -> Response<Answer> {
     response
 }
 
-fn answer(status: u16, headers: &[(String, String)], body: Bytes) -> Response<Answer> {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = plain(status);
-    if !body.is_empty() {
-        *response.body_mut() = Answer::Whole(body);
-    }
-    for (name, value) in headers {
+fn answer(reply: &Reply, body: Answer) -> Response<Answer> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &reply.headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().append(name, value);
         }
@@ -149,9 +157,9 @@ fn answer(status: u16, headers: &[(String, String)], body: Bytes) -> Response<An
 
 enum Answer {
     Empty,
-    Whole(Bytes),
     Trickle { period: Box<Interval>, bytes_left: usize },
-    Huge { bytes_left: usize },
+    Whole(Option<Bytes>),
+    Huge { chunk: Bytes, bytes_left: usize, given: Arc<AtomicU64> },
 }
 
 impl Body for Answer {
@@ -163,15 +171,18 @@ impl Body for Answer {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let (chunk, bytes_left) = match self.get_mut() {
-            Self::Empty | Self::Trickle { bytes_left: 0, .. } | Self::Huge { bytes_left: 0 } => {
+            Self::Empty | Self::Trickle { bytes_left: 0, .. } | Self::Huge { bytes_left: 0, .. } => {
                 return Poll::Ready(None);
             }
-            Self::Whole(body) => return Poll::Ready(next(body).map(|chunk| Ok(Frame::data(chunk)))),
             Self::Trickle { period, bytes_left } => {
                 std::task::ready!(period.poll_tick(context));
                 (Bytes::from_static(b"."), bytes_left)
             }
-            Self::Huge { bytes_left } => (Bytes::from_static(&ZEROS), bytes_left),
+            Self::Whole(whole) => return Poll::Ready(whole.take().map(|whole| Ok(Frame::data(whole)))),
+            Self::Huge { chunk, bytes_left, given } => {
+                given.fetch_add(u64::try_from(chunk.len()).unwrap_or_default(), Ordering::Relaxed);
+                (chunk.clone(), bytes_left)
+            }
         };
         *bytes_left = bytes_left.saturating_sub(chunk.len());
         Poll::Ready(Some(Ok(Frame::data(chunk))))

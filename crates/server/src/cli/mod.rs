@@ -22,6 +22,7 @@ use crate::config::{Config, DEFAULT_FILE};
 use crate::demo::{self, DemoOptions};
 use crate::doctor::command::{self as doctor, CANNOT_CHECK, DoctorArgs};
 use crate::import::command::{self as import, ImportCommand};
+use crate::listen::{self, WebhooksCommand};
 use crate::serve::Roles;
 use crate::system::System;
 
@@ -58,6 +59,9 @@ enum Command {
     /// Bring history into the log
     #[command(subcommand)]
     Import(ImportCommand),
+    /// Listen to a subscription's webhooks on a machine that nobody can reach
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Examine the log and everything that is derived from it
     Doctor(DoctorArgs),
     /// Show it all, living, on a machine that has nothing but this binary
@@ -87,6 +91,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print!("{DEFAULT_FILE}");
         return Ok(ExitCode::SUCCESS);
     }
+    if let Command::Webhooks(command) = arguments.command {
+        // A client of the API, without any configuration of a server.
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(listen::run(command));
+    }
     let in_this_directory = Path::new(CONFIG_FILE);
     let file =
         arguments.config.as_deref().or_else(|| in_this_directory.exists().then_some(in_this_directory));
@@ -104,7 +113,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Config => Ok(ExitCode::SUCCESS),
+        Command::Config | Command::Webhooks(_) => Ok(ExitCode::SUCCESS),
         Command::Serve { roles } => serve::run(&config, roles.unwrap_or(Roles::ALL)).await,
         Command::Psql(arguments) => psql::run(&config, arguments).await,
         Command::Migrate => {

@@ -131,6 +131,11 @@ pub(super) const RULES: &[Rule] = &[
         "/v1/webhook-subscriptions/{subscription_id}/test",
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
+    rule(
+        "GET",
+        "/v1/webhook-subscriptions/{subscription_id}/messages",
+        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+    ),
     rule("GET", "/v1/webhook-deliveries", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/webhook-deliveries/{delivery_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule(

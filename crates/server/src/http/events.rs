@@ -29,7 +29,7 @@ use super::page::Window;
 use super::problem::Problem;
 use super::{Api, schemas};
 
-const LONGEST_WAIT_SECONDS: u64 = 30;
+pub(super) const LONGEST_WAIT_SECONDS: u64 = 30;
 /// Pause between two looks of one waiting client: other organizations of the lane wake it too.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -194,7 +194,8 @@ async fn next_events(
     }
 }
 
-fn cursor(epoch: Uuid, sequence: i64) -> String {
+/// The text of a place among an organization's events, in one life of the log.
+pub(super) fn cursor(epoch: Uuid, sequence: i64) -> String {
     let mut bytes = [0; 24];
     let (life, place) = bytes.split_at_mut(16);
     life.copy_from_slice(epoch.as_bytes());
@@ -202,7 +203,11 @@ fn cursor(epoch: Uuid, sequence: i64) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn sequence_of(cursor: &str, epoch: Uuid) -> Result<i64, Problem> {
+/// The place that a cursor names.
+///
+/// # Errors
+/// When it is none of ours, or of another life of the log.
+pub(super) fn sequence_of(cursor: &str, epoch: Uuid) -> Result<i64, Problem> {
     let bytes: Option<[u8; 24]> = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| bytes.try_into().ok());
     let parts = bytes.as_ref().and_then(|bytes| bytes.split_first_chunk::<16>());
     let Some((life, place)) = parts else {

@@ -36,6 +36,7 @@ mod limits;
 mod listener;
 mod me;
 mod members;
+mod messages;
 mod openapi;
 mod opening;
 mod organizations;
@@ -175,6 +176,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(attempts::routes())
         .merge(replays::routes())
         .merge(event_types::routes())
+        .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
 }

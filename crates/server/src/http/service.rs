@@ -22,8 +22,9 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 
-/// Where a request may wait for events.
+/// Where a request may wait for events, and how the path ends where it may wait for messages.
 const LONG_POLL: &str = "/v1/events";
+const LONG_POLL_END: &str = "/messages";
 /// Waiting for events may take this long on top of the deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -58,7 +59,8 @@ impl Service {
         let request_id = request_id(&request);
         let method = request.method().clone();
         request.extensions_mut().insert(Arrival { request_id, peer });
-        let is_long_poll = method == Method::GET && request.uri().path() == LONG_POLL;
+        let path = request.uri().path();
+        let is_long_poll = method == Method::GET && (path == LONG_POLL || path.ends_with(LONG_POLL_END));
         let deadline = if is_long_poll { self.deadline + LONGEST_WAIT } else { self.deadline };
         let answering = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let response = match tokio::time::timeout(deadline, answering).await {

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter;
 
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::outcome::OutcomeKind;
 use super::resolver::{LookupError, ResolveError};
@@ -71,6 +71,13 @@ fn of_tls(error: &rustls::Error) -> Classified {
     match error {
         rustls::Error::InvalidCertificate(error) => {
             (OutcomeKind::TlsCertificate, Some(of_certificate(error)))
+        }
+        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
+            (OutcomeKind::TlsFailed, Some("no common protocol version"))
+        }
+        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
+            (OutcomeKind::TlsFailed, Some("no common cipher"))
         }
         rustls::Error::PeerIncompatible(_) => {
             (OutcomeKind::TlsFailed, Some("no common protocol version or cipher"))

@@ -39,7 +39,7 @@ pub use self::outcome::{
     AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status,
 };
 pub(crate) use self::phases::milliseconds;
-pub use self::request::{BodyFormat, PreparedRequest, ShownHeader};
+pub use self::request::{BodyFormat, PreparedRequest, ShownHeader, signed_headers};
 pub use self::resolver::{Lookup, LookupError, SystemLookup};
 pub use self::schedule::{Jitter, MAX_ATTEMPTS, next_delay, parse_retry_after, retry_delay};
 pub use self::secret::{SecretError, WebhookSecret};

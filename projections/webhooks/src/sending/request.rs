@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use carelog_domain::webhook_subscription::WebhookFormat;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use uuid::Uuid;
 
@@ -56,22 +57,14 @@ impl PreparedRequest {
         body: Bytes,
         secrets: impl IntoIterator<Item = &'a WebhookSecret>,
     ) -> Self {
-        let mut id_text = Uuid::encode_buffer();
-        let id_text: &str = id.hyphenated().encode_lower(&mut id_text);
-        let signature = sign(secrets, id_text, timestamp_secs, &body);
-
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = signed_headers(id, timestamp_secs, &body, secrets);
         headers.insert(USER_AGENT, HeaderValue::from_static(OUR_NAME));
-        headers.insert(CONTENT_TYPE, BodyFormat::Plain.content_type());
-        headers.insert(WEBHOOK_ID, HeaderValue::from_str(id_text).expect("a uuid is ASCII"));
-        headers.insert(WEBHOOK_TIMESTAMP, timestamp_secs.into());
-        headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signature).expect("base64 is ASCII"));
         Self { url, timestamp_secs, body, headers }
     }
 
     /// Names another format of the body than [`BodyFormat::Plain`].
     pub fn with_format(mut self, format: BodyFormat) -> Self {
-        self.headers.insert(CONTENT_TYPE, format.content_type());
+        format.describe(&mut self.headers);
         self
     }
 
@@ -122,6 +115,25 @@ impl PreparedRequest {
     }
 }
 
+/// The headers that describe and sign a body in [`BodyFormat::Plain`], see [`PreparedRequest::signed`].
+pub fn signed_headers<'a>(
+    id: Uuid,
+    timestamp_secs: i64,
+    body: &[u8],
+    secrets: impl IntoIterator<Item = &'a WebhookSecret>,
+) -> HeaderMap {
+    let mut id_text = Uuid::encode_buffer();
+    let id_text: &str = id.hyphenated().encode_lower(&mut id_text);
+    let signature = sign(secrets, id_text, timestamp_secs, body);
+
+    let mut headers = HeaderMap::with_capacity(8);
+    BodyFormat::Plain.describe(&mut headers);
+    headers.insert(WEBHOOK_ID, HeaderValue::from_str(id_text).expect("a uuid is ASCII"));
+    headers.insert(WEBHOOK_TIMESTAMP, timestamp_secs.into());
+    headers.insert(WEBHOOK_SIGNATURE, HeaderValue::try_from(signature).expect("base64 is ASCII"));
+    headers
+}
+
 impl fmt::Debug for PreparedRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PreparedRequest").field("url", &self.url).finish_non_exhaustive()
@@ -129,10 +141,24 @@ impl fmt::Debug for PreparedRequest {
 }
 
 impl BodyFormat {
+    /// Names the format in the headers.
+    pub(crate) fn describe(self, headers: &mut HeaderMap) {
+        headers.insert(CONTENT_TYPE, self.content_type());
+    }
+
     const fn content_type(self) -> HeaderValue {
         match self {
             Self::Plain => HeaderValue::from_static("application/json"),
             Self::CloudEvent => HeaderValue::from_static("application/cloudevents+json"),
+        }
+    }
+}
+
+impl From<WebhookFormat> for BodyFormat {
+    fn from(format: WebhookFormat) -> Self {
+        match format {
+            WebhookFormat::Standard => Self::Plain,
+            WebhookFormat::Cloudevents => Self::CloudEvent,
         }
     }
 }

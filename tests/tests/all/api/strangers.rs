@@ -43,7 +43,7 @@ async fn things(clinic: &ApiClinic<'_>) -> Things {
 fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
     let sha256 = "ab".repeat(32);
     let details = json!({ "name": "Eve" });
-    let kinds: [(&str, &str, &str, Value); 33] = [
+    let kinds: [(&str, &str, &str, Value); 34] = [
         ("GET", "/v1/patients/{}", &things.patient, json!(null)),
         ("POST", "/v1/patients/{}/onboard", &things.patient, json!({})),
         ("PUT", "/v1/patients/{}/details", &things.patient, details),
@@ -80,6 +80,7 @@ fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
         ),
         ("POST", "/v1/forms/{}/void", &things.form, json!({ "reason": "other" })),
         ("GET", "/v1/webhook-subscriptions/{}", &things.subscription, json!(null)),
+        ("GET", "/v1/webhook-subscriptions/{}/messages", &things.subscription, json!(null)),
         ("PATCH", "/v1/webhook-subscriptions/{}", &things.subscription, json!({ "per_tick_limit": 5 })),
         ("DELETE", "/v1/webhook-subscriptions/{}", &things.subscription, json!(null)),
         ("POST", "/v1/webhook-subscriptions/{}/enable", &things.subscription, json!({})),
