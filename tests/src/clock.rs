@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use carelog_domain::Timestamp;
-use carelog_event_log::Clock;
+use carelog_event_log::{Clock, SystemClock};
 
 /// Stands still until it is moved.
 #[derive(Debug)]
@@ -25,5 +25,27 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_unix_micros(self.0.load(Ordering::SeqCst)).expect("tests stay within the calendar")
+    }
+}
+
+/// The system's clock, shifted.
+#[derive(Debug)]
+pub struct ShiftedClock(AtomicI64);
+
+impl ShiftedClock {
+    /// Ahead by so many seconds, or behind.
+    pub fn by_seconds(seconds: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(seconds)))
+    }
+
+    /// Steps by so many seconds more.
+    pub fn step_seconds(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::SeqCst);
+    }
+}
+
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().saturating_add_micros(self.0.load(Ordering::SeqCst) * 1_000_000)
     }
 }

@@ -31,7 +31,7 @@ mod wishes;
 
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
-pub use clock::ManualClock;
+pub use clock::{ManualClock, ShiftedClock};
 pub use examples::{ExampleReceiver, Language};
 pub use invariants::{check_immutable, check_invariants};
 pub use process::{ServerProcess, serve_as_process};

@@ -8,6 +8,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_event_log::{SystemClock, new_id};
 use carelog_server::databases::DatabaseOptions;
@@ -35,6 +36,7 @@ pub(crate) struct ProcessWork {
     pub(crate) roles: String,
     /// Requests under way at a time, of one subscription and of one organization.
     pub(crate) in_flight: NonZeroU16,
+    pub(crate) parent: u32,
 }
 
 /// A running process; killed when dropped.
@@ -120,6 +122,16 @@ pub async fn serve_as_process() {
     let (file, unfinished) = (owner_file(&work.home, std::process::id()), home.join("owner"));
     std::fs::write(&unfinished, owner).expect("the home can be written to");
     std::fs::rename(unfinished, file).expect("the home can be written to");
-    end.recv().await;
+    tokio::select! {
+        _ = end.recv() => {}
+        () = orphaned(work.parent) => {}
+    }
     server.stop().await;
+}
+
+/// Whoever started this process may be killed too, and then nobody asks it to end.
+async fn orphaned(parent: u32) {
+    while rustix::process::getppid().is_some_and(|pid| pid.as_raw_pid().unsigned_abs() == parent) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

@@ -119,6 +119,7 @@ impl Product {
             ca_pem: self.receiver.ca_pem().to_owned(),
             roles: roles.to_owned(),
             in_flight,
+            parent: std::process::id(),
         };
         ServerProcess::start(&work, test, environment).await
     }
@@ -169,11 +170,6 @@ impl Product {
         let url = self.receiver.url(&name);
         subscribe(self.log(), organization_id, subscription_id, filter, url, secret.clone()).await;
         Partner { organization_id, subscription_id, hook, secret }
-    }
-
-    /// What the databases' names begin with.
-    pub fn prefix(&self) -> &str {
-        &self.prefix
     }
 
     /// Calls the API with a key; gives the status and the body.

@@ -148,7 +148,7 @@ catalogue! {
         WebhookSubscriptionEnabled = "webhook_subscription.enabled", v 1, internal;
         /// The partner unsubscribed.
         WebhookSubscriptionDeleted = "webhook_subscription.deleted", v 1, internal;
-        /// Somebody asked for a delivery that says nothing but that it arrives.
+        /// Somebody asked for a delivery that says nothing but that it arrives; sent to that subscription alone.
         WebhookSubscriptionTestRequested = "webhook_subscription.test_requested", v 1, internal;
     }
     WebhookDelivery in webhook_delivery {
@@ -190,9 +190,15 @@ catalogue! {
 }
 
 impl EventType {
-    /// Every type that partners may receive, in the order of declaration.
+    /// Every type that partners may ask for, in the order of declaration.
     pub fn public() -> impl Iterator<Item = Self> {
         Self::ALL.iter().copied().filter(|event_type| event_type.is_public())
+    }
+
+    /// Every type that a receiver may be sent: those that partners may ask for, and the test of a subscription, which
+    /// nobody has to ask for.
+    pub fn received() -> impl Iterator<Item = Self> {
+        Self::public().chain([Self::WebhookSubscriptionTestRequested])
     }
 
     /// Reads the name of a type that partners may receive.

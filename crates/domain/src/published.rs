@@ -22,6 +22,7 @@ use crate::patient::{
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
+use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
     AppointmentId, Event, EventType, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
 };
@@ -60,6 +61,10 @@ pub fn example(event_type: EventType) -> Option<Event> {
         StreamKind::Specialist => specialist(event_type).map(Event::Specialist),
         StreamKind::Appointment => appointment(event_type).map(Event::Appointment),
         StreamKind::Form => form(event_type).map(Event::Form),
+        StreamKind::WebhookSubscription if event_type == EventType::WebhookSubscriptionTestRequested => {
+            let facts = WebhookSubscriptionTestRequested {};
+            Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
+        }
         StreamKind::Organization
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery

@@ -13,4 +13,5 @@ pub mod http;
 pub mod import;
 pub mod listen;
 pub mod serve;
+pub mod skew;
 pub mod system;

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::databases::Databases;
 use crate::erasure;
 use crate::http::{self, Api, Service};
+use crate::skew;
 use crate::system::System;
 
 /// How often limits and metrics are tidied.
@@ -83,6 +84,7 @@ impl Server {
         let _ = rustls::crypto::ring::default_provider().install_default();
         http::install_metrics();
         system.follow_other_processes();
+        system.runtime.tasks.spawn(skew::watch(system.clone()));
         let policy = policy(config);
         if roles.projectors || roles.workers {
             let mut owner = system.databases.core_owner.acquire().await?;

@@ -73,7 +73,7 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue {
         standard: envelope::schema(WebhookFormat::Standard),
         cloudevents: envelope::schema(WebhookFormat::Cloudevents),
     },
-    items: EventType::public().filter_map(PublishedType::of).collect(),
+    items: EventType::received().filter_map(PublishedType::of).collect(),
 });
 
 /// The catalogue of this build.

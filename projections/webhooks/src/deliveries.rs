@@ -88,7 +88,8 @@ fn integer(number: u32) -> i32 {
 }
 
 /// Deliveries and attempts in one statement, and the end of the page too where it is given: then the fresh effects that
-/// are leased to this process come back.
+/// are leased to this process come back. PostgreSQL runs the main query, which moves the checkpoint, before the parts
+/// that only write; nothing but the order of locks rests on that.
 #[expect(clippy::too_many_lines, reason = "it is one statement, and what it is given")]
 pub(crate) async fn write_deliveries(
     tables: &mut PgConnection,

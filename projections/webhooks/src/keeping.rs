@@ -1,4 +1,4 @@
-//! How long deliveries are kept: delivered ones 30 days after their event, failed ones 90, pending ones until they are
+//! How long deliveries are kept: delivered ones 30 days after they arrived, failed ones 90 after their event, pending ones until they are
 //! done; a subscription until it is deleted, and its sealed parts for 30 days more and as long as a delivery refers to it.
 //!
 //! Everything about a delivery lies in partitions of four weeks by the time that its id begins with, which is that of
@@ -9,25 +9,28 @@
 //!
 //! Nobody waits for any of that: rows are locked for one short statement, partitions are attached and detached under a
 //! lock that neither readers nor writers notice, and only an empty one is dropped. Partitions for the next eight weeks
-//! are made at the migration, at each start, and daily. Were there none, the projector would set the event aside, loudly,
-//! and retry it on request; nothing is lost.
+//! are made at the migration, at each start, and daily. Were there none, the projector would stop, loudly, and go on once
+//! they are there.
 
 use std::time::Duration;
 
-use carelog_domain::Timestamp;
+use carelog_domain::{DeliveryId, Timestamp};
+use carelog_event_log::Clock;
 use carelog_event_log::runtime::Runtime;
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 use time::OffsetDateTime;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-/// Delivered rows are kept so long after their event.
+/// Delivered rows are kept so long after their event, and after they arrived, where that was later.
 const DELIVERED_DAYS: i64 = 30;
 /// Failed rows are kept so long.
 const FAILED_DAYS: i64 = 90;
 /// Rows that one statement looks at: it holds its locks for some milliseconds.
-const BATCH: i64 = 2_000;
+const BATCH: i64 = 500;
+/// How far this clock and the database's may be apart.
+const CLOCKS_APART: time::Duration = time::Duration::HOUR;
 /// How often it is looked whether a day has passed.
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// Longest wait for those who use a partition that is to be detached; it is tried again with the next look.
@@ -58,21 +61,58 @@ struct Marks {
 /// Removes what is due, now and then daily, until the runtime stops. `owner` may change tables, `system` sees the rows of
 /// every organization.
 pub async fn run(runtime: Runtime, owner: PgPool, system: PgPool) {
-    while let Some(done) =
-        runtime.stop.run_until_cancelled(run_once(&owner, &system, runtime.log.clock().now())).await
-    {
+    let (clock, stop) = (runtime.log.clock(), &runtime.stop);
+    while let Some(done) = stop.run_until_cancelled(run_by_a_true_clock(&owner, &system, clock)).await {
         match done {
             Ok(Some(swept)) if swept != Swept::default() => info!(?swept, "old deliveries were removed"),
             Ok(_) => {}
             Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                warn!(error, "old deliveries cannot be removed; it is tried again");
+                let cause: &dyn std::error::Error = &error;
+                warn!(error = cause, "old deliveries cannot be removed; it is tried again");
             }
         }
         if tokio::time::timeout(LOOK_EVERY, runtime.stop.cancelled()).await.is_ok() {
             return;
         }
     }
+}
+
+/// Marks never move back: a clock that runs ahead by months would take what is fresh.
+async fn run_by_a_true_clock(
+    owner: &PgPool,
+    system: &PgPool,
+    clock: &dyn Clock,
+) -> Result<Option<Swept>, sqlx::Error> {
+    let theirs = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(owner).await?;
+    let now = clock.now();
+    let apart = OffsetDateTime::from(now) - theirs;
+    if apart.abs() > CLOCKS_APART {
+        error!(
+            seconds = apart.whole_seconds(),
+            "nothing is removed: this clock and the database's are apart"
+        );
+        return Ok(None);
+    }
+    run_once(owner, system, now).await
+}
+
+/// Whether a delivery is removed soon, so that a request to send it again might find it gone. `state` and `finished_at`
+/// are those of its row.
+pub fn is_about_to_go(
+    delivery_id: DeliveryId,
+    state: &str,
+    finished_at: Option<OffsetDateTime>,
+    now: Timestamp,
+) -> bool {
+    let midnight = OffsetDateTime::from(now).replace_time(time::Time::MIDNIGHT);
+    // The time that an id begins with, in milliseconds.
+    let millis = i128::try_from(delivery_id.uuid().as_u128() >> 80).unwrap_or(i128::MAX);
+    let event_at = OffsetDateTime::from_unix_timestamp_nanos(millis.saturating_mul(1_000_000))
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let days = if state == "delivered" { DELIVERED_DAYS } else { FAILED_DAYS };
+    let tomorrow = midnight - time::Duration::days(days - 1);
+    let was_delivered_before = state != "delivered" || finished_at.is_none_or(|at| at < tomorrow);
+    state != "pending" && event_at < tomorrow && was_delivered_before
 }
 
 /// Makes the partitions of the next eight weeks, as the owner of the tables.
@@ -170,7 +210,8 @@ async fn remove_deliveries(system: &mut PgConnection, marks: &Marks) -> Result<i
                 delete from webhooks.webhook_events e
                 using looked l
                 where e.organization_id = l.organization_id and e.delivery_id = l.delivery_id
-                  and (e.state = 'delivered' or e.state = 'failed' and e.delivery_id < public.carelog_id_at($4))
+                  and (e.state = 'delivered' and e.finished_at < $3
+                       or e.state = 'failed' and e.delivery_id < public.carelog_id_at($4))
                 returning e.organization_id, e.delivery_id
             ),
             attempts as (
@@ -328,6 +369,7 @@ pub(crate) async fn tidy(tables: &mut PgConnection) -> Result<(), sqlx::Error> {
             delete from webhook_events e
             using webhook_retention r
             where e.state = 'delivered' and e.delivery_id < public.carelog_id_at(r.delivered_until)
+                  and e.finished_at < r.delivered_until
                or e.state = 'failed' and e.delivery_id < public.carelog_id_at(r.failed_until)
             returning e.organization_id, e.delivery_id
         )

@@ -185,9 +185,6 @@ impl Page {
     }
 
     fn fan_out(&mut self, event: &Arc<RecordedEvent>) {
-        if self.oldest.is_some_and(|oldest| event.event_id < oldest) {
-            return;
-        }
         let organization_id = event.stream.organization_id;
         let first = (organization_id, SubscriptionId::new(uuid::Uuid::nil()));
         let last = (organization_id, SubscriptionId::new(uuid::Uuid::max()));
@@ -207,6 +204,9 @@ impl Page {
 
     /// Makes the delivery of an event to a subscription, which is sent where that is active.
     fn bring_up(&mut self, event: &Arc<RecordedEvent>, subscription_id: SubscriptionId, is_active: bool) {
+        if self.oldest.is_some_and(|oldest| event.event_id < oldest) {
+            return;
+        }
         let state = if is_active {
             DeliveryState::Pending
         } else {

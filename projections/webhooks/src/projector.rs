@@ -134,7 +134,7 @@ pub struct Memory {
     organizations: BTreeSet<OrganizationId>,
     subscriptions: BTreeMap<SubscriptionKey, Subscription>,
     /// Deliveries of earlier events are not kept any more. It only ever grows: a row from before it, made because
-    /// this lies behind, finds no partition, and the page is applied once more without a memory.
+    /// this lies behind, finds no partition, and the page is applied once more by a memory that begins anew.
     oldest: Option<EventId>,
 }
 
@@ -150,9 +150,10 @@ impl Memory {
         }
         let unknown: BTreeSet<_> = organizations.difference(&self.organizations).copied().collect();
         self.subscriptions.retain(|_, subscription| subscription.status != SubscriptionStatus::Deleted);
-        let (found, oldest) = subscriptions(tables, &unknown).await?;
-        self.subscriptions.extend(found);
-        self.oldest = self.oldest.max(oldest);
+        self.subscriptions.extend(subscriptions(tables, &unknown).await?);
+        if self.oldest.is_none() || !unknown.is_empty() {
+            self.oldest = Some(oldest(tables).await?);
+        }
         self.organizations.extend(unknown);
         Ok(())
     }
@@ -167,28 +168,34 @@ fn concerned(events: &[Arc<RecordedEvent>]) -> BTreeSet<OrganizationId> {
         .collect()
 }
 
+/// Deliveries of events with lesser ids are not kept any more.
+async fn oldest(tables: &mut PgConnection) -> Result<EventId, ApplyError> {
+    let id = sqlx::query_scalar!(r#"select public.carelog_id_at(oldest) as "id!" from webhook_retention"#)
+        .fetch_one(tables)
+        .await?;
+    Ok(EventId::new(id))
+}
+
 async fn subscriptions(
     tables: &mut PgConnection,
     organizations: &BTreeSet<OrganizationId>,
-) -> Result<(BTreeMap<SubscriptionKey, Subscription>, Option<EventId>), ApplyError> {
+) -> Result<BTreeMap<SubscriptionKey, Subscription>, ApplyError> {
     if organizations.is_empty() {
-        return Ok((BTreeMap::new(), None));
+        return Ok(BTreeMap::new());
     }
     let rows = sqlx::query!(
-        r#"
+        "
         select organization_id, subscription_id, filter, format, per_tick_limit, status, disable_reason, version,
-               created_at, changed_at,
-               (select public.carelog_id_at(oldest) from webhook_retention) as "oldest!"
+               created_at, changed_at
         from webhook_subscriptions
         where organization_id = any($1) and status <> 'deleted'
-        "#,
+        ",
         &organizations.iter().map(|id| id.uuid()).collect::<Vec<_>>()
     )
     .fetch_all(tables)
     .await?;
-    let (mut found, mut oldest) = (BTreeMap::new(), None);
+    let mut found = BTreeMap::new();
     for row in rows {
-        oldest = Some(EventId::new(row.oldest));
         let subscription_id = SubscriptionId::new(row.subscription_id);
         let bad = || ApplyError::poison(StoredSubscription(subscription_id));
         let subscription = Subscription {
@@ -203,7 +210,7 @@ async fn subscriptions(
         };
         found.insert((OrganizationId::new(row.organization_id), subscription_id), subscription);
     }
-    Ok((found, oldest))
+    Ok(found)
 }
 
 /// The requests to send again whose deliveries were removed meanwhile. The others stay until the page is committed.
@@ -215,6 +222,7 @@ async fn gone(tables: &mut PgConnection, page: &Page) -> Result<BTreeSet<EventId
         select organization_id, delivery_id
         from webhook_events
         where (organization_id, delivery_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+        order by organization_id, delivery_id
         for no key update
         ",
         &organizations,

@@ -193,9 +193,6 @@ async fn report_all(
             batch.push(report);
         }
         let (reports, answers) = split(&mut batch);
-        if !answers.is_empty() {
-            attempter.keep(&pool, answers).await;
-        }
         match write_reports(&pool, attempter.now(), &reports).await {
             Ok(Reported { refused, lost }) => {
                 if refused > 0 {
@@ -210,6 +207,9 @@ async fn report_all(
         }
         held.fetch_sub(reports.len(), Ordering::Relaxed);
         has_room.notify_one();
+        if !answers.is_empty() {
+            attempter.keep(&pool, answers).await;
+        }
     }
 }
 

@@ -9,29 +9,34 @@ import { Webhook } from "standardwebhooks";
 
 // One secret; the new one and the old one for as long as you rotate.
 const secrets = process.env.WEBHOOK_SECRETS.split(" ").map((secret) => new Webhook(secret));
-const seen = new Set(); // in production: in your database
-const newest = new Map();
+const [seen, newest] = [new Set(), new Map()]; // in production: tables, and a transaction
+const say = (line) => console.log(JSON.stringify(line));
 
 const server = createServer(async (request, response) => {
-  // The signature covers the bytes as they came: verify first, parse afterwards.
-  const chunks = [];
-  let length = 0;
-  for await (const chunk of request) {
-    length += chunk.length;
-    if (length > 1 << 20) return response.writeHead(413, { connection: "close" }).end();
-    chunks.push(chunk);
+  try {
+    const status = await receive(request);
+    if (status !== 204) say({ verdict: "refused", status });
+    response.writeHead(status, status === 204 ? {} : { connection: "close" }).end();
+  } catch {
+    response.destroy(); // the client hung up, or the message could not be kept: without a 2xx it comes again
   }
-  const body = Buffer.concat(chunks);
-  if (!secrets.some((secret) => verified(secret, body, request.headers))) {
-    console.log(JSON.stringify({ verdict: "refused" }));
-    return response.writeHead(401).end();
-  }
-  // In production: write it to a table whose key is the webhook-id, then answer, then work. Carelog waits 10 s.
-  response.writeHead(204).end();
-  work(request.headers["webhook-id"], JSON.parse(body));
 });
 
-function verified(secret, body, headers) {
+async function receive(request) {
+  const length = Number(request.headers["content-length"]);
+  if (!(length <= 1_000_000)) return length ? 413 : 411;
+  const chunks = [];
+  for await (const chunk of request) chunks.push(chunk);
+  // The signature covers the bytes as they came: verify first, parse afterwards.
+  const body = Buffer.concat(chunks);
+  if (!secrets.some((secret) => verifies(secret, body, request.headers))) return 401;
+  const message = parse(body);
+  if (!message) return 415;
+  apply(request.headers["webhook-id"], message);
+  return 204; // only for what is kept; Carelog waits 10 s, so do long work later
+}
+
+function verifies(secret, body, headers) {
   try {
     // Also refuses a timestamp that is more than five minutes off, which stops replays.
     secret.verify(body, headers, { jsonParse: false });
@@ -41,18 +46,25 @@ function verified(secret, body, headers) {
   }
 }
 
-function work(id, message) {
-  // What it is about: `appointment_id` where the event is `appointment.booked`.
-  const about = message.data[`${message.event.split(".")[0]}_id`];
-  let verdict = "applied";
-  if (seen.has(id)) verdict = "duplicate"; // deliveries come at least once
-  else if (message.sequence < (newest.get(about) ?? 0)) verdict = "late"; // something newer was applied already
-  else newest.set(about, message.sequence);
+function parse(body) {
+  try {
+    const { event, sequence, data } = JSON.parse(body);
+    const thing = data[`${event.split(".")[0]}_id`]; // `appointment_id` where the event is `appointment.booked`
+    return thing && Number.isInteger(sequence) ? { thing, sequence, data } : null;
+  } catch {
+    return null; // another format, such as CloudEvents
+  }
+}
+
+function apply(id, { thing, sequence, data }) {
+  if (seen.has(id)) return say({ verdict: "duplicate", id, thing }); // deliveries come at least once
+  // A message is a change, and they come in no promised order: an older one counts too, except for the properties
+  // that a newer one has set since.
+  const mine = Object.entries(data).filter(([name]) => (newest.get(`${thing} ${name}`) ?? 0) < sequence);
+  for (const [name] of mine) newest.set(`${thing} ${name}`, sequence);
   seen.add(id);
-  console.log(JSON.stringify({ verdict, id, message }));
+  say({ verdict: "applied", id, thing, set: Object.fromEntries(mine) });
 }
 
 server.on("clientError", (_, socket) => socket.destroy());
-server.listen(Number(process.env.PORT ?? 8000), "127.0.0.1", () =>
-  console.log(JSON.stringify({ listening: server.address().port })),
-);
+server.listen(Number(process.env.PORT ?? 8000), "127.0.0.1", () => say({ listening: server.address().port }));

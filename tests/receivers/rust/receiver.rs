@@ -7,53 +7,65 @@ use std::collections::{HashMap, HashSet};
 use std::{env, error::Error, sync::Arc, sync::Mutex};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use standardwebhooks::Webhook;
 
 struct Receiver {
     secrets: Vec<Webhook>,
-    seen: Mutex<HashSet<String>>, // in production: in your database
-    newest: Mutex<HashMap<Value, u64>>,
+    seen: Mutex<HashSet<String>>, // in production: tables, and a transaction
+    newest: Mutex<HashMap<(String, String), u64>>,
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     // One secret; the new one and the old one for as long as you rotate.
     let secrets = env::var("WEBHOOK_SECRETS")?.split(' ').map(Webhook::new).collect::<Result<_, _>>()?;
-    let receiver = Receiver { secrets, seen: Mutex::default(), newest: Mutex::default() };
+    let receiver = Arc::new(Receiver { secrets, seen: Mutex::default(), newest: Mutex::default() });
     let port = env::var("PORT").map_or(Ok(8000), |port| port.parse())?;
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await?;
     println!("{}", json!({ "listening": listener.local_addr()?.port() }));
-    Ok(axum::serve(listener, Router::new().fallback(receive).with_state(Arc::new(receiver))).await?)
+    Ok(axum::serve(listener, Router::new().fallback(receive).with_state(receiver)).await?)
 }
 
 /// The signature covers the bytes as they came: verify first, parse afterwards. `verify` also refuses a timestamp that
 /// is more than five minutes off, which stops replays.
 async fn receive(State(receiver): State<Arc<Receiver>>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    let refuse = |status: StatusCode| {
+        println!("{}", json!({ "verdict": "refused", "status": status.as_u16() }));
+        status
+    };
     if !receiver.secrets.iter().any(|secret| secret.verify(&body, &headers).is_ok()) {
-        println!("{}", json!({ "verdict": "refused" }));
-        return StatusCode::UNAUTHORIZED;
+        return refuse(StatusCode::UNAUTHORIZED);
     }
-    // Carelog waits 10 s: in production, write it to a table whose key is the webhook-id, then answer, then work.
+    let Some((thing, sequence, data)) = parse(&body) else {
+        return refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    };
     let id = headers.get("webhook-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
-    work(&receiver, id, &serde_json::from_slice(&body).unwrap_or_default());
-    StatusCode::NO_CONTENT
+    apply(&receiver, id, &thing, sequence, data);
+    StatusCode::NO_CONTENT // only for what is kept; Carelog waits 10 s, so do long work later
 }
 
-fn work(receiver: &Receiver, id: &str, message: &Value) {
-    // What it is about: `appointment_id` where the event is `appointment.booked`.
-    let kind = message["event"].as_str().and_then(|event| event.split('.').next()).unwrap_or_default();
-    let about = message.get("data").and_then(|data| data.get(format!("{kind}_id"))).unwrap_or_default();
-    let sequence = message["sequence"].as_u64().unwrap_or_default();
-    let mut newest = receiver.newest.lock().expect("nobody panics with it");
-    let is_new = receiver.seen.lock().expect("nobody panics with it").insert(id.to_owned());
-    let verdict = match newest.get(about) {
-        _ if !is_new => "duplicate",                    // deliveries come at least once
-        Some(applied) if sequence < *applied => "late", // and in no promised order: something newer was applied
-        _ => "applied",
-    };
-    if verdict == "applied" {
-        newest.insert(about.clone(), sequence);
+/// Nothing of another format, such as CloudEvents.
+fn parse(body: &[u8]) -> Option<(String, u64, Map<String, Value>)> {
+    let message: Value = serde_json::from_slice(body).ok()?;
+    let (kind, _) = message.get("event")?.as_str()?.split_once('.')?;
+    let data = message.get("data")?.as_object()?;
+    let thing = data.get(&format!("{kind}_id"))?.as_str()?; // `appointment_id` of `appointment.booked`
+    Some((thing.to_owned(), message.get("sequence")?.as_u64()?, data.clone()))
+}
+
+fn apply(receiver: &Receiver, id: &str, thing: &str, sequence: u64, mut data: Map<String, Value>) {
+    if !receiver.seen.lock().expect("nobody panics with it").insert(id.to_owned()) {
+        return println!("{}", json!({ "verdict": "duplicate", "id": id, "thing": thing })); // they come at least once
     }
-    println!("{}", json!({ "verdict": verdict, "id": id, "message": message }));
+    // A message is a change, and they come in no promised order: an older one counts too, except for the properties
+    // that a newer one has set since.
+    let mut newest = receiver.newest.lock().expect("nobody panics with it");
+    data.retain(|name, _| {
+        let newest = newest.entry((thing.to_owned(), name.clone())).or_default();
+        let is_mine = *newest < sequence;
+        *newest = sequence.max(*newest);
+        is_mine
+    });
+    println!("{}", json!({ "verdict": "applied", "id": id, "thing": thing, "set": data }));
 }

@@ -99,3 +99,21 @@ fn visit(folder: &std::path::Path, look: &mut impl FnMut(&std::path::Path, &str)
         }
     }
 }
+
+#[test]
+fn every_test_of_the_list_exists() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let list = std::fs::read_to_string(root.join("tests/SENDER.md")).unwrap();
+    let mut sources = String::new();
+    for folder in ["crates", "projections", "tests"] {
+        visit(&root.join(folder), &mut |_, text| sources.push_str(text));
+    }
+    let rows: Vec<&str> = list.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    let names = rows.iter().flat_map(|row| row.split('`').skip(1).step_by(2));
+    let names: BTreeSet<&str> = names.filter(|name| name.contains('_') && !name.contains('=')).collect();
+
+    let missing: Vec<_> = names.iter().filter(|name| !sources.contains(&format!("fn {name}()"))).collect();
+
+    assert!(missing.is_empty(), "{missing:?}");
+    assert_eq!(rows.len(), 55, "1 to 54, and 35b");
+}

@@ -4,16 +4,20 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 use carelog_domain::webhook_subscription::{
     DisableReason, RotatedSecret, SubscriptionChange, WebhookSubscriptionCommand,
 };
+use carelog_event_log::runtime::Projector as _;
 use carelog_tests::{ExampleReceiver, Language, Partner, Product, new_secret, start_appointment, until};
+use carelog_webhooks::WebhooksProjector;
 use futures::future::LocalBoxFuture;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,17 +34,8 @@ struct Listener {
 
 impl Listener {
     fn start(server: SocketAddr, partner: &Partner, key: &str, secret: &str, more: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
-            .args(["webhooks", "listen", "--json", "--subscription", &partner.subscription_id.to_string()])
-            .args(more)
-            .env("CARELOG_SERVER", format!("http://{server}"))
-            .env("CARELOG_KEY", key)
-            .env("CARELOG_WEBHOOK_SECRET", secret)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command(server, partner, key).env("CARELOG_WEBHOOK_SECRET", secret).args(more).spawn().unwrap();
         let (to_lines, lines) = channel();
         read_lines(child.stdout.take().unwrap(), move |line| {
             let line = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
@@ -89,6 +84,19 @@ impl Drop for Listener {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `carelog webhooks listen --json` with pipes.
+fn command(server: SocketAddr, partner: &Partner, key: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"));
+    command
+        .args(["webhooks", "listen", "--json", "--subscription", &partner.subscription_id.to_string()])
+        .env("CARELOG_SERVER", format!("http://{server}"))
+        .env("CARELOG_KEY", key)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 fn read_lines(output: impl Read + Send + 'static, mut take: impl FnMut(String) -> bool + Send + 'static) {
@@ -287,6 +295,47 @@ async fn a_lost_connection_is_taken_up_again_without_a_gap_or_a_repetition() {
     product.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn it_ends_quietly_when_nobody_reads_what_it_prints() {
+    let (product, partner, key) = product().await;
+    for _ in 0..3 {
+        start_appointment(product.log(), partner.organization_id).await;
+    }
+    product.settled().await;
+
+    let mut child =
+        command(product.server.address.unwrap(), &partner, &key).args(["--from", "start"]).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = until("it ends", async || child.try_wait().unwrap()).await;
+
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(ended.success() && !said.contains("panicked"), "{said}");
+    assert!(said.contains("1 messages"), "{said}");
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let (product, partner, key) = product().await;
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = server.local_addr().unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let (mut connection, _) = server.accept().await.unwrap();
+        // An answer before its question would count as a broken connection.
+        connection.readable().await.unwrap();
+        connection.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").await.unwrap();
+        while connection.write_all(&[b' '; 8 << 10]).await.is_ok() {}
+    });
+
+    let mut listener = Listener::start(address, &partner, &key, "", &[]);
+
+    assert_eq!(listener.ended().await.code(), Some(2));
+    until("it says why", async || listener.said().contains("is longer than").then_some(())).await;
+    product.stop().await;
+}
+
 /// Asks for messages.
 async fn messages(product: &Product, partner: &Partner, key: &str, query: &str) -> (u16, Value) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -368,5 +417,76 @@ async fn messages_are_those_of_one_subscription_and_of_one_life_of_the_log() {
         start_appointment(product.log(), partner.organization_id)
     );
     assert_eq!(answer.1["messages"].as_array().unwrap().len(), 1);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_waits_in_a_few_requests_at_a_time_and_a_client_that_hangs_up_leaves_its_place() {
+    let (product, partner, key) = product().await;
+    let (_, stranger) = product.clinic().await;
+    let (server, id) = (product.server.address.unwrap(), partner.subscription_id);
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let next = async |path: &str| -> String {
+        let url = format!("http://{server}{path}");
+        let page: Value = client.get(url).bearer_auth(&key).send().await.unwrap().json().await.unwrap();
+        page["next"].as_str().unwrap().to_owned()
+    };
+    let of_messages = format!("/v1/webhook-subscriptions/{id}/messages");
+    let messages_url = format!("http://{server}{of_messages}?after={}", next(&of_messages).await);
+    let events_url = format!("http://{server}/v1/events?after={}", next("/v1/events?limit=200").await);
+
+    // Nine ask and eight may wait, whichever they are: the first answer is the refusal.
+    let mut waiting = JoinSet::new();
+    for url in [&messages_url, &events_url].into_iter().cycle().take(9) {
+        waiting.spawn(client.get(format!("{url}&wait=30")).bearer_auth(&key).send());
+    }
+    let refused = waiting.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (429, &"5".parse().unwrap()));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["code"], "too_many_waiting");
+    let status = async |url: &str, key: &str| client.get(url).bearer_auth(key).send().await.unwrap().status();
+    for url in [&messages_url, &events_url] {
+        assert_eq!(status(&format!("{url}&wait=1"), &key).await, 429);
+        assert_eq!(status(url, &key).await, 200, "who does not wait needs no place");
+    }
+    assert_eq!(status(&format!("http://{server}/v1/events?wait=1"), &stranger).await, 200);
+
+    waiting.shutdown().await;
+    until("the places are free", async || {
+        (status(&format!("{events_url}&wait=1"), &key).await == 200).then_some(())
+    })
+    .await;
+    // Those that end by themselves leave theirs too.
+    for _ in 0..9 {
+        assert_eq!(status(&format!("http://{server}/v1/events?wait=1"), &key).await, 200);
+    }
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_appear_late_in_a_quiet_lane_are_seen_before_the_wait_is_over() {
+    let (product, partner, key) = product().await;
+    product.settled().await;
+    let (_, now) = messages(&product, &partner, &key, "?after=now").await;
+    let waiting = format!("?wait=30&after={}", now["next"].as_str().unwrap());
+    // The projector cannot go on.
+    let mut tx = product.databases().core_owner.begin().await.unwrap();
+    sqlx::query("select 1 from runtime.checkpoints where projector = $1 for update")
+        .bind(WebhooksProjector::NAME)
+        .execute(&mut *tx)
+        .await
+        .unwrap();
+    start_appointment(product.log(), partner.organization_id).await;
+
+    let begun = Instant::now();
+    let goes_on = async {
+        // Longer than the two seconds for which a read waits for a projector.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
+        tx.rollback().await.unwrap();
+    };
+    let (answer, ()) = tokio::join!(messages(&product, &partner, &key, &waiting), goes_on);
+
+    assert_eq!(answer.1["messages"].as_array().map(Vec::len), Some(1), "{answer:?}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     product.stop().await;
 }

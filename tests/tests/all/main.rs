@@ -22,6 +22,8 @@ mod rebuild;
 mod receiver_faults;
 mod receivers;
 mod replays;
+mod sender_clock;
+mod sender_scale;
 mod storm;
 mod vault;
 mod webhooks;

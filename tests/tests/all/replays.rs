@@ -1,7 +1,5 @@
 //! Sending deliveries again in bulk, from the request to the receiver, through crashes, rivals and rebuilds.
 
-mod child;
-
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +17,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use self::child::Worker;
+use crate::worker_processes::{FEW, PROCESS};
 
 const PAUSE: WebhookSubscriptionCommand =
     WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused };
@@ -275,7 +273,7 @@ async fn a_replay_goes_on_after_its_process_was_killed_between_a_batch_and_sayin
         )
         .await;
     let id = stage.replay(&stage.body()).await;
-    let mut worker = Worker::start(product).await;
+    let worker = product.process(PROCESS, "workers", FEW, &[]).await;
     until("a batch was asked for, and nobody could say so", async || {
         let called = "select last_value from public.tries where is_called";
         let tries = product.texts(&format!("select count(*)::text from ({called}) t")).await;
@@ -293,7 +291,7 @@ async fn a_replay_goes_on_after_its_process_was_killed_between_a_batch_and_sayin
     product.sql("drop trigger refuse on log.events").await;
     product.sql("update runtime.effects set next_at = now() - interval '1 s' where owner is not null").await;
     product.look_for_due_effects().await;
-    let worker = Worker::start(product).await;
+    let worker = product.process(PROCESS, "workers", FEW, &[]).await;
     let shown = until("the replay is through", async || {
         product.look_for_due_effects().await;
         let shown = stage.shown(&id).await;

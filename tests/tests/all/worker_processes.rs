@@ -15,8 +15,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::webhooks::{attempts, become_deliveries, deliveries, received, webhook_ids};
 
-const TEST: &str = "worker_processes::process";
-const FEW: NonZeroU16 = NonZeroU16::new(32).unwrap();
+/// What runs as a process of its own.
+pub(crate) const PROCESS: &str = "worker_processes::process";
+pub(crate) const FEW: NonZeroU16 = NonZeroU16::new(32).unwrap();
 
 /// A process's whole life; without a description of work in the environment it has nothing to do.
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +35,7 @@ async fn without_workers() -> (Product, OrganizationId, Partner) {
 }
 
 async fn worker(product: &Product) -> ServerProcess {
-    product.process(TEST, "workers", FEW, &[]).await
+    product.process(PROCESS, "workers", FEW, &[]).await
 }
 
 /// A receiver that takes its time, so that there is a moment between the request and its outcome.
@@ -198,10 +199,10 @@ async fn t29_a_delivery_that_kills_its_worker_each_time_ends_after_five() {
     product.stop().await;
 }
 
-/// Ten thousand with `CARELOG_WORKER_ROWS=10000`.
+/// Ten thousand with `CARELOG_TEST_WORKER_ROWS=10000`.
 #[tokio::test(flavor = "multi_thread")]
 async fn t30_eight_workers_send_each_delivery_once() {
-    let rows: u64 = std::env::var("CARELOG_WORKER_ROWS").map_or(800, |rows| rows.parse().unwrap());
+    let rows: u64 = std::env::var("CARELOG_TEST_WORKER_ROWS").map_or(800, |rows| rows.parse().unwrap());
     let (product, organization_id, partner) = without_workers().await;
     partner.hook.set_behaviour(Behaviour::Delay(Duration::from_millis(20)));
     let log = product.log();
@@ -257,7 +258,7 @@ async fn t32_asked_to_end_it_finishes_what_is_under_way_and_gives_back_the_rest(
     partner.hook.set_behaviour(Behaviour::Delay(Duration::from_secs(2)));
     let log = product.log();
     futures::future::join_all((0..DELIVERIES).map(|_| start_appointment(log, organization_id))).await;
-    let first = product.process(TEST, "workers", NonZeroU16::MAX, &[]).await;
+    let first = product.process(PROCESS, "workers", NonZeroU16::MAX, &[]).await;
     let held = "select count(*) from runtime.effects where owner is not null";
     until("more is held than can be under way", async || {
         (product.count(held).await > 256 && partner.hook.counts().received >= 200).then_some(())
@@ -281,6 +282,49 @@ async fn t32_asked_to_end_it_finishes_what_is_under_way_and_gives_back_the_rest(
     product.stop().await;
 }
 
+/// Ends every session of the product and of its workers; the test's own goes on.
+const END_SESSIONS: &str = "
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t33_statements_that_time_out_and_sessions_that_end_lose_nothing() {
+    const DELIVERIES: u64 = 60;
+    let (product, organization_id, partner) = without_workers().await;
+    let log = product.log();
+    futures::future::join_all((0..DELIVERIES).map(|_| start_appointment(log, organization_id))).await;
+    until("the deliveries wait", async || {
+        let waiting = "select count(*) from webhooks.webhook_events where state = 'pending'";
+        (product.count(waiting).await == i64::try_from(DELIVERIES).unwrap()).then_some(())
+    })
+    .await;
+    let database = product.texts("select current_database()::text").await.remove(0);
+    let worker = worker(&product).await;
+    for milliseconds in 1..=3 {
+        let so_far = partner.hook.counts().received;
+        product.sql(&format!("alter database {database} set statement_timeout to '{milliseconds}ms'")).await;
+        product.sql(END_SESSIONS).await;
+        // For a moment whatever takes longer fails; who is stopped in what is left to chance.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        product.sql(&format!("alter database {database} reset statement_timeout")).await;
+        product.sql(END_SESSIONS).await;
+        // Each loses at most one attempt a round to this, and has five.
+        product.leases_end(worker.owner).await;
+        let more = (so_far + 5).min(DELIVERIES);
+        until("it goes on by itself", async || (partner.hook.counts().received >= more).then_some(())).await;
+    }
+    product.leases_end(worker.owner).await;
+    let left = "select count(*) from webhooks.webhook_events where state <> 'delivered'";
+    until("everything arrived", async || (product.count(left).await == 0).then_some(())).await;
+    assert!(worker.end().await.success());
+    let attempts = attempts(&product, &partner).await;
+    let requests = partner.hook.counts().received;
+    assert!(requests <= attempts.len() as u64, "{requests} requests, {} attempts", attempts.len());
+    product.settled().await;
+    product.is_sound().await;
+    product.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn t34_nothing_is_sent_that_cannot_be_recorded() {
     let (product, organization_id, partner) = without_workers().await;
@@ -291,7 +335,7 @@ async fn t34_nothing_is_sent_that_cannot_be_recorded() {
 
     let idle = worker(&product).await;
     let refused = "select count(*) from pg_stat_activity
-                   where datname = current_database() and query like '%claim_effects%'";
+                   where datname = current_database() and pid <> pg_backend_pid() and query like '%claim_effects%'";
     until("the worker asks for deliveries", async || (product.count(refused).await > 0).then_some(())).await;
     assert!(idle.end().await.success());
     assert_eq!(partner.hook.counts().received, 0);
@@ -314,7 +358,7 @@ async fn t36_an_event_whose_process_dies_before_any_projector_saw_it_is_delivere
     start_appointment(product.log(), organization_id).await;
     assert_eq!(deliveries(&product, &partner).await, Vec::<String>::new());
 
-    let all = product.process(TEST, "projectors,workers", FEW, &[]).await;
+    let all = product.process(PROCESS, "projectors,workers", FEW, &[]).await;
     become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
     assert!(all.end().await.success());
     product.is_sound().await;
@@ -328,7 +372,7 @@ async fn t25_a_proxy_in_the_environment_is_not_asked() {
     let url = format!("http://{}", proxy.local_addr().unwrap());
     let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
     let environment = names.map(|name| (name, url.as_str()));
-    let worker = product.process(TEST, "workers", FEW, &environment).await;
+    let worker = product.process(PROCESS, "workers", FEW, &environment).await;
     start_appointment(product.log(), organization_id).await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;

@@ -121,14 +121,22 @@ impl ApplyError {
     }
 }
 
+/// It names a column, and no constraint.
+const NOT_NULL_VIOLATION: &str = "23502";
+
 /// A refused value is the event's fault; anything else is the database's. A missing table or right (class 42) is no
-/// event's fault either: it would set every stream aside.
+/// event's fault either, nor is a missing partition (which says that no constraint was violated): it would set every
+/// stream aside.
 impl From<sqlx::Error> for ApplyError {
     fn from(error: sqlx::Error) -> Self {
-        let refuses_values = error
-            .as_database_error()
-            .and_then(sqlx::error::DatabaseError::code)
-            .is_some_and(|code| matches!(code.get(..2), Some("22" | "23" | "P0")));
+        let refuses_values = error.as_database_error().is_some_and(|refusal| {
+            let code = refusal.code().unwrap_or_default();
+            match code.get(..2) {
+                Some("22" | "P0") => true,
+                Some("23") => refusal.constraint().is_some() || code == NOT_NULL_VIOLATION,
+                _ => false,
+            }
+        });
         if refuses_values || matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
             Self::Poison(Box::new(error))
         } else {

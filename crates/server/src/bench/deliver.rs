@@ -1,13 +1,15 @@
 //! Delivering: from an HTTP command to a receiver that verifies signatures, beside a loop that posts the same bodies.
 //!
 //! The receiver is the embedded one, HTTPS with an authority of its own, in a separate process, so that its
-//! processor time is nobody's here. It counts what verified. Three modes for the product, two for the limit:
+//! processor time is nobody's here. It counts what verified. Four modes for the product, two for the limit:
 //!
 //! - *backlog*: appointments are appended while no worker runs, until the ledger holds a due delivery for each; then a
 //!   server with projectors and workers starts. The clock runs until the last receipt.
 //! - *flow*: clients post `/v1/appointments` in a closed loop to a server with every role; the clock runs until the
 //!   last receipt. The clients are in this process: their processor time is part of Carelog's.
 //! - *steady*: the same at a fixed rate, far below the limit; from the moment a command is sent to its receipt.
+//! - *fan-out*: a few events of a clinic with a thousand subscriptions, all at once, to a server with projectors and
+//!   workers.
 //! - *bare steady*: at the same rate one row is committed and one such body posted, and nothing else.
 //! - *limit*: 64 loops post bodies of the same size, signed beforehand, over connections that are kept alive.
 
@@ -37,6 +39,7 @@ use crate::system::System;
 const BACKLOG: &str = "backlog";
 const FLOW: &str = "flow";
 const STEADY: &str = "steady";
+const FAN_OUT: &str = "fan-out";
 const LIMIT: &str = "bare: signed posts, 64 in flight";
 const BARE_STEADY: &str = "bare: one row committed, one signed post";
 /// Longest wait for receipts that do not come.
@@ -67,6 +70,9 @@ pub struct DeliverOptions {
     /// Organizations, each with one subscription.
     #[arg(long, default_value_t = 16)]
     organizations: usize,
+    /// Subscriptions of the clinic whose events are for all of them [default: 1000, quick: 100].
+    #[arg(long)]
+    subscriptions: Option<u64>,
 }
 
 impl DeliverOptions {
@@ -76,6 +82,10 @@ impl DeliverOptions {
 
     fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.seconds.unwrap_or(if self.common.quick { 1.0 } else { 10.0 }))
+    }
+
+    fn subscriptions(&self) -> u64 {
+        self.subscriptions.unwrap_or(if self.common.quick { 100 } else { 1_000 }).max(1)
     }
 
     fn rate(&self) -> u32 {
@@ -89,6 +99,8 @@ struct Scene<'a> {
     stage: &'a Stage,
     config: Config,
     partner: Partner,
+    /// The clinic with many subscriptions.
+    crowd: Partner,
     receiver: ReceiverProcess,
 }
 
@@ -96,23 +108,26 @@ pub(super) async fn run(options: &DeliverOptions, stage: &Stage, report: &mut Re
     let receiver = ReceiverProcess::start().await?;
     let system = stage.open().await?;
     let partner = Partner::subscribe(&system, &receiver.hello, options.organizations).await?;
+    let crowd = Partner::subscribe_often(&system, &receiver.hello, options.subscriptions()).await?;
     system.stop().await;
     let config = config(stage, &receiver)?;
     report.remark(format!(
         "{} organizations with a subscription each; the receiver verifies every signature in a process of its own.",
         options.organizations
     ));
-    let mut scene = Scene { options, stage, config, partner, receiver };
+    let mut scene = Scene { options, stage, config, partner, crowd, receiver };
     // The reactor begins at the present when it is new: from here on, nothing is left out.
     scene.project_everything().await?;
     for round in 1..=options.common.rounds() {
         eprintln!("deliver: round {round} of {}", options.common.rounds());
         scene.backlog(report).await?;
         scene.limit(report).await?;
+        scene.fan_out(report).await?;
         scene.flow(report).await?;
         scene.steady(report).await?;
     }
     report.ratio("backlog ÷ bare", BACKLOG, LIMIT);
+    report.ratio("fan-out ÷ bare", FAN_OUT, LIMIT);
     report.ratio("flow ÷ bare", FLOW, LIMIT);
     let steady = format!("{STEADY} at {}/s, command to receipt, p50", options.rate());
     report.ratio("steady, p50 ÷ bare", &steady, &format!("{BARE_STEADY} at {}/s, p50", options.rate()));
@@ -173,6 +188,27 @@ impl Scene<'_> {
         let now = self.receiver.counts().await?.verified;
         report
             .check(format!("{BACKLOG}: {wanted} deliveries verified, none twice"), now == received + wanted);
+        server.stop().await;
+        Ok(())
+    }
+
+    async fn fan_out(&mut self, report: &mut Report) -> anyhow::Result<()> {
+        let subscriptions = self.options.subscriptions();
+        let events = (self.options.events() / subscriptions).max(1);
+        let wanted = events * subscriptions;
+        let server = self.serve(CONSUMERS).await?;
+        wait_for_projectors(server.system()).await?;
+        let received = self.receiver.counts().await?.verified;
+        let before = self.stage.meter().read();
+        let began = Instant::now();
+        self.crowd.append_announced(&server.system().log, events).await?;
+        let last = self.receiver.wait_for(received + wanted).await?;
+        report.figure(FAN_OUT, "deliveries/s", wanted as f64 / (last - began).as_secs_f64());
+        settle(server.system()).await?;
+        self.enter_processor_time(report, FAN_OUT, before, wanted);
+        let now = self.receiver.counts().await?.verified;
+        let check = format!("{FAN_OUT}: {events} events, {subscriptions} subscriptions each, none twice");
+        report.check(check, now == received + wanted);
         server.stop().await;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! One attempt of a delivery: what was sent, to the byte, and what is kept of the answer.
 //!
-//! What was sent is computed anew by the code that sent it, from the event, the version of the subscription that the
+//! What was sent is computed anew by the code that sends, in the version that runs now, from the event, the version of the subscription that the
 //! attempt has noted, and the moment of the attempt; nothing of it is stored. The signature is among it: whoever may
 //! look here may also give the subscription a new secret. Values of the partner's own headers, and the query of the
 //! URL, may be credentials and are not shown.

@@ -6,6 +6,7 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_domain::webhook_delivery::{FinalReason, WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::{DeliveryId, EventType, Timestamp};
+use carelog_webhooks::keeping;
 use carelog_webhooks::queries::{self, DeliveryFilter, DeliveryRow};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -201,6 +202,11 @@ async fn redeliver(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> R
     // Without a history, only the row tells whether somebody is about to send it; nothing but a history changes that.
     if row.version == 0 && row.state == "pending" {
         return Err(Problem::new(StatusCode::CONFLICT, "still_pending"));
+    }
+    let now = caller.api.log().clock().now();
+    if keeping::is_about_to_go(DeliveryId::new(id), &row.state, row.finished_at, now) {
+        return Err(Problem::new(StatusCode::CONFLICT, "too_old_to_send")
+            .detail("the delivery is about to be removed: its time is over within a day"));
     }
     let emission = row.emission().ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
     let command = WebhookDeliveryCommand::RequestRedelivery { emission, replay_id: None };

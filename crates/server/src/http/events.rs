@@ -25,6 +25,7 @@ use uuid::Uuid;
 use super::body::Query;
 use super::caller::Caller;
 use super::command::json;
+use super::limits::Waiting;
 use super::page::Window;
 use super::problem::Problem;
 use super::{Api, schemas};
@@ -148,6 +149,7 @@ async fn follow(caller: Caller, Query(query): Query<FollowQuery>) -> Result<Resp
     if wait > LONGEST_WAIT_SECONDS {
         return Err(Problem::invalid_query("wait: expected a number from 0 to 30"));
     }
+    let _place = place_to_wait(&caller, wait)?;
     let epoch = caller.api.log().epoch();
     let mut after = match &query.after {
         None => 0,
@@ -191,6 +193,19 @@ async fn next_events(
             return Ok(events);
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Room to wait in, for a request that says it would; to be held until its answer.
+///
+/// # Errors
+/// When too many requests of the caller's key wait already.
+pub(super) fn place_to_wait(caller: &Caller, wait_seconds: u64) -> Result<Option<Waiting<'_>>, Problem> {
+    match &caller.principal {
+        Some(principal) if wait_seconds > 0 => {
+            caller.api.limits.begin_waiting(principal.api_key_id).map(Some)
+        }
+        Some(_) | None => Ok(None),
     }
 }
 

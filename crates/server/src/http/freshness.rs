@@ -71,8 +71,19 @@ pub(super) fn parse(token: &str) -> Result<LogPosition, Problem> {
 /// Waits until a projector has passed a place.
 ///
 /// # Errors
-/// When it does not in time.
+/// When it does not in time, or cannot be asked.
 pub(super) async fn wait(api: &Api, place: LogPosition, view: View) -> Result<(), Problem> {
+    if passes(api, place, view).await? {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible").retry_after(1))
+}
+
+/// Waits until a projector has passed a place; tells whether it has before the longest wait was over.
+///
+/// # Errors
+/// When there is no such place, or the database does not answer.
+pub(super) async fn passes(api: &Api, place: LogPosition, view: View) -> Result<bool, Problem> {
     if api.log().lanes().all(|lane| lane != place.lane) {
         return Err(Problem::invalid_query("wait_for: there is no such place"));
     }
@@ -83,10 +94,10 @@ pub(super) async fn wait(api: &Api, place: LogPosition, view: View) -> Result<()
     let mut pause = FIRST_PAUSE;
     loop {
         if has_passed(api, place, view).await? {
-            return Ok(());
+            return Ok(true);
         }
         if Instant::now() >= deadline {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_yet_visible").retry_after(1));
+            return Ok(false);
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

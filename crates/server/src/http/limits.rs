@@ -1,7 +1,8 @@
 //! How often anybody may call: a budget per API key, one per network address without a valid key, one for the
-//! refusals that are written to the log, and one request at a time per idempotency key.
+//! refusals that are written to the log, one request at a time per idempotency key, and a few per API key that wait.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +19,11 @@ use crate::config::HttpConfig;
 
 /// Refusals of one key that are written down in a minute; the rest is only counted.
 const DENIALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+/// Requests of one key that wait for events at the same time. Each of them reads the database whenever anything happens
+/// in its lane, of whatever clinic; a program needs one for each subscription that it follows.
+const WAITING_PER_KEY: u8 = 8;
+/// When to come again if too many wait: a place is free when one of them got its answer, half a minute later at most.
+const WAITING_RETRY_SECONDS: u64 = 5;
 
 /// All budgets of this process.
 #[derive(Debug)]
@@ -27,6 +33,8 @@ pub(super) struct Limits {
     denials: DefaultKeyedRateLimiter<Uuid>,
     clock: DefaultClock,
     in_flight: Mutex<HashSet<(Uuid, String)>>,
+    /// How many requests of a key wait; keys without any are left out.
+    waiting: Mutex<HashMap<Uuid, u8>>,
 }
 
 impl Limits {
@@ -39,6 +47,7 @@ impl Limits {
             denials: RateLimiter::dashmap(Quota::per_minute(DENIALS_PER_MINUTE)),
             clock: DefaultClock::default(),
             in_flight: Mutex::default(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -70,6 +79,21 @@ impl Limits {
             .retry_after(1))
     }
 
+    /// Takes one of the key's places for requests that wait.
+    pub(super) fn begin_waiting(&self, id: ApiKeyId) -> Result<Waiting<'_>, Problem> {
+        let key = id.uuid();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = waiting.entry(key).or_default();
+        if *count < WAITING_PER_KEY {
+            *count += 1;
+            return Ok(Waiting { limits: self, key });
+        }
+        metrics::counter!("carelog_http_rate_limited_total").increment(1);
+        Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_waiting")
+            .detail(format!("{WAITING_PER_KEY} requests of this key are waiting already"))
+            .retry_after(WAITING_RETRY_SECONDS))
+    }
+
     /// Forgets callers who have their whole budget back.
     pub(super) fn tidy(&self) {
         self.keys.retain_recent();
@@ -94,5 +118,49 @@ pub(super) struct InFlight<'a> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         self.limits.in_flight.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.entry);
+    }
+}
+
+/// A place among the requests of a key that wait. It is free again when this is dropped, which happens with the
+/// request's future too when the client hangs up.
+#[derive(Debug)]
+pub(super) struct Waiting<'a> {
+    limits: &'a Limits,
+    key: Uuid,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.limits.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = waiting.entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: ApiKeyId = ApiKeyId::new(Uuid::from_u128(1));
+    const ANOTHER: ApiKeyId = ApiKeyId::new(Uuid::from_u128(2));
+
+    #[test]
+    fn a_key_has_some_places_to_wait_in_and_gets_them_back() {
+        let limits = Limits::new(&HttpConfig::default());
+        let mut places: Vec<_> = (0..WAITING_PER_KEY).map(|_| limits.begin_waiting(KEY).unwrap()).collect();
+
+        let refused = limits.begin_waiting(KEY).unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.code()), (429, "too_many_waiting"));
+        assert!(limits.begin_waiting(ANOTHER).is_ok(), "each key has its own");
+        places.pop();
+        let last = limits.begin_waiting(KEY).unwrap();
+        assert!(limits.begin_waiting(KEY).is_err());
+
+        drop((places, last));
+        assert!(limits.waiting.lock().unwrap().is_empty(), "nothing is kept of keys that do not wait");
     }
 }

@@ -20,7 +20,7 @@ use super::resources;
     info(
         title = "Carelog",
         description = "The event log of a tele-rehabilitation platform. Commands append events, reads show current \
-                       state, and nothing is ever changed or removed.",
+                       state, and no event is ever changed or removed.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     components(schemas(ProblemBody<'static>, FieldProblem))

@@ -128,7 +128,8 @@ struct ReplayView {
     #[schema(schema_with = schemas::replay_status)]
     status: String,
     /// Why it ended early.
-    #[schema(schema_with = schemas::replay_end)]
+    #[schema(schema_with = schemas::replay_end, required = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     end_reason: Option<String>,
     /// Of which events.
     events: Vec<String>,

@@ -22,9 +22,10 @@ use uuid::Uuid;
 
 use super::problem::Problem;
 
-/// Where a request may wait for events, and how the path ends where it may wait for messages.
-const LONG_POLL: &str = "/v1/events";
-const LONG_POLL_END: &str = "/messages";
+/// Where a request may wait for events.
+const EVENTS: &str = "/v1/events";
+/// What stands before and after a subscription's id where a request may wait for messages.
+const MESSAGES: (&str, &str) = ("/v1/webhook-subscriptions/", "/messages");
 /// Waiting for events may take this long on top of the deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
@@ -59,9 +60,8 @@ impl Service {
         let request_id = request_id(&request);
         let method = request.method().clone();
         request.extensions_mut().insert(Arrival { request_id, peer });
-        let path = request.uri().path();
-        let is_long_poll = method == Method::GET && (path == LONG_POLL || path.ends_with(LONG_POLL_END));
-        let deadline = if is_long_poll { self.deadline + LONGEST_WAIT } else { self.deadline };
+        let may_wait = method == Method::GET && is_long_poll(request.uri().path());
+        let deadline = if may_wait { self.deadline + LONGEST_WAIT } else { self.deadline };
         let answering = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();
         let response = match tokio::time::timeout(deadline, answering).await {
             Ok(Ok(Ok(response))) => response,
@@ -94,6 +94,13 @@ fn request_id<B>(request: &Request<B>) -> Uuid {
         .and_then(|value| value.to_str().ok())
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(new_id)
+}
+
+/// Whether a path is one of those where a request may wait. The router, which knows the routes, comes later.
+fn is_long_poll(path: &str) -> bool {
+    let (begin, end) = MESSAGES;
+    let subscription = path.strip_prefix(begin).and_then(|rest| rest.strip_suffix(end));
+    path == EVENTS || subscription.is_some_and(|id| !id.is_empty() && !id.contains('/'))
 }
 
 /// Problems were only carried so far, and the router's own refusals have no body.
@@ -161,4 +168,28 @@ pub(super) fn matched_path(extensions: &http::Extensions) -> Option<&str> {
 /// When the body breaks off.
 pub async fn body_bytes(body: Body) -> Result<bytes::Bytes, Arc<axum::Error>> {
     axum::body::to_bytes(body, usize::MAX).await.map_err(Arc::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_where_events_and_messages_are_awaited_a_request_may_take_longer() {
+        for path in ["/v1/events", "/v1/webhook-subscriptions/00000000-0000-0000-0000-000000000007/messages"]
+        {
+            assert!(is_long_poll(path), "{path}");
+        }
+        for path in [
+            "/messages",
+            "/v1/events/messages",
+            "/v1/patients/7/messages",
+            "/v1/webhook-subscriptions/messages",
+            "/v1/webhook-subscriptions//messages",
+            "/v1/webhook-subscriptions/7/deliveries/8/messages",
+            "/v1/webhook-subscriptions/7/messages/",
+        ] {
+            assert!(!is_long_poll(path), "{path}");
+        }
+    }
 }

@@ -159,7 +159,7 @@ struct SubscriptionView {
     /// At most so many deliveries in a tick of 5 s; nothing for the default.
     per_tick_limit: Option<i32>,
     /// Failures in a row; those that were under way together count as one. After three, deliveries are tried one at a
-    /// time until one succeeds; after three days without a success the subscription is disabled.
+    /// time until one succeeds; five or more over three days without a success disable the subscription.
     consecutive_failures: u32,
     /// The first of them.
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use reqwest::{Client, StatusCode, Url, redirect};
 
+use super::arguments::SafeUrl;
 use super::pull::{Message, chain};
 
 /// As long as Carelog waits for a receiver.
@@ -32,14 +33,14 @@ impl Forwarded {
 }
 
 impl Forwarder {
-    pub(super) fn new(url: Url) -> anyhow::Result<Self> {
+    pub(super) fn new(url: &SafeUrl) -> anyhow::Result<Self> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
             .no_proxy()
             .timeout(TIMEOUT)
             .build();
-        Ok(Self { client: client.context("no HTTP client can be built")?, url })
+        Ok(Self { client: client.context("no HTTP client can be built")?, url: url.url().clone() })
     }
 
     /// Sends the bytes and headers as they came.

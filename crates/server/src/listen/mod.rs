@@ -5,23 +5,27 @@
 //! A connection that is lost is taken up again where it ended; nothing is skipped and nothing repeated within one run.
 //! It changes nothing: the deliveries of the subscription go their own way.
 
+mod arguments;
 mod forward;
+mod output;
 mod pull;
 mod report;
 #[cfg(test)]
 mod tests;
 
+use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::Subcommand;
 use standardwebhooks::Webhook;
 use tokio::signal::unix::{SignalKind, signal};
-use url::Url;
-use uuid::Uuid;
 
+pub use self::arguments::ListenArguments;
+use self::arguments::{Begin, Hidden};
 use self::forward::Forwarder;
-use self::pull::{Pull, PullError};
+use self::output::{Reader, print, tell};
+use self::pull::{Message, Pull, PullError};
 use self::report::{Report, Signature, Summary};
 
 /// A signature was refused.
@@ -36,48 +40,13 @@ pub enum WebhooksCommand {
     Listen(ListenArguments),
 }
 
-/// What to listen to, and what to do with it.
-#[derive(Debug, Args)]
-pub struct ListenArguments {
-    /// The subscription
-    #[arg(long, value_name = "ID")]
-    subscription: Uuid,
-    /// Hand each message to this URL, with the same bytes and headers; plain http will do on your own machine
-    #[arg(long, value_name = "URL")]
-    forward: Option<Url>,
-    /// The subscription's signing secret; several, separated by blanks, while you rotate
-    #[arg(
-        long,
-        env = "CARELOG_WEBHOOK_SECRET",
-        hide_env_values = true,
-        value_name = "WHSEC",
-        value_delimiter = ' '
-    )]
-    secret: Vec<String>,
-    /// Where Carelog's API is
-    #[arg(long, env = "CARELOG_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    server: Url,
-    /// An API key with the scope webhooks
-    #[arg(long, env = "CARELOG_KEY", hide_env_values = true)]
-    key: String,
-    /// Begin with what comes, or with the oldest message that is kept
-    #[arg(long, value_enum, default_value_t = Begin::Now)]
-    from: Begin,
-    /// End after so many messages
-    #[arg(long, value_name = "NUMBER")]
-    count: Option<u64>,
-    /// Print a JSON object for each message
-    #[arg(long)]
-    json: bool,
-}
-
-/// Where to begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Begin {
-    /// With what comes from now on
-    Now,
-    /// With the oldest message that is kept
-    Start,
+/// Why it ends before its time.
+#[derive(Debug, thiserror::Error)]
+enum ListenError {
+    #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error("what came cannot be printed: {0}")]
+    Print(io::Error),
 }
 
 /// Runs the command.
@@ -93,7 +62,7 @@ pub async fn run(WebhooksCommand::Listen(arguments): WebhooksCommand) -> anyhow:
         Err(error) => return Ok(cannot_listen(&format!("{error:#}"))),
     };
     if listener.secrets.is_empty() {
-        eprintln!("without --secret or CARELOG_WEBHOOK_SECRET nothing is verified");
+        tell(&"without --secret or CARELOG_WEBHOOK_SECRET nothing is verified");
     }
     let ended = tokio::select! {
         ended = listener.listen() => ended,
@@ -101,7 +70,7 @@ pub async fn run(WebhooksCommand::Listen(arguments): WebhooksCommand) -> anyhow:
         _ = terminated.recv() => Ok(()),
     };
     let summary = &listener.summary;
-    eprintln!("{summary}");
+    tell(summary);
     match ended {
         Err(error) => Ok(cannot_listen(&error.to_string())),
         Ok(()) if summary.refused > 0 => Ok(ExitCode::from(REFUSED)),
@@ -110,7 +79,7 @@ pub async fn run(WebhooksCommand::Listen(arguments): WebhooksCommand) -> anyhow:
 }
 
 fn cannot_listen(why: &str) -> ExitCode {
-    eprintln!("carelog: {why}");
+    tell(&format_args!("carelog: {why}"));
     ExitCode::from(CANNOT_LISTEN)
 }
 
@@ -126,31 +95,26 @@ struct Listener {
 impl Listener {
     fn new(arguments: &ListenArguments) -> anyhow::Result<Self> {
         let secrets =
-            arguments.secret.iter().filter(|secret| !secret.is_empty()).map(|secret| Webhook::new(secret));
+            arguments.secret.iter().map(Hidden::reveal).filter(|secret| !secret.is_empty()).map(Webhook::new);
         let secrets = secrets.collect::<Result<_, _>>().context("the secret is not `whsec_` and base64")?;
         let begins_now = arguments.from == Begin::Now;
         Ok(Self {
             pull: Pull::new(&arguments.server, &arguments.key, arguments.subscription, begins_now)?,
             secrets,
-            forwarder: arguments.forward.clone().map(Forwarder::new).transpose()?,
+            forwarder: arguments.forward.as_ref().map(Forwarder::new).transpose()?,
             left: arguments.count,
             as_json: arguments.json,
             summary: Summary::default(),
         })
     }
 
-    /// Listens until the wanted number of messages came, or until it makes no sense any more.
-    async fn listen(&mut self) -> Result<(), PullError> {
+    /// Listens until the wanted number of messages came, nobody reads them any more, or it makes no sense any more.
+    async fn listen(&mut self) -> Result<(), ListenError> {
         while self.left != Some(0) {
-            for message in self.pull.next().await? {
-                let signature = Signature::of(&message, &self.secrets);
-                let forwarded = match &self.forwarder {
-                    Some(forwarder) => Some(forwarder.hand_on(&message).await),
-                    None => None,
-                };
-                let report = Report { message: &message, signature, forwarded };
-                println!("{}", if self.as_json { report.json() } else { report.line() });
-                self.summary.add(&report);
+            for (message, signature) in self.next().await? {
+                if self.take(&message, signature).await.map_err(ListenError::Print)? == Reader::Left {
+                    return Ok(());
+                }
                 self.left = self.left.map(|left| left - 1);
                 if self.left == Some(0) {
                     break;
@@ -158,5 +122,27 @@ impl Listener {
             }
         }
         Ok(())
+    }
+
+    /// The next messages, verified before any of them is handed on: a signature is good for five minutes, and a program
+    /// that stands still in a debugger uses them up.
+    async fn next(&mut self) -> Result<Vec<(Message, Signature)>, PullError> {
+        let messages = self.pull.next().await?.into_iter();
+        let verified = messages.map(|message| {
+            let signature = Signature::of(&message, &self.secrets);
+            (message, signature)
+        });
+        Ok(verified.collect())
+    }
+
+    /// Hands a message on and reports it.
+    async fn take(&mut self, message: &Message, signature: Signature) -> io::Result<Reader> {
+        let forwarded = match &self.forwarder {
+            Some(forwarder) => Some(forwarder.hand_on(message).await),
+            None => None,
+        };
+        let report = Report { message, signature, forwarded };
+        self.summary.add(&report);
+        print(&mut io::stdout(), &if self.as_json { report.json() } else { report.line() })
     }
 }

@@ -3,11 +3,21 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::arguments::{Hidden, SafeUrl};
+use super::output::tell;
+
+/// Messages of one answer. They are signed when it is given, and handed on one after the other at up to ten seconds
+/// each: so many get to a slow receiver within the five minutes for which a signature is good.
+const LIMIT: u8 = 20;
+/// Longest answer. What a message says was part of a request of 256 KiB, and stands in two layers of JSON here.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+/// Longest refusal that is read.
+const MAX_PROBLEM_BYTES: usize = 64 << 10;
 /// How long the API holds a request without an answer.
 const WAIT_SECONDS: u64 = 25;
 /// Longest time for an answer, beyond which the connection counts as lost.
@@ -45,6 +55,15 @@ pub(super) enum PullError {
         /// Its reason.
         detail: Option<String>,
     },
+    /// Whatever answers there is not Carelog, or not to be trusted.
+    #[error("the server's answer is longer than {MAX_ANSWER_BYTES} bytes")]
+    TooLong,
+}
+
+/// Why an answer's body cannot be had.
+enum BodyError {
+    TooLong,
+    Lost(reqwest::Error),
 }
 
 /// What became of one request.
@@ -62,7 +81,7 @@ enum Answer {
 pub(super) struct Pull {
     client: Client,
     url: Url,
-    key: String,
+    key: Hidden,
     cursor: Option<String>,
     /// The first request takes the place only.
     takes_place: bool,
@@ -70,17 +89,27 @@ pub(super) struct Pull {
 }
 
 impl Pull {
-    pub(super) fn new(server: &Url, key: &str, subscription: Uuid, begins_now: bool) -> anyhow::Result<Self> {
-        let mut url = server.clone();
+    pub(super) fn new(
+        server: &SafeUrl,
+        key: &Hidden,
+        subscription: Uuid,
+        begins_now: bool,
+    ) -> anyhow::Result<Self> {
+        let mut url = server.url().clone();
         url.path_segments_mut()
-            .map_err(|()| anyhow::anyhow!("{server} is no address of a server"))?
+            .map_err(|()| anyhow::anyhow!("{} is no address of a server", server.url()))?
             .pop_if_empty()
             .extend(["v1", "webhook-subscriptions", &subscription.to_string(), "messages"]);
-        let client = Client::builder().timeout(TIMEOUT).build().context("no HTTP client can be built")?;
+        let mut client = Client::builder().timeout(TIMEOUT);
+        if server.is_plain() {
+            // A proxy would get the key unencrypted, and could not find this machine.
+            client = client.no_proxy();
+        }
+        let client = client.build().context("no HTTP client can be built")?;
         Ok(Self {
             client,
             url,
-            key: key.to_owned(),
+            key: key.clone(),
             cursor: begins_now.then(|| "now".to_owned()),
             takes_place: begins_now,
             pause: FIRST_PAUSE,
@@ -95,7 +124,7 @@ impl Pull {
         match self.ask().await {
             Answer::Page(page) => {
                 if self.takes_place {
-                    eprintln!("listening");
+                    tell(&"listening");
                 }
                 self.takes_place = false;
                 self.pause = FIRST_PAUSE;
@@ -105,7 +134,7 @@ impl Pull {
             Answer::Refused(error) => Err(error),
             Answer::Lost { why, not_before } => {
                 let pause = not_before.unwrap_or_default().max(self.pause).min(LONGEST_PAUSE);
-                eprintln!("{why}; again in {} ms", pause.as_millis());
+                tell(&format_args!("{why}; again in {} ms", pause.as_millis()));
                 tokio::time::sleep(pause).await;
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 Ok(Vec::new())
@@ -116,23 +145,31 @@ impl Pull {
     async fn ask(&self) -> Answer {
         let mut url = self.url.clone();
         let wait = if self.takes_place { 0 } else { WAIT_SECONDS };
-        url.query_pairs_mut().append_pair("wait", &wait.to_string());
+        url.query_pairs_mut().append_pair("wait", &wait.to_string()).append_pair("limit", &LIMIT.to_string());
         if let Some(cursor) = &self.cursor {
             url.query_pairs_mut().append_pair("after", cursor);
         }
         let lost =
             |error: reqwest::Error| Answer::Lost { why: chain(&error.without_url()), not_before: None };
-        let response = match self.client.get(url).bearer_auth(&self.key).send().await {
+        let response = match self.client.get(url).bearer_auth(self.key.reveal()).send().await {
             Ok(response) => response,
             Err(error) => return lost(error),
         };
         let status = response.status();
         if status.is_success() {
-            return response.json().await.map_or_else(lost, Answer::Page);
+            return match body(response, MAX_ANSWER_BYTES).await {
+                Ok(bytes) => {
+                    serde_json::from_slice(&bytes).map_or_else(|error| unreadable(&error), Answer::Page)
+                }
+                Err(BodyError::Lost(error)) => lost(error),
+                Err(BodyError::TooLong) => Answer::Refused(PullError::TooLong),
+            };
         }
         let not_before =
             response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
-        let problem: Value = response.json().await.unwrap_or_default();
+        // The status says enough where the body does not.
+        let bytes = body(response, MAX_PROBLEM_BYTES).await.unwrap_or_default();
+        let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let of = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
         let detail = of("detail").or_else(|| of("title")).or_else(|| of("code"));
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
@@ -141,6 +178,22 @@ impl Pull {
         }
         Answer::Refused(PullError::Refused { status, detail })
     }
+}
+
+fn unreadable(error: &serde_json::Error) -> Answer {
+    Answer::Lost { why: format!("the server's answer is not understood: {error}"), not_before: None }
+}
+
+/// The bytes of an answer, unless they are too many.
+async fn body(mut response: Response, max_bytes: usize) -> Result<Vec<u8>, BodyError> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(BodyError::Lost)? {
+        if bytes.len() + chunk.len() > max_bytes {
+            return Err(BodyError::TooLong);
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
 }
 
 /// An error with its causes.

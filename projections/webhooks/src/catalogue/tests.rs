@@ -27,10 +27,10 @@ fn shut(mut schema: Value) -> Value {
 }
 
 #[test]
-fn every_public_type_is_there_once_and_no_other() {
+fn every_type_that_is_sent_is_there_once_and_no_other() {
     let names: Vec<EventType> = catalogue().items.iter().map(|item| item.name).collect();
 
-    assert_eq!(names, EventType::public().collect::<Vec<_>>());
+    assert_eq!(names, EventType::received().collect::<Vec<_>>());
     assert!(catalogue().find(EventType::OrganizationRegistered).is_none());
 }
 
@@ -78,7 +78,7 @@ fn a_cloud_event_names_the_schema_of_its_data() {
 
 #[test]
 fn no_fact_has_the_name_of_what_is_put_before_the_facts() {
-    for event_type in EventType::public() {
+    for event_type in EventType::received() {
         let facts = event_type.facts_schema();
         let own_id = format!("{}_id", event_type.stream_kind());
 

@@ -3,6 +3,7 @@
 use carelog_domain::webhook_replay::ReplaySelection;
 use carelog_domain::{OrganizationId, SubscriptionId};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::queries::{Columns, ReplayRow};
@@ -16,6 +17,7 @@ pub(super) struct Candidate {
     pub(super) source_sequence: i64,
     pub(super) state: String,
     pub(super) version: i64,
+    pub(super) finished_at: Option<OffsetDateTime>,
 }
 
 /// Whether a subscription is sent to; nothing where it was never made.
@@ -52,10 +54,11 @@ pub(super) async fn next_candidates(
         r#"
         select delivery_id as "delivery_id!", subscription_id as "subscription_id!",
                source_event_id as "source_event_id!", source_type as "source_type!",
-               source_sequence as "source_sequence!", state as "state!", version as "version!"
+               source_sequence as "source_sequence!", state as "state!", version as "version!", finished_at
         from (
             (
-                select delivery_id, subscription_id, source_event_id, source_type, source_sequence, state, version
+                select delivery_id, subscription_id, source_event_id, source_type, source_sequence, state, version,
+                       finished_at
                 from webhooks.webhook_events
                 where organization_id = $1
                   and subscription_id = $2
@@ -71,7 +74,8 @@ pub(super) async fn next_candidates(
             )
             union all
             (
-                select delivery_id, subscription_id, source_event_id, source_type, source_sequence, state, version
+                select delivery_id, subscription_id, source_event_id, source_type, source_sequence, state, version,
+                       finished_at
                 from webhooks.webhook_events
                 where $11
                   and organization_id = $1

@@ -10,13 +10,12 @@ use carelog_domain::webhook_replay::{
     ReplayEnd, ReplaySelection, WebhookReplay, WebhookReplayCommand, WebhookReplayRejection,
     WebhookReplayRequested,
 };
-use carelog_domain::{EventId, ReplayId, SubscriptionId};
+use carelog_domain::{DeliveryId, EventId, ReplayId, SubscriptionId};
 use carelog_event_log::effects::{self, Limits, Report};
 use carelog_event_log::runtime::{Projector, lag};
 use carelog_event_log::{EventLog, ExecuteError, Expected, LogPosition, RecordedEvent};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use sqlx::{PgConnection, PgPool};
-use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -24,6 +23,7 @@ use super::candidates::{Candidate, next_candidates, subscription_status};
 use super::queries::{self, ReplayRow};
 use super::{LOOKS_A_SECOND, MAX_WAITING};
 use crate::attempt::scope;
+use crate::keeping;
 use crate::projector::WebhooksProjector;
 use crate::reactor::REACTOR;
 use crate::task::Task;
@@ -32,9 +32,6 @@ use crate::task::Task;
 const LOOK_EVERY: Duration = Duration::from_millis(1_000 / LOOKS_A_SECOND as u64);
 /// Before another look at a subscription that is disabled or fails, and after a failure of ours.
 const PAUSE: Duration = Duration::from_secs(5);
-/// How long a look waits for the rows to be as new as the log.
-const PATIENCE: Duration = Duration::from_secs(2);
-const POLL: Duration = Duration::from_millis(10);
 /// Requests under way at a time; the log takes them in few commits.
 const AT_A_TIME: usize = 16;
 
@@ -93,7 +90,7 @@ enum Asked {
     Requested,
     /// This replay asked before, and was stopped before it could say so.
     Already,
-    /// It waits for an attempt anyway.
+    /// It waits for an attempt anyway, or is removed soon.
     Skipped,
     /// It has moved on since its row was written.
     Moved,
@@ -158,7 +155,8 @@ impl Replayer {
         }
         let pace = load.per_tick.unwrap_or(u16::MAX).min(self.limits.per_tick).max(1);
         let room = pace.min(MAX_WAITING).saturating_sub(load.waiting);
-        if room == 0 {
+        // Not one by one: each batch is an event, and loads those before it.
+        if room < pace.min(MAX_WAITING).div_ceil(2) {
             return Ok(Next::After(LOOK_EVERY));
         }
         let selection = selection(&requested);
@@ -225,6 +223,10 @@ impl Replayer {
         if candidate.state == "pending" && candidate.version == 0 {
             return Ok(Asked::Skipped);
         }
+        let (delivery_id, now) = (DeliveryId::new(candidate.delivery_id), self.log.clock().now());
+        if keeping::is_about_to_go(delivery_id, &candidate.state, candidate.finished_at, now) {
+            return Ok(Asked::Skipped);
+        }
         let emission = Emission {
             subscription_id: SubscriptionId::new(candidate.subscription_id),
             source_event_id: EventId::new(candidate.source_event_id),
@@ -274,25 +276,19 @@ impl Replayer {
         }
     }
 
-    /// Waits until the rows show what the log holds now, so that what this replay asked for last is in its queue.
+    /// Whether the rows show what the log holds now, so that what this replay asked for last is in its queue.
     async fn rows(&self, connection: &mut PgConnection, cause: &RecordedEvent) -> Result<Rows, ReplayError> {
         let head = LogPosition { lane: cause.lane, position: *self.log.head(cause.lane).borrow() };
         self.log.press(head);
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let lags = lag(&self.log, connection).await?;
-            let passed = lags.iter().find(|lag| {
-                lag.projector == WebhooksProjector::NAME
-                    && lag.lane == head.lane
-                    && lag.position >= head.position
-            });
-            match passed {
-                Some(lag) if lag.quarantined > 0 => return Ok(Rows::SomeSetAside),
-                Some(_) => return Ok(Rows::New),
-                None if Instant::now() >= deadline => return Ok(Rows::Old),
-                None => tokio::time::sleep(POLL).await,
-            }
-        }
+        let lags = lag(&self.log, connection).await?;
+        let passed = lags.iter().find(|lag| {
+            lag.projector == WebhooksProjector::NAME && lag.lane == head.lane && lag.position >= head.position
+        });
+        Ok(match passed {
+            Some(lag) if lag.quarantined > 0 => Rows::SomeSetAside,
+            Some(_) => Rows::New,
+            None => Rows::Old,
+        })
     }
 }
 

@@ -23,6 +23,40 @@ async fn a_subscription_is_checked_made_and_shown_without_its_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn t24_what_is_no_place_to_send_to_is_refused_when_made_and_when_changed() {
+    let clinic = Clinic::open().await;
+    let good = "https://127.0.0.1:9/hook";
+    let made = clinic.post("/v1/webhook-subscriptions", &json!({ "url": good })).await;
+    let path = format!("/v1/webhook-subscriptions/{}", made.id());
+    let long = format!("https://example.com/{}", "x".repeat(8_000));
+    let urls = [
+        "http://example.com/",
+        "ftp://example.com/",
+        "https://user:pass@example.com/",
+        "https://example.com:22/",
+        "https://example.com/#part",
+        "https://169.254.169.254/",
+        "https://[::ffff:10.0.0.1]/",
+        "https://0x7f.1.1/../%",
+        long.as_str(),
+    ];
+    for url in urls {
+        let body = json!({ "url": url });
+        let created = clinic.post("/v1/webhook-subscriptions", &body).await;
+        let changed = clinic.call(Method::PATCH, &path, &clinic.admin, Some(&body), &[]).await;
+
+        assert_eq!(created.problem(), changed.problem(), "{url}");
+        assert_eq!(created.status, 422, "{url}: {}", created.body);
+        assert_eq!(created.body["errors"][0]["pointer"], "/url", "{url}");
+        assert_eq!(changed.body["errors"][0]["pointer"], "/url", "{url}");
+    }
+    let shown = clinic.get(&format!("{path}?wait_for={}", made.position())).await;
+    assert_eq!((&shown.body["url"], &shown.body["version"]), (&json!(good), &json!(1)));
+    let list = clinic.get("/v1/webhook-subscriptions").await;
+    assert_eq!(list.body["items"].as_array().unwrap().len(), 1, "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_attempt_can_be_seen() {
     let clinic = Clinic::open().await;
     let body = json!({ "url": "https://127.0.0.1:9/hook", "events": ["patient.*"] });

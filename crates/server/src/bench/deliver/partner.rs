@@ -55,9 +55,19 @@ impl Partner {
     ) -> anyhow::Result<Self> {
         let mut clinics = Vec::with_capacity(organizations);
         for _ in 0..organizations.max(1) {
-            clinics.push(open_clinic(&system.log, hello).await?);
+            clinics.push(open_clinic(&system.log, hello, 1).await?);
         }
         Ok(Self { clinics: clinics.into() })
+    }
+
+    /// One clinic with so many subscriptions.
+    pub(super) async fn subscribe_often(
+        system: &System,
+        hello: &Hello,
+        subscriptions: u64,
+    ) -> anyhow::Result<Self> {
+        let clinic = open_clinic(&system.log, hello, subscriptions).await?;
+        Ok(Self { clinics: Arc::from([clinic]) })
     }
 
     /// The n-th clinic, in turn.
@@ -78,7 +88,7 @@ impl Partner {
     }
 }
 
-async fn open_clinic(log: &EventLog, hello: &Hello) -> anyhow::Result<Clinic> {
+async fn open_clinic(log: &EventLog, hello: &Hello, subscriptions: u64) -> anyhow::Result<Clinic> {
     let (organization_id, patient_id) = (OrganizationId::new(new_id()), PatientId::new(new_id()));
     let scope = |expected| Scope {
         organization_id,
@@ -96,6 +106,15 @@ async fn open_clinic(log: &EventLog, hello: &Hello) -> anyhow::Result<Clinic> {
     log.execute::<Organization>(&scope(Expected::Any), organization_id.uuid(), issue).await?;
     let register = PatientCommand::Register { birth_year: Some(1964), details: None };
     log.execute::<Patient>(&scope(Expected::New), patient_id.uuid(), register).await?;
+    let subscribing = (0..subscriptions).map(|_| subscribe(log, hello, scope(Expected::New)));
+    let made: Vec<anyhow::Result<SubscriptionId>> =
+        futures::stream::iter(subscribing).buffer_unordered(AT_A_TIME).collect().await;
+    let made: Vec<SubscriptionId> = made.into_iter().collect::<anyhow::Result<_>>()?;
+    let subscription_id = *made.last().context("a clinic has a subscription")?;
+    Ok(Clinic { organization_id, subscription_id, patient_id, api_key })
+}
+
+async fn subscribe(log: &EventLog, hello: &Hello, scope: Scope) -> anyhow::Result<SubscriptionId> {
     let subscription_id = SubscriptionId::new(new_id());
     let create = WebhookSubscriptionCommand::Create(CreateSubscription {
         filter: EventFilter::parse(&["appointment.booked"])?,
@@ -108,8 +127,8 @@ async fn open_clinic(log: &EventLog, hello: &Hello) -> anyhow::Result<Clinic> {
             headers: std::collections::BTreeMap::new(),
         },
     });
-    log.execute::<WebhookSubscription>(&scope(Expected::New), subscription_id.uuid(), create).await?;
-    Ok(Clinic { organization_id, subscription_id, patient_id, api_key })
+    log.execute::<WebhookSubscription>(&scope, subscription_id.uuid(), create).await?;
+    Ok(subscription_id)
 }
 
 fn issue() -> anyhow::Result<(OrganizationCommand, String)> {

@@ -269,6 +269,33 @@ async fn a_name_is_blocked_or_missing_by_what_its_lookup_says() {
     }
 }
 
+/// Name servers that fail, or never say anything.
+struct Unwilling {
+    hangs: bool,
+}
+
+#[async_trait]
+impl Lookup for Unwilling {
+    async fn addresses(&self, _host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        Err(LookupError::Failed("SERVFAIL".into()))
+    }
+}
+
+#[tokio::test]
+async fn t18_a_lookup_that_fails_or_hangs_is_told_and_sends_nothing() {
+    for (hangs, kind) in [(false, OutcomeKind::DnsFailed), (true, OutcomeKind::Timeout)] {
+        let (connect_timeout, lookup) = (Duration::from_millis(100), Arc::new(Unwilling { hangs }));
+        let sender = Sender::new(SenderOptions { connect_timeout, lookup, ..options() }).unwrap();
+
+        let outcome = sender.post(&prepared("https://hooks.example.com/")).await;
+
+        assert_eq!((outcome.kind, outcome.status, outcome.body.end), (kind, None, BodyEnd::Absent));
+    }
+}
+
 #[tokio::test]
 async fn debug_output_holds_no_body_no_query_and_no_signature() {
     let (outcome, receiver) = post_to(Answer::Write(response("200 OK", "s3cret"))).await;
