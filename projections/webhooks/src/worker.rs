@@ -39,6 +39,8 @@ pub(crate) const MAX_IN_FLIGHT: usize = 256;
 const REPORTS: usize = 500;
 /// How long a subscription may fail, without a success, before it is disabled.
 pub(crate) const FAILING_FOR: Duration = Duration::from_hours(72);
+/// How long reports wait for the answers that came with them to be kept.
+const KEEPING: Duration = Duration::from_secs(2);
 /// How long a report waits for others; only the end of the lease presses it.
 const REPORTS_GATHER: Duration = Duration::from_millis(50);
 
@@ -193,6 +195,10 @@ async fn report_all(
             batch.push(report);
         }
         let (reports, answers) = split(&mut batch);
+        if !answers.is_empty() && tokio::time::timeout(KEEPING, attempter.keep(&pool, answers)).await.is_err()
+        {
+            warn!("answers of receivers are not kept: that would hold up the reports of deliveries");
+        }
         match write_reports(&pool, attempter.now(), &reports).await {
             Ok(Reported { refused, lost }) => {
                 if refused > 0 {
@@ -207,9 +213,6 @@ async fn report_all(
         }
         held.fetch_sub(reports.len(), Ordering::Relaxed);
         has_room.notify_one();
-        if !answers.is_empty() {
-            attempter.keep(&pool, answers).await;
-        }
     }
 }
 

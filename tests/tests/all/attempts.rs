@@ -5,10 +5,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use carelog_domain::DeliveryId;
+use carelog_domain::webhook_delivery::{WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::webhook_subscription::{RotatedSecret, SubscriptionChange, WebhookSubscriptionCommand};
 use carelog_embedded::receiver::Behaviour;
 use carelog_event_log::runtime::RebuildScope;
-use carelog_tests::{Partner, Product, new_secret, start_appointment, until};
+use carelog_tests::{Partner, Product, new_secret, run, scope, start_appointment, until};
+use carelog_webhooks::queries;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -261,6 +264,26 @@ async fn expunged_answers_are_gone_for_good_and_the_trail_tells() {
     scene.product.pull_retries().await;
     scene.attempted(2).await;
     assert_eq!(scene.attempt(&delivery, 2).await["answer"], Value::Null);
+    assert_eq!(scene.kept().await, 0);
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_not_shown_once_the_log_says_that_it_is_expunged() {
+    let scene = Scene::new(says(503, b"Zaphodine is out")).await;
+    scene.appointment().await;
+    let delivery = scene.attempted(1).await.remove(0);
+    let mut connection = scene.product.databases().core_system.acquire().await.unwrap();
+    let (organization_id, id) = (scene.partner.organization_id, DeliveryId::new(delivery.parse().unwrap()));
+    let row = queries::delivery(&mut connection, organization_id, id).await.unwrap().unwrap();
+
+    // As after a crash between the event and the removal.
+    let command = WebhookDeliveryCommand::ExpungeAnswers { emission: row.emission().unwrap() };
+    run::<WebhookDelivery>(scene.product.log(), &scope(organization_id), id.uuid(), command).await;
+
+    assert_eq!(scene.kept().await, 1);
+    assert_eq!(scene.attempt(&delivery, 1).await["answer"], Value::Null);
+    scene.expunge(&delivery).await;
     assert_eq!(scene.kept().await, 0);
     scene.stop().await;
 }

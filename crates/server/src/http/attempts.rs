@@ -13,7 +13,8 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use carelog_domain::webhook_delivery::{WebhookDelivery, WebhookDeliveryCommand};
-use carelog_domain::{DeliveryId, PatientId, StreamKind, SubscriptionId, Timestamp};
+use carelog_domain::{DeliveryId, EventType, PatientId, StreamKind, SubscriptionId, Timestamp};
+use carelog_event_log::StreamKey;
 use carelog_webhooks::answers::{self, Answer, Opened};
 use carelog_webhooks::queries::{self, AttemptRow, DeliveryRow};
 use carelog_webhooks::sending::{BodyEnd, PreparedRequest};
@@ -211,11 +212,24 @@ async fn get(
     let attempt = attempts.into_iter().find(|row| row.number == number).ok_or_else(Problem::not_found)?;
     let attempt = AttemptView::of(attempt)?;
     let (request, subject) = request(&caller, &delivery, &attempt).await?;
+    // Somebody asked for its removal, and was stopped before it was done.
+    let answer = if is_expunged(&caller, delivery_id).await? { None } else { answer };
     if matches!(answer, Some(Opened::Answer(_))) {
         access::record_read(&caller, StreamKind::WebhookDelivery, id, subject).await?;
     }
     let view = ExchangeView { attempt, request, answer: answer.map(AnswerView::of) };
     Ok(json(StatusCode::OK, &view))
+}
+
+/// Whether nothing may be shown of the answers any more, as the log has it.
+async fn is_expunged(caller: &Caller, delivery_id: DeliveryId) -> Result<bool, Problem> {
+    let stream = StreamKey {
+        organization_id: caller.organization_id,
+        kind: StreamKind::WebhookDelivery,
+        id: delivery_id.uuid(),
+    };
+    let events = caller.api.log().stream(&stream, 0).await?;
+    Ok(events.iter().any(|event| event.event_type == EventType::WebhookDeliveryAnswersExpunged))
 }
 
 /// What was sent, and whom the event is about.

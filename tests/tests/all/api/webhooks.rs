@@ -37,7 +37,6 @@ async fn t24_what_is_no_place_to_send_to_is_refused_when_made_and_when_changed()
         "https://example.com/#part",
         "https://169.254.169.254/",
         "https://[::ffff:10.0.0.1]/",
-        "https://0x7f.1.1/../%",
         long.as_str(),
     ];
     for url in urls {
