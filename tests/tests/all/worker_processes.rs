@@ -282,49 +282,6 @@ async fn t32_asked_to_end_it_finishes_what_is_under_way_and_gives_back_the_rest(
     product.stop().await;
 }
 
-/// Ends every session of the product and of its workers; the test's own goes on.
-const END_SESSIONS: &str = "
-    select pg_terminate_backend(pid) from pg_stat_activity
-    where datname = current_database() and pid <> pg_backend_pid()";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn t33_statements_that_time_out_and_sessions_that_end_lose_nothing() {
-    const DELIVERIES: u64 = 60;
-    let (product, organization_id, partner) = without_workers().await;
-    let log = product.log();
-    futures::future::join_all((0..DELIVERIES).map(|_| start_appointment(log, organization_id))).await;
-    until("the deliveries wait", async || {
-        let waiting = "select count(*) from webhooks.webhook_events where state = 'pending'";
-        (product.count(waiting).await == i64::try_from(DELIVERIES).unwrap()).then_some(())
-    })
-    .await;
-    let database = product.texts("select current_database()::text").await.remove(0);
-    let worker = worker(&product).await;
-    for milliseconds in 1..=3 {
-        let so_far = partner.hook.counts().received;
-        product.sql(&format!("alter database {database} set statement_timeout to '{milliseconds}ms'")).await;
-        product.sql(END_SESSIONS).await;
-        // For a moment whatever takes longer fails; who is stopped in what is left to chance.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        product.sql(&format!("alter database {database} reset statement_timeout")).await;
-        product.sql(END_SESSIONS).await;
-        // Each loses at most one attempt a round to this, and has five.
-        product.leases_end(worker.owner).await;
-        let more = (so_far + 5).min(DELIVERIES);
-        until("it goes on by itself", async || (partner.hook.counts().received >= more).then_some(())).await;
-    }
-    product.leases_end(worker.owner).await;
-    let left = "select count(*) from webhooks.webhook_events where state <> 'delivered'";
-    until("everything arrived", async || (product.count(left).await == 0).then_some(())).await;
-    assert!(worker.end().await.success());
-    let attempts = attempts(&product, &partner).await;
-    let requests = partner.hook.counts().received;
-    assert!(requests <= attempts.len() as u64, "{requests} requests, {} attempts", attempts.len());
-    product.settled().await;
-    product.is_sound().await;
-    product.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn t34_nothing_is_sent_that_cannot_be_recorded() {
     let (product, organization_id, partner) = without_workers().await;
