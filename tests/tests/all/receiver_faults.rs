@@ -451,11 +451,12 @@ async fn t17_a_connection_that_was_closed_between_requests_neither_loses_nor_dou
     let before = pair.hook.counts();
     pair.hook.set_behaviour(Behaviour::Fault(Fault::CloseAfterAnswer));
 
-    let (mut arrived, mut reset) = (0, 0);
+    let (mut arrived, mut failed) = (0, 0);
     for _ in 0..200 {
         match pair.post().await.kind {
             OutcomeKind::Success => arrived += 1,
-            OutcomeKind::Reset => reset += 1,
+            // A busy machine may also take too long over two hundred handshakes.
+            OutcomeKind::Reset | OutcomeKind::Timeout => failed += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -463,7 +464,10 @@ async fn t17_a_connection_that_was_closed_between_requests_neither_loses_nor_dou
     // A request on a connection that is just being closed fails honestly; it is not sent again behind the log's back.
     let counts = pair.hook.counts();
     assert_eq!(counts.duplicates, before.duplicates, "nothing is sent twice");
-    assert!(counts.received >= arrived && counts.received <= arrived + reset, "{arrived} {reset} {counts:?}");
+    assert!(
+        counts.received >= arrived && counts.received <= arrived + failed,
+        "{arrived} {failed} {counts:?}"
+    );
     assert!(arrived > 0);
 }
 
