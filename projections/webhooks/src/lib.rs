@@ -25,6 +25,7 @@ pub mod catalogue;
 mod claim;
 mod deliveries;
 mod directory;
+mod intents;
 pub mod keeping;
 mod message;
 mod model;

@@ -5,16 +5,14 @@ use std::sync::Arc;
 
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent};
 use carelog_domain::webhook_replay::WebhookReplayEvent;
-use carelog_domain::webhook_subscription::{
-    EventFilter, WebhookFormat, WebhookSubscriptionChanged, WebhookSubscriptionCreated,
-    WebhookSubscriptionEvent,
-};
+use carelog_domain::webhook_subscription::{EventFilter, WebhookFormat, WebhookSubscriptionEvent};
 use carelog_domain::{
     CodecError, DeliveryId, EventId, OrganizationId, StreamKind, SubscriptionId, Timestamp,
 };
-use carelog_event_log::effects::{NewEffect, QueueChange, QueueSetting, Wish};
+use carelog_event_log::effects::Wish;
 use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
 
+use crate::intents::{deliver, effect, queue_change};
 use crate::replay::ReplayPage;
 pub use crate::state::{DeliveryState, SubscriptionStatus};
 
@@ -267,14 +265,7 @@ impl Page {
             subscription.changed_at = event.recorded_at;
         });
         self.changed_subscriptions.push(key);
-        self.intents.extend(queue_setting(change).map(|setting| {
-            Wish::Queue(QueueChange {
-                organization_id: key.0,
-                step: key.1.uuid(),
-                position: event.position,
-                setting,
-            })
-        }));
+        self.intents.extend(queue_change(event, change));
         if let Some(part) = &event.personal {
             self.parts.push(SubscriptionPart {
                 event: Arc::clone(event),
@@ -378,35 +369,5 @@ impl DeliveryProgress {
         self.state = Some(state);
         self.next_attempt_at = None;
         self.finished_at = Some(at);
-    }
-}
-
-/// A delivery to be made, once; its step is the subscription.
-fn deliver(event: &RecordedEvent, subscription_id: SubscriptionId) -> Wish {
-    effect(event, subscription_id.uuid())
-}
-
-fn effect(event: &RecordedEvent, step: uuid::Uuid) -> Wish {
-    Wish::Effect(NewEffect {
-        organization_id: event.stream.organization_id,
-        source_event_id: event.event_id,
-        step,
-        lane: event.lane,
-        position: event.position,
-    })
-}
-
-/// What a change of a subscription means for the deliveries that wait.
-fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
-    match change {
-        WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated { per_tick_limit, .. })
-        | WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
-            per_tick_limit.map(QueueSetting::PerTick)
-        }
-        WebhookSubscriptionEvent::SecretRotated(_) | WebhookSubscriptionEvent::TestRequested(_) => None,
-        WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
-        WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
-            Some(QueueSetting::Closed)
-        }
     }
 }

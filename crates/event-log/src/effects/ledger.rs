@@ -17,7 +17,7 @@ use super::{
 use crate::recorded::{Lane, Position};
 use crate::runtime::EffectColumns;
 
-fn interval(duration: Duration) -> PgInterval {
+pub(crate) fn interval(duration: Duration) -> PgInterval {
     PgInterval { months: 0, days: 0, microseconds: i64::try_from(duration.as_micros()).unwrap_or(i64::MAX) }
 }
 

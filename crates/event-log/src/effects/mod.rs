@@ -17,8 +17,8 @@ use std::time::Duration;
 use carelog_domain::{EventId, OrganizationId, Timestamp};
 use uuid::Uuid;
 
-pub(crate) use self::ledger::write;
 pub use self::ledger::{EffectRow, claim, depth, health, load, next_due, report};
+pub(crate) use self::ledger::{interval, write};
 
 use crate::recorded::{Lane, Position};
 

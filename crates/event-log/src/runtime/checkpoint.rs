@@ -5,9 +5,9 @@ use std::time::Duration;
 use carelog_domain::Timestamp;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
-use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
+use crate::effects::interval;
 use crate::recorded::{Lane, Position};
 
 /// How long a lease lasts without a sign of life, by the database's clock.
@@ -20,11 +20,6 @@ pub(super) struct Lease {
     pub(super) lane: Lane,
     pub(super) epoch: i64,
     pub(super) position: Position,
-}
-
-pub(super) fn interval(duration: Duration) -> PgInterval {
-    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
 }
 
 /// Makes sure that a projector is known, with a checkpoint in each lane of its live version.

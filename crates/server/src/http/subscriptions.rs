@@ -1,6 +1,7 @@
 //! Webhook subscriptions of partners. URL, headers and secrets are sealed; a secret is shown when it is made, and
 //! never again.
 
+mod checks;
 mod test;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,7 +17,7 @@ use carelog_domain::{SubscriptionId, Timestamp};
 use carelog_event_log::effects::{self, QueueHealth};
 use carelog_webhooks::REACTOR;
 use carelog_webhooks::queries::{self, SubscriptionRow};
-use carelog_webhooks::sending::{ExtraHeaders, WebhookSecret, WebhookUrl};
+use carelog_webhooks::sending::WebhookSecret;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -24,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::checks::{check_count, check_headers, checked_pace, checked_url};
 use super::authentication::NewSecret;
 use super::body::{PathId, Query};
 use super::caller::Caller;
@@ -345,47 +347,6 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
         view.description = opened.description;
     }
     shown(view.version, &view)
-}
-
-/// An organization may have so many subscriptions; one that is made a second time, under the same key, counts once. Two
-/// that are made at the same moment may both find room.
-async fn check_count(caller: &Caller, id: Uuid) -> Result<(), Problem> {
-    let mut tx = caller.read().await?;
-    let others = queries::count_others(&mut tx, caller.organization_id, id).await?;
-    tx.commit().await?;
-    let maximum = caller.api.webhooks.max_subscriptions;
-    if others.is_some_and(|others| others >= i64::from(maximum)) {
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_subscriptions").detail(format!(
-            "an organization may have {maximum} subscriptions; delete one that is not needed"
-        )));
-    }
-    Ok(())
-}
-
-fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
-    WebhookUrl::parse(&String::from(url), &caller.api.policy).map(|url| url.as_str().to_owned()).map_err(
-        |error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code()).and_field("/url", error.to_string())
-        },
-    )
-}
-
-fn checked_pace(caller: &Caller, per_tick_limit: Option<u16>) -> Result<Option<u16>, Problem> {
-    let maximum = caller.api.webhooks.per_tick_limit.get();
-    match per_tick_limit {
-        Some(given) if given > maximum => {
-            let detail = format!("at most {maximum} deliveries may start in a tick");
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "per_tick_limit_out_of_range")
-                .and_field("/per_tick_limit", detail))
-        }
-        allowed => Ok(allowed),
-    }
-}
-
-fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
-    ExtraHeaders::parse(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
-        .map(drop)
-        .map_err(|refused| Problem::invalid("/headers", refused.to_string()))
 }
 
 fn new_secret() -> Result<WebhookSecret, Problem> {

@@ -91,11 +91,6 @@ impl AttemptOutcome {
             detail,
         }
     }
-
-    /// An attempt whose lease ran out, so that nobody knows what came of it.
-    pub const fn unknown() -> Self {
-        Self::without_head(OutcomeKind::Unknown, None, Duration::ZERO)
-    }
 }
 
 impl fmt::Debug for ResponseBody {

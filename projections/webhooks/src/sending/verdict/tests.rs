@@ -36,7 +36,12 @@ fn every_2xx_is_delivered_also_when_the_receiver_asks_to_abort() {
 
 #[test]
 fn failures_are_retried_on_schedule_until_the_fifth() {
-    for outcome in [with_status(500), with_status(301), with_status(404), AttemptOutcome::unknown()] {
+    for outcome in [
+        with_status(500),
+        with_status(301),
+        with_status(404),
+        AttemptOutcome::without_head(OutcomeKind::Timeout, None, Duration::ZERO),
+    ] {
         let not_before = NOW + Duration::from_mins(11);
         assert_eq!(verdict(&outcome, 2), Verdict::RetryLater { not_before });
         assert_eq!(verdict(&outcome, 5), Verdict::GiveUp(FinalReason::Exhausted));
