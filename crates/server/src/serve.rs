@@ -78,20 +78,21 @@ impl Server {
     /// first start.
     ///
     /// # Errors
-    /// When the address is taken, or a file of the configuration cannot be used.
+    /// When the database does not answer, the address is taken, or a file of the configuration cannot be used.
     pub async fn start(config: &Config, system: System, roles: Roles) -> anyhow::Result<Self> {
-        // Fails where another provider was installed before, which does as well.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        http::install_metrics();
-        system.follow_other_processes();
-        system.runtime.tasks.spawn(skew::watch(system.clone()));
-        let policy = policy(config);
+        // Before any task: a start that fails here leaves nothing behind.
         if roles.projectors || roles.workers {
             let mut owner = system.databases.core_owner.acquire().await?;
             keeping::make_partitions(&mut owner, system.log.clock().now())
                 .await
                 .context("the partitions of the next weeks cannot be made")?;
         }
+        // Fails where another provider was installed before, which does as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        http::install_metrics();
+        system.follow_other_processes();
+        system.runtime.tasks.spawn(skew::watch(system.clone()));
+        let policy = policy(config);
         let reactor = start_webhooks(config, &system, &policy, roles)?;
         if roles.projectors {
             let databases = &system.databases;

@@ -1,6 +1,6 @@
 //! A process that runs the whole product, appends, and writes down what was acknowledged, until it is killed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -148,24 +148,29 @@ pub async fn as_child() {
     }
 }
 
+/// Starts until it succeeds: its database is killed too, and then does not answer for a while.
 async fn start(work: &Work) -> Server {
     let home = work.home.join(new_id().to_string());
     std::fs::create_dir(&home).unwrap();
-    let config = product_config(&home, &work.ca_pem, true);
-    let url: PgConnectOptions = work.server_url.parse().unwrap();
-    let options = DatabaseOptions::on_server(&url, &work.prefix);
     loop {
-        let root_key = work.home.join("root.key");
-        match System::open_migrated(&options, &root_key, Arc::new(SystemClock)).await {
-            Ok(system) => {
-                let owner = system.runtime.owner.to_string();
-                std::fs::write(owner_file(work, std::process::id()), owner).unwrap();
-                return Server::start(&config, system, Roles::ALL).await.unwrap();
+        match try_start(work, &home).await {
+            Ok(server) => return server,
+            Err(error) => {
+                eprintln!("a child of the storm starts again: {error:#}");
+                tokio::time::sleep(PAUSE).await;
             }
-            // Its database was killed too.
-            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+async fn try_start(work: &Work, home: &Path) -> anyhow::Result<Server> {
+    let config = product_config(home, &work.ca_pem, true);
+    let url: PgConnectOptions = work.server_url.parse()?;
+    let options = DatabaseOptions::on_server(&url, &work.prefix);
+    let root_key = work.home.join("root.key");
+    let system = System::open_migrated(&options, &root_key, Arc::new(SystemClock)).await?;
+    std::fs::write(owner_file(work, std::process::id()), system.runtime.owner.to_string())?;
+    Server::start(&config, system, Roles::ALL).await
 }
 
 /// The life of appointments: booked, confirmed or moved, at random.
