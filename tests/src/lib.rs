@@ -40,7 +40,7 @@ pub use product::{
     product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
-pub use storm::{as_child, storm};
+pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};
 pub use wait::until;

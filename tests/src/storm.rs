@@ -1,6 +1,7 @@
 //! Everything at once, and everything killed: the log, its projections and the partners agree afterwards.
 
 mod child;
+mod cluster;
 mod judge;
 
 use std::fs::Permissions;
@@ -9,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carelog_domain::{OrganizationId, SubscriptionId};
-use carelog_embedded::postgres::{Postgres, PostgresOptions, PostgresState};
 use carelog_embedded::receiver::{Behaviour, Receiver, ReceiverOptions};
 use carelog_event_log::runtime::RebuildScope;
 use carelog_event_log::{SystemClock, new_id};
@@ -17,7 +17,6 @@ use carelog_server::config::Config;
 use carelog_server::databases::{DatabaseOptions, Databases};
 use carelog_server::serve::{Roles, Server};
 use carelog_server::system::System;
-use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -25,6 +24,7 @@ use uuid::Uuid;
 pub use self::child::as_child;
 
 use self::child::{Children, Work};
+use self::cluster::Cluster;
 use crate::journal::Journal;
 use crate::{
     LOOK_FOR_DUE_EFFECTS, Random, check_invariants, contents, is_settled, is_sound, new_secret,
@@ -43,7 +43,8 @@ const PREFIX: &str = "storm";
 /// What outlives every kill: the supervisor of the database, and the partners' receiver.
 struct Weather {
     home: TempDir,
-    postgres: Postgres,
+    began: Instant,
+    cluster: Cluster,
     receiver: Receiver,
     config: Config,
     databases: Databases,
@@ -58,43 +59,58 @@ struct Weather {
 /// # Panics
 /// When something is lost, there twice or invented.
 pub async fn storm(rounds: u64, child_arguments: &'static [&'static str]) {
-    let began = Instant::now();
-    let mut weather = Weather::rise().await;
+    let home = home();
+    let cluster = Cluster::alone(home.path()).await;
+    let mut weather = Weather::rise(home, cluster).await;
     let mut children = Children::start(weather.work(), child_arguments);
     for round in 1..=rounds {
-        weather.blow(round, &mut children, began).await;
+        weather.blow(round, &mut children).await;
     }
-    children.kill_all();
-    println!("calm at {:?}", began.elapsed());
-    weather.calm_down().await;
-    println!("quiet at {:?}", began.elapsed());
-    weather.look_around(&children).await;
-    println!("{rounds} rounds in {:?}", began.elapsed());
-    weather.postgres.stop().await;
+    weather.end(children).await;
+    println!("{rounds} rounds");
+}
+
+/// The same on a primary that dies for good in the middle, when its synchronous standby takes over.
+///
+/// # Panics
+/// When something is lost, there twice or invented.
+pub async fn storm_with_failover(child_arguments: &'static [&'static str]) {
+    let home = home();
+    let cluster = Cluster::with_standby(home.path()).await;
+    let mut weather = Weather::rise(home, cluster).await;
+    let mut children = Children::start(weather.work(), child_arguments);
+    weather.blow(1, &mut children).await;
+    weather.cluster.fail_over().await;
+    for round in 2..DATABASE_DIES_IN {
+        weather.blow(round, &mut children).await;
+    }
+    weather.end(children).await;
+}
+
+/// Passable for the account that runs the database where the tests run as root.
+fn home() -> TempDir {
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
 impl Weather {
-    async fn rise() -> Self {
+    async fn rise(home: TempDir, cluster: Cluster) -> Self {
         let random = Random::seeded(Random::seed(new_id().as_u64_pair().1));
-        let permissions = Permissions::from_mode(0o755);
-        let home = tempfile::Builder::new().permissions(permissions).tempdir().unwrap();
-        let options = PostgresOptions::new(home.path().join("postgres")).setting("shared_buffers", "64MB");
-        let postgres = Postgres::start(options).await.unwrap();
+        let began = Instant::now();
         let mut options: ReceiverOptions = receiver_options();
         options.record_to = Some(home.path().join("received"));
         let receiver = Receiver::start(options).await.unwrap();
         let config = product_config(home.path(), receiver.ca_pem(), true);
-        let options = DatabaseOptions::on_server(&postgres.connect_options("postgres"), PREFIX);
+        let options = DatabaseOptions::on_server(&cluster.connect_options("postgres"), PREFIX);
         let system = System::open(&options, &config.root_key(), Arc::new(SystemClock)).await.unwrap();
         let organizations = subscribe_partners(&system, &receiver).await;
         let databases = system.databases.clone();
         system.stop().await;
-        Self { home, postgres, receiver, config, databases, organizations, random }
+        Self { home, began, cluster, receiver, config, databases, organizations, random }
     }
 
     fn work(&self) -> Work {
         Work {
-            server_url: self.postgres.url("postgres"),
+            server_url: self.cluster.url("postgres"),
             prefix: PREFIX.to_owned(),
             home: self.home.path().to_owned(),
             ca_pem: self.receiver.ca_pem().to_owned(),
@@ -107,7 +123,7 @@ impl Weather {
 
     /// One round: work, a death, and work that goes on without the dead. A round begins only when commands were
     /// acknowledged and webhooks accepted since the last death, so that each death falls into both.
-    async fn blow(&mut self, round: u64, children: &mut Children, began: Instant) {
+    async fn blow(&mut self, round: u64, children: &mut Children) {
         let wanted = children.acknowledged().len() as u64 + 1 + self.random.below(MOST_ACKNOWLEDGEMENTS);
         let accepted = self.receiver.counts().accepted;
         until("the children append and deliver", async || {
@@ -120,11 +136,11 @@ impl Weather {
         let index = usize::try_from(self.random.next() >> 1).unwrap();
         let dies_first = self.random.below(2) == 0;
         if database_dies && dies_first {
-            self.kill_database().await;
+            self.cluster.kill().await;
         }
         let dead = children.kill_and_replace(index, self.random.next());
         if database_dies && !dies_first {
-            self.kill_database().await;
+            self.cluster.kill().await;
         }
         if let Some(dead) = dead {
             self.leases_end(dead).await;
@@ -135,22 +151,13 @@ impl Weather {
         let counts = self.receiver.counts();
         println!(
             "round {round} at {:.1} s: {} acknowledged, {} received, {} accepted, {} duplicates{}",
-            began.elapsed().as_secs_f64(),
+            self.began.elapsed().as_secs_f64(),
             children.acknowledged().len(),
             counts.received,
             counts.accepted,
             counts.duplicates,
             if database_dies { ", the database died too" } else { "" }
         );
-    }
-
-    async fn kill_database(&self) {
-        let killed = self.postgres.postmaster_pid().unwrap();
-        let pid = Pid::from_raw(i32::try_from(killed).unwrap()).unwrap();
-        kill_process(pid, Signal::KILL).unwrap();
-        let mut states = self.postgres.watch().unwrap();
-        let is_new = |state: &PostgresState| matches!(state, PostgresState::Ready { pid } if *pid != killed);
-        tokio::time::timeout(Duration::from_secs(30), states.wait_for(is_new)).await.unwrap().unwrap();
     }
 
     /// Half a minute passes for the leases of the dead.
@@ -184,10 +191,21 @@ impl Weather {
     }
 
     async fn start(&self) -> Server {
-        let options = DatabaseOptions::on_server(&self.postgres.connect_options("postgres"), PREFIX);
+        let options = DatabaseOptions::on_server(&self.cluster.connect_options("postgres"), PREFIX);
         let system =
             System::open_migrated(&options, &self.config.root_key(), Arc::new(SystemClock)).await.unwrap();
         Server::start(&self.config, system, Roles::ALL).await.unwrap()
+    }
+
+    /// Everybody is killed, what is left is done, and everything is looked at.
+    async fn end(self, mut children: Children) {
+        children.kill_all();
+        println!("calm at {:?}", self.began.elapsed());
+        self.calm_down().await;
+        println!("quiet at {:?}", self.began.elapsed());
+        self.look_around(&children).await;
+        println!("sound at {:?}", self.began.elapsed());
+        self.cluster.stop().await;
     }
 
     /// One process, receivers that behave, and retries at once, until nothing is left to do.
@@ -227,7 +245,7 @@ impl Weather {
 
     async fn look_around(&self, children: &Children) {
         // With fresh connections: the old ones may not have survived.
-        let options = DatabaseOptions::on_server(&self.postgres.connect_options("postgres"), PREFIX);
+        let options = DatabaseOptions::on_server(&self.cluster.connect_options("postgres"), PREFIX);
         let system =
             System::open_migrated(&options, &self.config.root_key(), Arc::new(SystemClock)).await.unwrap();
         let pool = &system.databases.core_owner;

@@ -22,6 +22,10 @@ const SYSTEM: [(&str, &str); 4] = [
     ("enable_seqscan", "off"),
     ("jit", "off"),
 ];
+/// Of every connection of a run-time role. A statement that waits for longer, for a lock or for the disk, is given up,
+/// and so is a transaction in which its client has stopped: neither may hold what others need.
+const BOUNDS: [(&str, &str); 2] =
+    [("statement_timeout", "30s"), ("idle_in_transaction_session_timeout", "30s")];
 /// Longest wait for a free connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -87,20 +91,25 @@ impl DatabaseOptions {
 
     /// Pools that connect when they are first used.
     pub fn connect(&self) -> Databases {
+        let app = [("role", "carelog_app")];
         Databases {
-            core_owner: pool(&self.core, &[], 10),
-            core_system: pool(&self.core, &SYSTEM, 32),
-            core_app: pool(&self.core, &[("role", "carelog_app")], 16),
-            audit_owner: pool(&self.audit, &[], 10),
-            audit_system: pool(&self.audit, &SYSTEM, 8),
-            audit_app: pool(&self.audit, &[("role", "carelog_app")], 8),
-            vault: pool(&self.vault, &[("role", "carelog_vault")], 4),
+            core_owner: pool(&self.core, [], 10),
+            core_system: pool(&self.core, BOUNDS.into_iter().chain(SYSTEM), 32),
+            core_app: pool(&self.core, BOUNDS.into_iter().chain(app), 16),
+            audit_owner: pool(&self.audit, [], 10),
+            audit_system: pool(&self.audit, BOUNDS.into_iter().chain(SYSTEM), 8),
+            audit_app: pool(&self.audit, BOUNDS.into_iter().chain(app), 8),
+            vault: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_vault")]), 4),
         }
     }
 }
 
-fn pool(options: &PgConnectOptions, settings: &[(&str, &str)], max_connections: u32) -> PgPool {
-    let options = options.clone().application_name("carelog").options(settings.iter().copied());
+fn pool(
+    options: &PgConnectOptions,
+    settings: impl IntoIterator<Item = (&'static str, &'static str)>,
+    max_connections: u32,
+) -> PgPool {
+    let options = options.clone().application_name("carelog").options(settings);
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)

@@ -8,6 +8,7 @@ mod attempts;
 mod bypass;
 mod competition;
 mod crash;
+mod database_faults;
 mod effects;
 mod fairness;
 mod idempotency;
