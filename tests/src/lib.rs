@@ -13,6 +13,7 @@
 //!
 //! Start reading at `system.rs`, then `tests/all/main.rs`.
 
+mod browser;
 mod children;
 mod client;
 mod clock;
@@ -29,6 +30,7 @@ mod toy;
 mod wait;
 mod wishes;
 
+pub use browser::Browser;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::{ManualClock, ShiftedClock};

@@ -7,6 +7,7 @@ mod architecture;
 mod attempts;
 mod bypass;
 mod competition;
+mod console;
 mod crash;
 mod database_faults;
 mod effects;

@@ -3,7 +3,7 @@
 //! A request passes [`Service`], which gives it an id and a deadline, then the router, then the extractors of its
 //! handler: [`caller::Caller`] says who calls and whether they may, [`command::Wish`] what they want. Everything
 //! that is refused leaves as a [`Problem`]. Each resource has a file of its own, with its routes, its bodies and
-//! their descriptions; `openapi` makes the document from them.
+//! their descriptions; `openapi` makes the document from them. `console` holds the pages for people, which ask the API.
 //!
 //! Guarantees
 //! - Nobody sees or changes anything outside the organization of their key. A foreign id and an unknown one are
@@ -24,6 +24,7 @@ mod authorization;
 mod body;
 mod caller;
 mod command;
+mod console;
 mod deliveries;
 mod docs;
 mod event_types;
@@ -114,6 +115,7 @@ impl Api {
     pub fn service(self: Arc<Self>) -> Service {
         let deadline = self.config.request_timeout();
         let (documented, _) = resources().split_for_parts();
+        let console = console::routes(Arc::clone(&self), documented.clone().with_state(Arc::clone(&self)));
         let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
             .route("/asyncapi.json", get(asyncapi::serve))
@@ -123,7 +125,8 @@ impl Api {
             .route("/health/ready", get(health::ready))
             .route("/metrics", get(telemetry::serve))
             .fallback(async || Problem::not_found())
-            .with_state(self);
+            .with_state(self)
+            .merge(console);
         Service::new(router, deadline)
     }
 

@@ -1,0 +1,50 @@
+//! The console: pages for the people of a clinic and its partners, drawn on the server, without a script.
+//!
+//! A page asks the API of this process for what it shows, with the key of whoever signed in. So the console can do
+//! nothing that the key cannot, and each of its reads and commands is checked, limited and written down like any other.
+//!
+//! - [`session`]: signing in and out. The key travels in a cookie that is sealed under the organization's own key.
+//! - [`asking`]: asking the API.
+//! - [`view`]: what every page looks like.
+//! - [`webhooks`]: subscriptions, what is wrong with them, and what was sent.
+
+mod asking;
+mod session;
+mod view;
+mod webhooks;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+
+use super::Api;
+
+/// Of a form.
+const MAX_FORM_BYTES: usize = 16 * 1024;
+/// Where a visitor begins.
+const HOME: &str = "/console/webhooks";
+
+/// What the pages share.
+#[derive(Clone, Debug)]
+struct Console {
+    api: Arc<Api>,
+    /// The API without anything around it.
+    router: Router,
+}
+
+/// Every page. `router` answers for the API.
+pub(super) fn routes(api: Arc<Api>, router: Router) -> Router {
+    Router::new()
+        .route("/console", get(async || Redirect::to(HOME)))
+        .route("/console/sign-in", get(session::page).post(session::sign_in))
+        .route("/console/sign-out", post(session::sign_out))
+        .route("/console/webhooks", get(webhooks::list))
+        .route("/console/webhooks/{subscription_id}", get(webhooks::show))
+        .route("/console/webhooks/{subscription_id}/{act}", post(webhooks::act))
+        .route("/console/deliveries/{delivery_id}", get(webhooks::delivery).post(webhooks::redeliver))
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .with_state(Console { api, router })
+}

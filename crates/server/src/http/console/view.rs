@@ -1,0 +1,86 @@
+//! What every page looks like: one style, no script, nothing from elsewhere.
+
+use axum::response::{Html, IntoResponse, Response};
+use http::{StatusCode, header};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
+                      frame-ancestors 'none'";
+
+const STYLE: &str = "
+:root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --bad: #f2b8b5; } }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
+header { display: flex; gap: 1.5rem; align-items: baseline; border-bottom: 1px solid var(--line); }
+header form { margin-left: auto; }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem; }
+caption { text-align: left; font-weight: 700; padding: .5rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line); }
+code { font: 14px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+.notice { border-left: 4px solid var(--bad); padding: .5rem .75rem; margin: 1rem 0; }
+.bad { color: var(--bad); font-weight: 600; }
+form { display: inline; }
+label { display: block; }
+input { font: inherit; width: min(100%, 40rem); }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem; }
+dd { margin: 0; }";
+
+/// A whole page.
+pub(super) struct Page<'a> {
+    pub(super) title: &'a str,
+    pub(super) is_signed_in: bool,
+    pub(super) body: Markup,
+}
+
+impl IntoResponse for Page<'_> {
+    fn into_response(self) -> Response {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width";
+                    title { (self.title) " – Carelog" }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        strong { "Carelog" }
+                        @if self.is_signed_in {
+                            nav aria-label="Console" { a href="/console/webhooks" { "Webhooks" } }
+                            form method="post" action="/console/sign-out" { button { "Sign out" } }
+                        }
+                    }
+                    main {
+                        h1 { (self.title) }
+                        (self.body)
+                    }
+                }
+            }
+        };
+        let headers = [
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::REFERRER_POLICY, "same-origin"),
+            (header::CACHE_CONTROL, "no-store"),
+        ];
+        (headers, Html(page.into_string())).into_response()
+    }
+}
+
+/// A page that says why there is no other.
+pub(super) fn refusal(status: StatusCode, reason: &str) -> Response {
+    let body = html! { p.notice role="alert" { (reason) } p { a href="/console" { "To the console" } } };
+    (status, Page { title: "Not done", is_signed_in: false, body }).into_response()
+}
+
+/// A moment as people read it.
+pub(super) fn moment(text: Option<&str>) -> Markup {
+    html! {
+        @match text {
+            Some(text) => {
+                time datetime=(text) { (text.get(..19).unwrap_or(text).replace('T', " ")) " UTC" }
+            }
+            None => "–",
+        }
+    }
+}

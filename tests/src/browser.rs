@@ -1,0 +1,118 @@
+//! A real browser, driven through WebDriver.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use carelog_embedded::packages::{Packages, install};
+use fantoccini::{Client, ClientBuilder, Locator};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::wait::until;
+
+const DRIVER: &str = "chromedriver";
+const PACKAGES: Packages = Packages {
+    apt: &["chromium", "chromium-driver"],
+    dnf: &["chromium", "chromedriver"],
+    apk: &["chromium", "chromium-chromedriver"],
+};
+
+/// A headless Chromium with one window, and its driver; both end when it is dropped.
+pub struct Browser {
+    client: Client,
+    _driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// Starts it, and installs it first where it is missing and that is possible.
+    pub async fn start() -> Self {
+        if Command::new(DRIVER).arg("--version").stdout(Stdio::null()).status().await.is_err() {
+            install(&PACKAGES).await.expect("a browser is there or can be installed");
+        }
+        let (driver, port) = start_driver().await;
+        let profile = TempDir::new().expect("a temporary directory can be made");
+        let arguments = [
+            "--headless=new",
+            // Containers have no user namespaces; the pages are our own.
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--no-first-run",
+            &format!("--user-data-dir={}", profile.path().display()),
+        ];
+        let capabilities = serde_json::json!({ "goog:chromeOptions": { "args": arguments } });
+        let capabilities = capabilities.as_object().expect("it is one").clone();
+        let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let client = builder
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("the browser starts");
+        Self { client, _driver: driver, _profile: profile }
+    }
+
+    /// Goes to a page.
+    pub async fn open(&self, url: &str) {
+        self.client.goto(url).await.expect("the page opens");
+    }
+
+    /// Writes into a field.
+    pub async fn fill(&self, selector: &str, text: &str) {
+        let field = self.client.find(Locator::Css(selector)).await.expect("the field is there");
+        field.send_keys(text).await.expect("it can be written into");
+    }
+
+    /// Clicks the first of what a selector finds, once it is there.
+    pub async fn click(&self, selector: &str) {
+        until(&format!("{selector} can be clicked"), async || {
+            self.client.find(Locator::Css(selector)).await.ok()?.click().await.ok()
+        })
+        .await;
+    }
+
+    /// Waits until one of what a selector finds shows a text.
+    pub async fn sees(&self, selector: &str, text: &str) {
+        until(&format!("{selector} shows {text:?}"), async || {
+            for element in self.client.find_all(Locator::Css(selector)).await.ok()? {
+                if element.text().await.is_ok_and(|shown| shown.contains(text)) {
+                    return Some(());
+                }
+            }
+            None
+        })
+        .await;
+    }
+
+    /// Closes it.
+    pub async fn quit(self) {
+        self.client.close().await.expect("the browser closes");
+    }
+}
+
+/// The driver on a port of its own choice.
+async fn start_driver() -> (Child, u16) {
+    let mut driver = Command::new(DRIVER)
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the driver starts");
+    let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
+    let port = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            let line = lines.next_line().await.expect("the driver talks").expect("it says its port");
+            let port = line.strip_suffix('.').and_then(|line| line.rsplit_once("on port "));
+            if let Some((_, port)) = port {
+                return port.parse().expect("a port");
+            }
+        }
+    });
+    let port = port.await.expect("the driver starts in time");
+    (driver, port)
+}
