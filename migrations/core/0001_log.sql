@@ -450,6 +450,13 @@ language sql stable parallel safe as $$
 $$;
 comment on function public.carelog_organization is 'The organization that this transaction may see; set local by the application';
 
+create function public.carelog_partner() returns uuid
+language sql stable parallel safe as $$
+    select nullif(current_setting('carelog.partner_id', true), '')::uuid
+$$;
+comment on function public.carelog_partner is
+    'The partner of the organization to whose subscriptions this transaction is bound; null for one that sees all of them';
+
 create policy own_organization on log.events using (organization_id = (select public.carelog_organization()));
 create policy own_organization on log.organizations using (organization_id = (select public.carelog_organization()));
 create policy own_organization on log.stream_heads using (organization_id = (select public.carelog_organization()));

@@ -15,6 +15,7 @@ end $$;
 create table webhook_subscriptions (
     organization_id uuid not null,
     subscription_id uuid not null,
+    partner_id uuid,
     filter text[] not null,
     format text not null,
     per_tick_limit integer,
@@ -29,6 +30,8 @@ create table webhook_subscriptions (
     constraint webhook_subscriptions_reason check ((status = 'disabled') = (disable_reason is not null))
 );
 comment on table webhook_subscriptions is 'Who wants which events';
+comment on column webhook_subscriptions.partner_id is
+    'The partner whose it is, and whose keys alone reach it beside the clinic; null where the clinic keeps it itself';
 comment on column webhook_subscriptions.filter is 'Patterns: *, a kind with .*, or an event type';
 comment on column webhook_subscriptions.per_tick_limit is 'Deliveries that may start in a tick; null for the default';
 
@@ -137,16 +140,30 @@ end $$;
 alter table webhook_subscriptions enable row level security;
 alter table webhook_subscriptions force row level security;
 create policy own_organization on webhook_subscriptions using (organization_id = (select public.carelog_organization()));
+create policy own_partner on webhook_subscriptions as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null or partner_id = (select public.carelog_partner()));
 alter table webhook_subscription_parts enable row level security;
 alter table webhook_subscription_parts force row level security;
 create policy own_organization on webhook_subscription_parts
     using (organization_id = (select public.carelog_organization()));
+create policy own_partner on webhook_subscription_parts as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null
+           or subscription_id in (select s.subscription_id from webhook_subscriptions s));
 alter table webhook_events enable row level security;
 alter table webhook_events force row level security;
 create policy own_organization on webhook_events using (organization_id = (select public.carelog_organization()));
+-- A policy within a policy: the subscriptions that are seen here are the partner's own.
+create policy own_partner on webhook_events as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null
+           or subscription_id in (select s.subscription_id from webhook_subscriptions s));
 alter table webhook_attempts enable row level security;
 alter table webhook_attempts force row level security;
 create policy own_organization on webhook_attempts using (organization_id = (select public.carelog_organization()));
+create policy own_partner on webhook_attempts as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null
+           or exists (select from webhook_events e
+                      where e.organization_id = webhook_attempts.organization_id
+                        and e.delivery_id = webhook_attempts.delivery_id));
 
 grant select on webhook_retention to carelog_system;
 grant select, insert, update, delete
@@ -202,6 +219,9 @@ comment on table webhook_replay_counts is 'What became of the deliveries that a 
 alter table webhook_replays enable row level security;
 alter table webhook_replays force row level security;
 create policy own_organization on webhook_replays using (organization_id = (select public.carelog_organization()));
+create policy own_partner on webhook_replays as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null
+           or subscription_id in (select s.subscription_id from webhook_subscriptions s));
 alter table webhook_replay_counts enable row level security;
 alter table webhook_replay_counts force row level security;
 create policy own_organization on webhook_replay_counts

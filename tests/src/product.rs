@@ -172,6 +172,11 @@ impl Product {
         Partner { organization_id, subscription_id, hook, secret }
     }
 
+    /// Lets a hook of the receiver accept what a secret signs.
+    pub fn hook_accepts(&self, name: &str, secret: &str) {
+        self.receiver.hook(name).set_secrets(&[secret]).expect("the secret is well formed");
+    }
+
     /// Calls the API with a key; gives the status and the body.
     pub async fn call(
         &self,
@@ -311,6 +316,7 @@ pub async fn subscribe(
 ) {
     let secrets = SubscriptionSecrets { url, description: None, secret, headers: BTreeMap::new() };
     let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: None,
         filter: EventFilter::parse(filter).expect("the filter is known"),
         format: WebhookFormat::Standard,
         per_tick_limit: None,

@@ -301,6 +301,7 @@ fn form_events(v: Variation) -> Vec<FormEvent> {
 fn subscription_events(v: Variation) -> Vec<WebhookSubscriptionEvent> {
     vec![
         WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
+            partner_id: v.optional(v.id(9)),
             filter: EventFilter::parse(&["appointment.*", "form.signed"]).unwrap(),
             format: WebhookFormat::Cloudevents,
             per_tick_limit: v.optional(v.number),

@@ -80,6 +80,8 @@ ids! {
     FormId;
     /// The template that a form was made from.
     FormTemplateId;
+    /// A partner of an organization: the member whom its keys act for, or its one key.
+    PartnerId;
     /// A partner's webhook subscription.
     SubscriptionId;
     /// One event for one subscription.

@@ -53,7 +53,7 @@ pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FormId, FormTemplateId, KeyId, MemberId,
-    OrganizationId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
+    OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

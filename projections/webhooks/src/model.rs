@@ -7,7 +7,7 @@ use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, Webh
 use carelog_domain::webhook_replay::WebhookReplayEvent;
 use carelog_domain::webhook_subscription::{EventFilter, WebhookFormat, WebhookSubscriptionEvent};
 use carelog_domain::{
-    CodecError, DeliveryId, EventId, OrganizationId, StreamKind, SubscriptionId, Timestamp,
+    CodecError, DeliveryId, EventId, OrganizationId, PartnerId, StreamKind, SubscriptionId, Timestamp,
 };
 use carelog_event_log::effects::Wish;
 use carelog_event_log::{RecordedEvent, SealedPart, derived_id};
@@ -19,6 +19,8 @@ pub use crate::state::{DeliveryState, SubscriptionStatus};
 /// A subscription as far as matching needs it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
+    /// The partner whose it is; nothing where the clinic keeps it itself.
+    pub partner_id: Option<PartnerId>,
     /// Which events it gets.
     pub filter: EventFilter,
     /// How bodies are laid out.
@@ -232,6 +234,7 @@ impl Page {
         match change {
             WebhookSubscriptionEvent::Created(created) => {
                 let subscription = Subscription {
+                    partner_id: created.partner_id,
                     filter: created.filter.clone(),
                     format: created.format,
                     per_tick_limit: created.per_tick_limit,

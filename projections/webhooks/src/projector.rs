@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::webhook_subscription::EventFilter;
-use carelog_domain::{DeliveryId, EventId, EventType, OrganizationId, StreamKind, SubscriptionId, Timestamp};
+use carelog_domain::{
+    DeliveryId, EventId, EventType, OrganizationId, PartnerId, StreamKind, SubscriptionId, Timestamp,
+};
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::{Effect, Wish};
 use carelog_event_log::runtime::{ApplyError, OnPoison, PageEnd, ProjectionSchema, Projector};
@@ -185,7 +187,7 @@ async fn subscriptions(
     }
     let rows = sqlx::query!(
         "
-        select organization_id, subscription_id, filter, format, per_tick_limit, status, disable_reason, version,
+        select organization_id, subscription_id, partner_id, filter, format, per_tick_limit, status, disable_reason, version,
                created_at, changed_at
         from webhook_subscriptions
         where organization_id = any($1) and status <> 'deleted'
@@ -199,6 +201,7 @@ async fn subscriptions(
         let subscription_id = SubscriptionId::new(row.subscription_id);
         let bad = || ApplyError::poison(StoredSubscription(subscription_id));
         let subscription = Subscription {
+            partner_id: row.partner_id.map(PartnerId::new),
             filter: EventFilter::parse(&row.filter).map_err(|_| bad())?,
             format: row.format.parse().map_err(|_| bad())?,
             per_tick_limit: row.per_tick_limit.map(u16::try_from).transpose().map_err(|_| bad())?,
@@ -249,8 +252,8 @@ async fn write_subscriptions(tables: &mut PgConnection, page: &Page) -> Result<(
             "
             insert into webhook_subscriptions
                 (organization_id, subscription_id, filter, format, per_tick_limit, status, disable_reason, version,
-                 created_at, changed_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                 created_at, changed_at, partner_id)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
             on conflict (organization_id, subscription_id) do update
             set filter = excluded.filter, format = excluded.format, per_tick_limit = excluded.per_tick_limit,
                 status = excluded.status, disable_reason = excluded.disable_reason, version = excluded.version,
@@ -265,7 +268,8 @@ async fn write_subscriptions(tables: &mut PgConnection, page: &Page) -> Result<(
             reason,
             subscription.version,
             OffsetDateTime::from(subscription.created_at),
-            OffsetDateTime::from(subscription.changed_at)
+            OffsetDateTime::from(subscription.changed_at),
+            subscription.partner_id.map(PartnerId::uuid)
         )
         .execute(&mut *tables)
         .await?;

@@ -12,6 +12,8 @@ use uuid::Uuid;
 pub struct SubscriptionRow {
     /// Its id.
     pub subscription_id: Uuid,
+    /// The partner whose it is; nothing where the clinic keeps it itself.
+    pub partner_id: Option<Uuid>,
     /// Patterns of event types.
     pub filter: Vec<String>,
     /// `standard` or `cloudevents`.
@@ -137,7 +139,8 @@ pub fn subscriptions(
         sqlx::query_as!(
         SubscriptionRow,
         "
-        select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
+        select subscription_id, partner_id, filter, format, per_tick_limit, status, disable_reason, version, created_at,
+               changed_at
         from webhooks.webhook_subscriptions
         where organization_id = $1 and status <> 'deleted' and ($2::uuid is null or subscription_id > $2)
         order by subscription_id
@@ -190,7 +193,8 @@ pub fn subscription(
         sqlx::query_as!(
         SubscriptionRow,
         "
-        select subscription_id, filter, format, per_tick_limit, status, disable_reason, version, created_at, changed_at
+        select subscription_id, partner_id, filter, format, per_tick_limit, status, disable_reason, version, created_at,
+               changed_at
         from webhooks.webhook_subscriptions
         where organization_id = $1 and subscription_id = $2
         ",

@@ -2,6 +2,7 @@
 
 use super::events::{DisableReason, RotatedSecret, SubscriptionChange, SubscriptionSecrets, WebhookFormat};
 use super::filter::EventFilter;
+use crate::PartnerId;
 use crate::aggregate::rejections;
 
 /// A wish about a subscription.
@@ -41,6 +42,8 @@ pub enum WebhookSubscriptionCommand {
 /// A subscription to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreateSubscription {
+    /// The partner whose it is; nothing where the clinic keeps it itself.
+    pub partner_id: Option<PartnerId>,
     /// Which events it gets.
     pub filter: EventFilter,
     /// How bodies are laid out.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::filter::EventFilter;
 use crate::personal::personal_structs;
-use crate::{closed_enum, events, facts};
+use crate::{PartnerId, closed_enum, events, facts};
 
 closed_enum! {
     /// How the body of a webhook is laid out.
@@ -68,6 +68,8 @@ personal_structs! {
 facts! {
     /// A partner subscribed.
     pub struct WebhookSubscriptionCreated {
+        /// The partner whose it is, and who alone reaches it beside the clinic; nothing where the clinic keeps it itself.
+        pub partner_id: Option<PartnerId>,
         /// Which events it gets.
         pub filter: EventFilter,
         /// How bodies are laid out.

@@ -85,6 +85,7 @@ type Decision = Result<WebhookSubscriptionEvent, WebhookSubscriptionRejection>;
 fn create_subscription(create: CreateSubscription) -> Decision {
     check_limit(create.per_tick_limit)?;
     Ok(WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
+        partner_id: create.partner_id,
         filter: create.filter,
         format: create.format,
         per_tick_limit: create.per_tick_limit,

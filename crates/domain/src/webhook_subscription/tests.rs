@@ -18,6 +18,7 @@ fn filter() -> EventFilter {
 
 fn create(per_tick_limit: Option<u16>) -> WebhookSubscriptionCommand {
     WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: None,
         filter: filter(),
         format: WebhookFormat::Standard,
         per_tick_limit,
@@ -35,6 +36,7 @@ fn change(filter: Option<EventFilter>, per_tick_limit: Option<u16>) -> WebhookSu
 
 fn created() -> WebhookSubscriptionEvent {
     WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
+        partner_id: None,
         filter: filter(),
         format: WebhookFormat::Standard,
         per_tick_limit: Some(10),

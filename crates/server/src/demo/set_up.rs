@@ -82,6 +82,7 @@ async fn subscribe(log: &EventLog, clinic: &Clinic, hook: &Hook, url: String) ->
         headers: std::collections::BTreeMap::new(),
     };
     let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: None,
         filter: EventFilter::all(),
         format: hook.format,
         per_tick_limit: None,

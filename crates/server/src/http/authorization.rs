@@ -39,6 +39,8 @@ const STAFF_AND_PATIENT: &[Role] = &[Admin, Specialist, Patient];
 const READERS_AND_PATIENT: &[Role] = &[Admin, Specialist, Compliance, Patient];
 const ADMIN: &[Role] = &[Admin];
 const SUBSCRIBERS: &[Role] = &[Admin, Partner];
+/// Whoever looks at what was sent, and cannot change it.
+const WATCHERS: &[Role] = &[Admin, Partner, Compliance];
 const AUDITORS: &[Role] = &[Admin, Compliance];
 const FOLLOWERS: &[Role] = &[Admin, Compliance, Partner];
 const READERS_OF_SETTINGS: &[Role] = &[Admin, Specialist, Compliance, Partner, Analyst];
@@ -107,8 +109,8 @@ pub(super) const RULES: &[Rule] = &[
     commands("/v1/forms/{form_id}/sign", STAFF_AND_PATIENT),
     commands("/v1/forms/{form_id}/void", STAFF),
     rule("POST", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
-    rule("GET", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
-    rule("GET", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, WATCHERS)),
+    rule("GET", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, WATCHERS)),
     rule("PATCH", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("DELETE", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule(
@@ -136,8 +138,8 @@ pub(super) const RULES: &[Rule] = &[
         "/v1/webhook-subscriptions/{subscription_id}/messages",
         Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
     ),
-    rule("GET", "/v1/webhook-deliveries", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
-    rule("GET", "/v1/webhook-deliveries/{delivery_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-deliveries", Allows::Keys(Scope::Webhooks, WATCHERS)),
+    rule("GET", "/v1/webhook-deliveries/{delivery_id}", Allows::Keys(Scope::Webhooks, WATCHERS)),
     rule(
         "POST",
         "/v1/webhook-deliveries/{delivery_id}/redeliver",
@@ -146,13 +148,13 @@ pub(super) const RULES: &[Rule] = &[
     rule(
         "GET",
         "/v1/webhook-deliveries/{delivery_id}/attempts/{number}",
-        Allows::Keys(Scope::Webhooks, SUBSCRIBERS),
+        Allows::Keys(Scope::Webhooks, WATCHERS),
     ),
     commands("/v1/webhook-deliveries/{delivery_id}/expunge", AUDITORS),
     rule("POST", "/v1/webhook-replays/preview", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("POST", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
-    rule("GET", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
-    rule("GET", "/v1/webhook-replays/{replay_id}", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
+    rule("GET", "/v1/webhook-replays", Allows::Keys(Scope::Webhooks, WATCHERS)),
+    rule("GET", "/v1/webhook-replays/{replay_id}", Allows::Keys(Scope::Webhooks, WATCHERS)),
     rule("POST", "/v1/webhook-replays/{replay_id}/cancel", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use carelog_domain::access::DenialReason;
 use carelog_domain::{
-    Actor, ActorKind, ApiKeyId, Circumstances, CorrelationId, OrganizationId, Origin, PatientId,
-    PurposeOfUse, RequestId, Role, Sealed, Timestamp,
+    Actor, ActorKind, ApiKeyId, Circumstances, CorrelationId, MemberId, OrganizationId, Origin, PartnerId,
+    PatientId, PurposeOfUse, RequestId, Role, Sealed, Timestamp,
 };
 use carelog_event_log::{Expected, Idempotency, Scope};
 use futures::future::BoxFuture;
@@ -193,6 +193,14 @@ impl Caller {
         })
     }
 
+    /// The only partner whose subscriptions the caller may touch; nothing where there is no such bound. A member's keys
+    /// share theirs; a key of nobody has its own.
+    pub(super) fn partner(&self) -> Option<PartnerId> {
+        let principal = self.principal.as_ref().filter(|principal| principal.role == Role::Partner)?;
+        let member = principal.member_id.map(MemberId::uuid);
+        Some(PartnerId::new(member.unwrap_or(principal.api_key_id.uuid())))
+    }
+
     fn actor(&self) -> Actor {
         match &self.principal {
             None => Actor::OPERATOR,
@@ -244,12 +252,13 @@ impl Caller {
         Ok(self.api.log().seal_network(self.organization_id, request_id, &plaintext).await?)
     }
 
-    /// Begins to read the caller's organization, and nothing else.
+    /// Begins to read the caller's organization, and nothing else; for a partner, no subscription of anybody else.
     ///
     /// # Errors
     /// When the database does not answer.
     pub(super) fn read(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
-        Box::pin(async move { read(&self.api.system.databases.core_app, self.organization_id).await })
+        let pool = &self.api.system.databases.core_app;
+        Box::pin(async move { read(pool, self.organization_id, self.partner()).await })
     }
 
     /// Waits until the reads show a write that the caller knows of, by the query or by the header.
@@ -277,15 +286,19 @@ pub(super) fn read_all(pool: &PgPool) -> BoxFuture<'_, Result<Transaction<'stati
     )
 }
 
-/// Begins a transaction that sees one organization. The setting is local to the transaction.
+/// Begins a transaction that sees one organization, and of its subscriptions those of one partner, where one is named.
+/// The settings are local to the transaction.
 pub(super) fn read(
     pool: &PgPool,
     organization_id: OrganizationId,
+    partner_id: Option<PartnerId>,
 ) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
     Box::pin(async move {
+        let partner =
+            partner_id.map(|id| format!("set local carelog.partner_id = '{id}'; ")).unwrap_or_default();
         // In one round trip; a UUID's text needs no quoting.
         let statement = format!(
-            "begin read only; set local carelog.organization_id = '{organization_id}'; {SEARCH_PATH}"
+            "begin read only; set local carelog.organization_id = '{organization_id}'; {partner}{SEARCH_PATH}"
         );
         Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
     })

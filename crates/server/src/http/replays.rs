@@ -321,6 +321,14 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     params(("replay_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "Cancelled.", body = CommandAnswer)))]
 async fn cancel(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
+    if caller.partner().is_some() {
+        let mut tx = caller.read().await?;
+        let row = replay::replay(&mut tx, caller.organization_id, ReplayId::new(id)).await?;
+        tx.commit().await?;
+        if row.is_none() {
+            return Err(caller.refuse_foreign().await);
+        }
+    }
     let command = WebhookReplayCommand::Cancel { reason: ReplayEnd::Requested };
     Ok(caller.change::<WebhookReplay>(&wish.terms, id, None, command).await?.changed())
 }

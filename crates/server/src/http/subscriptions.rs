@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::checks::{check_count, check_headers, checked_pace, checked_url};
+use self::checks::{check_count, check_headers, check_partner, checked_pace, checked_url};
 use super::authentication::NewSecret;
 use super::body::{PathId, Query};
 use super::caller::Caller;
@@ -146,6 +146,9 @@ struct ListQuery {
 struct SubscriptionView {
     /// Its id.
     id: Uuid,
+    /// The partner whose it is: the member whom its keys act for, or its one key. Nothing where the clinic keeps it itself.
+    /// A partner's keys reach the partner's own subscriptions, their deliveries and replays, and no others.
+    partner_id: Option<Uuid>,
     /// Its version.
     version: i64,
     /// Whether events are sent.
@@ -188,6 +191,7 @@ impl SubscriptionView {
         let health = queues.get(&row.subscription_id).copied().unwrap_or_default();
         Ok(Self {
             id: row.subscription_id,
+            partner_id: row.partner_id,
             version: row.version,
             status: row.status,
             disable_reason: row.disable_reason,
@@ -215,6 +219,7 @@ async fn create(caller: Caller, wish: Wish<CreateSubscriptionBody>) -> Result<Re
     check_count(&caller, id).await?;
     let secret = new_secret()?;
     let command = WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: caller.partner(),
         filter: body.events.unwrap_or_else(EventFilter::all),
         format: body.format.unwrap_or(WebhookFormat::Standard),
         per_tick_limit: checked_pace(&caller, body.per_tick_limit)?,
@@ -238,6 +243,7 @@ async fn change(
     PathId(id): PathId,
     wish: Wish<ChangeSubscriptionBody>,
 ) -> Result<Response, Problem> {
+    check_partner(&caller, id).await?;
     let body = wish.body;
     if let Some(headers) = &body.headers {
         check_headers(headers)?;
@@ -260,6 +266,7 @@ async fn change(
     params(("subscription_id" = Uuid, Path)),
     responses((status = 200, description = "Deleted.", body = CommandAnswer)))]
 async fn delete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
+    check_partner(&caller, id).await?;
     let command = WebhookSubscriptionCommand::Delete;
     Ok(caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?.changed())
 }
@@ -269,6 +276,7 @@ async fn delete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Resu
     params(("subscription_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "Active.", body = CommandAnswer)))]
 async fn enable(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
+    check_partner(&caller, id).await?;
     let command = WebhookSubscriptionCommand::Enable;
     Ok(caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?.changed())
 }
@@ -278,6 +286,7 @@ async fn enable(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Resu
     params(("subscription_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "Paused.", body = CommandAnswer)))]
 async fn disable(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
+    check_partner(&caller, id).await?;
     let command = WebhookSubscriptionCommand::Disable { reason: DisableReason::Paused };
     Ok(caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?.changed())
 }
@@ -291,6 +300,7 @@ async fn rotate_secret(
     PathId(id): PathId,
     wish: Wish<RotateSecretBody>,
 ) -> Result<Response, Problem> {
+    check_partner(&caller, id).await?;
     let secret = new_secret()?;
     let command = WebhookSubscriptionCommand::RotateSecret {
         secret: RotatedSecret { secret: secret.reveal().to_string() },

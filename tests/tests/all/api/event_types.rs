@@ -85,6 +85,7 @@ async fn subscribe(product: &Product, organization_id: OrganizationId, format: W
     let hook = product.receiver.hook(&id.to_string());
     hook.set_secrets(&[&secret]).unwrap();
     let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: None,
         filter: EventFilter::all(),
         format,
         per_tick_limit: None,

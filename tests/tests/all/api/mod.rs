@@ -6,6 +6,7 @@ mod event_types;
 mod isolation;
 mod life;
 mod once;
+mod partners;
 mod personal;
 mod refusals;
 mod replays;

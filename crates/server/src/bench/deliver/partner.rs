@@ -117,6 +117,7 @@ async fn open_clinic(log: &EventLog, hello: &Hello, subscriptions: u64) -> anyho
 async fn subscribe(log: &EventLog, hello: &Hello, scope: Scope) -> anyhow::Result<SubscriptionId> {
     let subscription_id = SubscriptionId::new(new_id());
     let create = WebhookSubscriptionCommand::Create(CreateSubscription {
+        partner_id: None,
         filter: EventFilter::parse(&["appointment.booked"])?,
         format: WebhookFormat::Standard,
         per_tick_limit: None,

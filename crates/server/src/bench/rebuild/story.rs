@@ -69,6 +69,7 @@ async fn open_clinic(log: &EventLog) -> anyhow::Result<Clinic> {
         subscription_id: SubscriptionId::new(new_id()),
     };
     let created = WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
+        partner_id: None,
         filter: EventFilter::parse(&["form.signed"])?,
         format: WebhookFormat::Standard,
         per_tick_limit: None,

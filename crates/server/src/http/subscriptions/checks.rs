@@ -2,19 +2,23 @@
 
 use std::collections::BTreeMap;
 
+use carelog_domain::StreamKind;
+use carelog_domain::webhook_subscription::WebhookSubscriptionEvent;
+use carelog_event_log::StreamKey;
 use carelog_webhooks::queries;
 use carelog_webhooks::sending::{ExtraHeaders, WebhookUrl};
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::super::caller::Caller;
+use super::super::caller::{Caller, read};
 use super::super::problem::Problem;
 use super::super::text::Line;
 
 /// An organization may have so many subscriptions; one that is made a second time, under the same key, counts once. Two
 /// that are made at the same moment may both find room.
 pub(super) async fn check_count(caller: &Caller, id: Uuid) -> Result<(), Problem> {
-    let mut tx = caller.read().await?;
+    // Those of partners too, which one partner does not see.
+    let mut tx = read(&caller.api.system.databases.core_app, caller.organization_id, None).await?;
     let others = queries::count_others(&mut tx, caller.organization_id, id).await?;
     tx.commit().await?;
     let maximum = caller.api.webhooks.max_subscriptions;
@@ -24,6 +28,20 @@ pub(super) async fn check_count(caller: &Caller, id: Uuid) -> Result<(), Problem
         )));
     }
     Ok(())
+}
+
+/// Refuses a subscription that belongs to another partner or to the clinic, as the log has it, which is never behind. What
+/// does not exist is left to its aggregate.
+pub(super) async fn check_partner(caller: &Caller, id: Uuid) -> Result<(), Problem> {
+    let Some(partner_id) = caller.partner() else { return Ok(()) };
+    let stream =
+        StreamKey { organization_id: caller.organization_id, kind: StreamKind::WebhookSubscription, id };
+    let events = caller.api.log().stream(&stream, 0).await?;
+    let Some(first) = events.first() else { return Ok(()) };
+    match first.decode_as().map_err(|error| Problem::internal(&error))? {
+        WebhookSubscriptionEvent::Created(created) if created.partner_id == Some(partner_id) => Ok(()),
+        _ => Err(caller.refuse_foreign().await),
+    }
 }
 
 pub(super) fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
