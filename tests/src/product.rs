@@ -355,7 +355,10 @@ pub async fn is_settled(databases: &Databases) -> bool {
     let Ok(Some(total)) = heads else { return false };
     let trail: Result<i64, _> =
         sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
-    trail.is_ok_and(|trail| trail == total)
+    let sealed: Result<i64, _> = sqlx::query_scalar("select coalesce(sum(size), 0)::bigint from proof.trees")
+        .fetch_one(&databases.audit_owner)
+        .await;
+    trail.is_ok_and(|trail| trail == total) && sealed.is_ok_and(|sealed| sealed == total)
 }
 
 /// The rows of every projection.
@@ -364,6 +367,7 @@ pub async fn contents(databases: &Databases) -> Contents {
     add_rows::<carelog_records::Records>(&databases.core_owner, &mut contents).await;
     add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
     add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
+    add_rows::<carelog_audit::Sealer>(&databases.audit_owner, &mut contents).await;
     contents
 }
 
@@ -384,6 +388,8 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
+    let sealer = carelog_audit::Sealer::new(log.name());
+    rebuild(&sealer, log, audit, scope, &progress).await.expect("the trees are rebuilt");
 }
 
 /// Lets `carelog doctor` look at everything.

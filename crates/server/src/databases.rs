@@ -47,7 +47,7 @@ pub struct Databases {
     pub core_app: PgPool,
     /// Owner of the audit tables.
     pub audit_owner: PgPool,
-    /// Writes the trail.
+    /// Writes the trail, the trees and their checkpoints.
     pub audit_system: PgPool,
     /// Reads the trail, one organization at a time.
     pub audit_app: PgPool,
@@ -92,7 +92,7 @@ impl DatabaseOptions {
             core_system: pool(&self.core, &SYSTEM, 32),
             core_app: pool(&self.core, &[("role", "carelog_app")], 16),
             audit_owner: pool(&self.audit, &[], 10),
-            audit_system: pool(&self.audit, &SYSTEM, 8),
+            audit_system: pool(&self.audit, &SYSTEM, 16),
             audit_app: pool(&self.audit, &[("role", "carelog_app")], 8),
             vault: pool(&self.vault, &[("role", "carelog_vault")], 4),
         }

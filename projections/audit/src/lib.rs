@@ -25,10 +25,14 @@ pub mod model;
 mod projector;
 pub mod proof;
 pub mod queries;
+mod sealer;
+pub mod signer;
+pub mod trees;
 
 pub use model::{Action, Entry, Outcome};
 pub use projector::Audit;
 pub use queries::{Order, QueryError, TrailFilter, TrailPage};
+pub use sealer::{SealError, Sealer};
 
 /// Brings the database `audit` to the newest schema.
 pub static AUDIT_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/audit");

@@ -43,6 +43,7 @@ mod organizations;
 mod page;
 mod patients;
 mod problem;
+mod proofs;
 mod receiving;
 mod references;
 mod replays;
@@ -77,6 +78,7 @@ use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
 use crate::config::{Config, HttpConfig, WebhooksConfig};
+use crate::signing;
 use crate::system::System;
 
 /// What the handlers share.
@@ -91,6 +93,8 @@ pub struct Api {
     policy: AddressPolicy,
     webhooks: WebhooksConfig,
     subscriptions: Directory,
+    /// First part of the names of the logs that are signed.
+    origin: Arc<str>,
 }
 
 impl Api {
@@ -102,6 +106,7 @@ impl Api {
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
+            origin: signing::origin_prefix(&config.proofs, &system.log),
             system,
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
@@ -179,4 +184,5 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
+        .merge(proofs::routes())
 }

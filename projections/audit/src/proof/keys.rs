@@ -150,8 +150,12 @@ impl SigningKey {
     /// # Errors
     /// When the name cannot be one.
     pub fn verifier(&self, name: &str, algorithm: Algorithm) -> Result<VerifierKey, KeyError> {
-        let public = self.0.public_key().as_ref().try_into().map_err(|_| KeyError::Form)?;
-        VerifierKey::new(name, algorithm, public)
+        VerifierKey::new(name, algorithm, self.public())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> [u8; ED25519_BYTES] {
+        self.0.public_key().as_ref().try_into().expect("an Ed25519 key has 32 bytes")
     }
 
     pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
