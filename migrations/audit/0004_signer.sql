@@ -43,6 +43,8 @@ comment on table signer.checkpoints is 'Every checkpoint that was signed (C2SP t
 comment on column signer.checkpoints.note is 'The signed note, byte for byte';
 comment on column signer.checkpoints.signed_at is 'When it was signed; not part of what is signed';
 
+create index checkpoints_by_time on signer.checkpoints (signed_at);
+
 do $$
 declare
     v_table text;

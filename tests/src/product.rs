@@ -1,7 +1,7 @@
 //! The whole product in this process: databases of its own, every role, and a partner's receiver.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -287,6 +287,7 @@ pub fn product_config(home: &Path, ca_pem: &str, allow_loopback: bool) -> Config
     config.webhooks.allow_loopback = allow_loopback;
     config.webhooks.per_tick_limit = NonZeroU16::MAX;
     config.webhooks.extra_root_pem = Some(pem);
+    config.proofs.sign_every_ms = NonZeroU32::new(500).expect("not zero");
     config
 }
 

@@ -12,7 +12,7 @@ use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
 use carelog_webhooks::{
-    Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
+    Checkpoints, Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
 };
 use tokio::net::TcpListener;
 use tracing::info;
@@ -190,7 +190,16 @@ fn start_webhooks(
         let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         options.extra_root_pem = Some(pem);
     }
-    let directory = Directory::new(system.log.clone(), pool.clone(), policy.clone());
+    let checkpoints = Checkpoints::default();
+    if roles.workers {
+        system.runtime.tasks.spawn(signing::hand_out(
+            system.clone(),
+            config.proofs.clone(),
+            checkpoints.clone(),
+        ));
+    }
+    let directory =
+        Directory::new(system.log.clone(), pool.clone(), policy.clone()).with_checkpoints(checkpoints);
     let (reactor, worker) =
         reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?, limits(config));
     let reactor = Arc::new(reactor);

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use carelog_audit::Sealer;
 use carelog_audit::signer::{
-    Delay, HolderError, KeyFiles, KeyHolder, KnownKey, Refusal, Signed, SignerError, oldest_unsigned,
-    prepare, public_key, publish, register_key,
+    Delay, Fresh, HolderError, KeyFiles, KeyHolder, KnownKey, Refusal, Signed, SignerError, oldest_unsigned,
+    prepare, public_key, publish, register_key, signed_since,
 };
 use carelog_domain::Timestamp;
 use carelog_event_log::runtime::{Projector, lag};
 use carelog_event_log::{EventLog, ReadError, read};
+use carelog_webhooks::Checkpoints;
 use sqlx::PgPool;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -25,6 +27,10 @@ use crate::system::System;
 
 /// How often the waiting is measured.
 const MEASURE_EVERY: Duration = Duration::from_secs(2);
+/// How often the newest checkpoints are handed out.
+const HAND_OUT_EVERY: Duration = Duration::from_millis(500);
+/// How much later than its moment a checkpoint may show in the database.
+const OVERLAP: Duration = Duration::from_secs(10);
 /// Pause before the key is asked for again.
 const STAND_BY: Duration = Duration::from_secs(2);
 
@@ -184,6 +190,31 @@ fn seconds(micros: i64) -> f64 {
     f64::from(u32::try_from(micros / 1_000).unwrap_or(u32::MAX)) / 1_000.0
 }
 
+/// Gives the newest checkpoints to those who send webhooks, until the process stops.
+pub(crate) async fn hand_out(system: System, config: ProofsConfig, checkpoints: Checkpoints) {
+    let stop = system.runtime.stop.clone();
+    let origin = origin_prefix(&config, &system.log);
+    let mut since = OffsetDateTime::UNIX_EPOCH;
+    loop {
+        let fresh = async {
+            let mut connection = system.databases.audit_system.acquire().await?;
+            signed_since(&mut connection, &origin, since).await
+        };
+        match fresh.await {
+            Ok(fresh) => {
+                for Fresh { organization_id, note, signed_at } in fresh {
+                    checkpoints.put(organization_id, &note);
+                    since = since.max(signed_at - OVERLAP);
+                }
+            }
+            Err(error) => warn!(%error, "the newest checkpoints cannot be read"),
+        }
+        if tokio::time::timeout(HAND_OUT_EVERY, stop.cancelled()).await.is_ok() {
+            return;
+        }
+    }
+}
+
 /// How proofs keep up with the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SealingDelay {
@@ -199,19 +230,21 @@ pub struct SealingDelay {
 /// When a database does not answer.
 pub async fn sealing_delay(system: &System, origin: &str) -> Result<SealingDelay, ReadError> {
     let databases = &system.databases;
-    system.log.refresh_heads().await?;
     let mut audit = databases.audit_system.acquire().await?;
     let unsigned = oldest_unsigned(&mut audit, origin).await?;
     let lags = lag(&system.log, &mut audit).await?;
     drop(audit);
+    // After the places of the sealer, which never runs ahead of the log.
+    system.log.refresh_heads().await?;
     let mut oldest = unsigned.and_then(|at| Timestamp::try_from(at).ok());
     let mut delay = SealingDelay::default();
     let mut core = databases.core_system.acquire().await?;
     for lag in lags.iter().filter(|lag| lag.projector == Sealer::NAME) {
-        if lag.position > *system.log.head(lag.lane).borrow() {
+        let head = *system.log.head(lag.lane).borrow();
+        if lag.position > head {
             delay.lanes_set_back += 1;
         }
-        if lag.events_behind > 0 {
+        if lag.position < head {
             // An event that does not parse stops its lane, and is told of there.
             match read::lane(&mut core, lag.lane, lag.position, 1).await {
                 Ok(events) => {

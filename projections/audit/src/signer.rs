@@ -19,7 +19,8 @@ use time::OffsetDateTime;
 
 pub use self::holder::{HolderError, KeyFiles, KeyHolder, KnownKey};
 pub use self::store::{
-    Delay, Prepared, newest_checkpoint, oldest_unsigned, prepare, public_key, publish, register_key,
+    Delay, Fresh, Prepared, newest_checkpoint, oldest_unsigned, prepare, public_key, publish, register_key,
+    signed_since,
 };
 use crate::proof::{ConsistencyProof, Hash, KeyError, SignedCheckpoint};
 use crate::trees::TreeError;

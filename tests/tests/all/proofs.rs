@@ -2,6 +2,7 @@
 //! goes back.
 
 mod damage;
+mod handed_on;
 mod served;
 mod signer;
 

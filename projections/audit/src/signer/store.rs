@@ -319,3 +319,43 @@ pub fn newest_checkpoint<'a>(
         Ok(Some(Published { checkpoint, signed_at: row.signed_at }))
     })
 }
+
+/// A checkpoint to be handed on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fresh {
+    /// Whose log.
+    pub organization_id: OrganizationId,
+    /// The signed note.
+    pub note: String,
+    /// When it was signed.
+    pub signed_at: OffsetDateTime,
+}
+
+/// The newest checkpoint of each log that was signed after a moment.
+///
+/// # Errors
+/// When the database fails.
+pub async fn signed_since(
+    connection: &mut PgConnection,
+    prefix: &str,
+    since: OffsetDateTime,
+) -> Result<Vec<Fresh>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select distinct on (organization_id) organization_id, note, signed_at
+        from signer.checkpoints
+        where signed_at > $2 and origin = $1 || '/' || organization_id::text
+        order by organization_id, size desc
+        ",
+        prefix,
+        since
+    )
+    .fetch_all(connection)
+    .await?;
+    let fresh = |organization_id, note, signed_at| Fresh {
+        organization_id: OrganizationId::new(organization_id),
+        note,
+        signed_at,
+    };
+    Ok(rows.into_iter().map(|row| fresh(row.organization_id, row.note, row.signed_at)).collect())
+}
