@@ -1,7 +1,7 @@
 //! The whole product in this process: databases of its own, every role, and a partner's receiver.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -292,6 +292,7 @@ pub fn product_config(home: &Path, ca_pem: &str, allow_loopback: bool) -> Config
     config.webhooks.allow_loopback = allow_loopback;
     config.webhooks.per_tick_limit = NonZeroU16::MAX;
     config.webhooks.extra_root_pem = Some(pem);
+    config.proofs.sign_every_ms = NonZeroU32::new(500).expect("not zero");
     config
 }
 
@@ -361,7 +362,10 @@ pub async fn is_settled(databases: &Databases) -> bool {
     let Ok(Some(total)) = heads else { return false };
     let trail: Result<i64, _> =
         sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
-    trail.is_ok_and(|trail| trail == total)
+    let sealed: Result<i64, _> = sqlx::query_scalar("select coalesce(sum(size), 0)::bigint from proof.trees")
+        .fetch_one(&databases.audit_owner)
+        .await;
+    trail.is_ok_and(|trail| trail == total) && sealed.is_ok_and(|sealed| sealed == total)
 }
 
 /// The rows of every projection.
@@ -370,6 +374,7 @@ pub async fn contents(databases: &Databases) -> Contents {
     add_rows::<carelog_records::Records>(&databases.core_owner, &mut contents).await;
     add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
     add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
+    add_rows::<carelog_audit::Sealer>(&databases.audit_owner, &mut contents).await;
     contents
 }
 
@@ -390,6 +395,8 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
+    let sealer = carelog_audit::Sealer::new(log.name());
+    rebuild(&sealer, log, audit, scope, &progress).await.expect("the trees are rebuilt");
 }
 
 /// Lets `carelog doctor` look at everything.

@@ -8,10 +8,11 @@ mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use carelog_audit::signer::KeyFiles;
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -34,6 +35,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Deliveries to partners.
     pub webhooks: WebhooksConfig,
+    /// What strangers can check.
+    pub proofs: ProofsConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -88,6 +91,20 @@ pub struct WebhooksConfig {
     pub in_flight_per_subscription: NonZeroU16,
     /// Requests of one organization under way at a time.
     pub in_flight_per_organization: NonZeroU16,
+}
+
+/// `[proofs]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProofsConfig {
+    /// First part of the names of the logs; the log's own name where it is absent.
+    pub origin: Option<String>,
+    /// Where `signer.key` and `signer.state` are; the home where it is absent.
+    pub key_directory: Option<PathBuf>,
+    /// Pause between two rounds of signing.
+    pub sign_every_ms: NonZeroU32,
+    /// How long an event may wait for a signed checkpoint before that is an alarm.
+    pub max_sealing_delay_seconds: NonZeroU32,
 }
 
 /// `[log]`
@@ -148,6 +165,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             database: DatabaseConfig::default(),
             webhooks: WebhooksConfig::default(),
+            proofs: ProofsConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -198,6 +216,26 @@ impl Default for WebhooksConfig {
     }
 }
 
+impl Default for ProofsConfig {
+    fn default() -> Self {
+        const EVERY: NonZeroU32 = NonZeroU32::new(5_000).expect("not zero");
+        const LONGEST: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
+        Self { origin: None, key_directory: None, sign_every_ms: EVERY, max_sealing_delay_seconds: LONGEST }
+    }
+}
+
+impl ProofsConfig {
+    /// Pause between two rounds of signing.
+    pub fn sign_every(&self) -> Duration {
+        Duration::from_millis(self.sign_every_ms.get().into())
+    }
+
+    /// How long an event may wait for a signed checkpoint before that is an alarm.
+    pub fn max_sealing_delay(&self) -> Duration {
+        Duration::from_secs(self.max_sealing_delay_seconds.get().into())
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info,sqlx::postgres::notice=warn".to_owned() }
@@ -235,6 +273,12 @@ impl Config {
     /// The file with the root key.
     pub fn root_key(&self) -> PathBuf {
         self.home.join("root.key")
+    }
+
+    /// The files of whoever signs checkpoints.
+    pub fn signer_files(&self) -> KeyFiles {
+        let folder = self.proofs.key_directory.as_ref().unwrap_or(&self.home);
+        KeyFiles { key: folder.join("signer.key"), state: folder.join("signer.state") }
     }
 
     /// The file with the operator's key.
@@ -280,7 +324,7 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) = ["http", "database", "webhooks", "log"]
+    let (name_of_section, key) = ["http", "database", "webhooks", "proofs", "log"]
         .into_iter()
         .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
         .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;

@@ -51,7 +51,7 @@ pub struct Databases {
     pub core_app: PgPool,
     /// Owner of the audit tables.
     pub audit_owner: PgPool,
-    /// Writes the trail.
+    /// Writes the trail, the trees and their checkpoints.
     pub audit_system: PgPool,
     /// Reads the trail, one organization at a time.
     pub audit_app: PgPool,
@@ -97,7 +97,7 @@ impl DatabaseOptions {
             core_system: pool(&self.core, BOUNDS.into_iter().chain(SYSTEM), 32),
             core_app: pool(&self.core, BOUNDS.into_iter().chain(app), 16),
             audit_owner: pool(&self.audit, [], 10),
-            audit_system: pool(&self.audit, BOUNDS.into_iter().chain(SYSTEM), 8),
+            audit_system: pool(&self.audit, BOUNDS.into_iter().chain(SYSTEM), 16),
             audit_app: pool(&self.audit, BOUNDS.into_iter().chain(app), 8),
             vault: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_vault")]), 4),
         }

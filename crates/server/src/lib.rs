@@ -13,5 +13,6 @@ pub mod http;
 pub mod import;
 pub mod listen;
 pub mod serve;
+pub mod signing;
 pub mod skew;
 pub mod system;

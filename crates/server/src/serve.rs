@@ -12,7 +12,7 @@ use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
 use carelog_webhooks::{
-    Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
+    Checkpoints, Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
 };
 use tokio::net::TcpListener;
 use tracing::info;
@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::databases::Databases;
 use crate::erasure;
 use crate::http::{self, Api, Service};
+use crate::signing::{self, Signing};
 use crate::skew;
 use crate::system::System;
 
@@ -29,6 +30,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each role is there or not, whichever the others are")]
 pub struct Roles {
     /// Answers HTTP.
     pub api: bool,
@@ -36,24 +38,30 @@ pub struct Roles {
     pub projectors: bool,
     /// Sends webhooks and erases patients.
     pub workers: bool,
+    /// Signs checkpoints of what was sealed.
+    pub signer: bool,
 }
 
 impl Roles {
     /// Everything.
-    pub const ALL: Self = Self { api: true, projectors: true, workers: true };
+    pub const ALL: Self = Self { api: true, projectors: true, workers: true, signer: true };
 }
 
 impl FromStr for Roles {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut roles = Self { api: false, projectors: false, workers: false };
+        let mut roles = Self { api: false, projectors: false, workers: false, signer: false };
         for name in text.split(',') {
             match name.trim() {
                 "api" => roles.api = true,
                 "projectors" => roles.projectors = true,
                 "workers" => roles.workers = true,
-                _ => return Err("expected some of api, projectors, workers, separated by commas".to_owned()),
+                "signer" => roles.signer = true,
+                _ => {
+                    let expected = "expected some of api, projectors, workers, signer, separated by commas";
+                    return Err(expected.to_owned());
+                }
             }
         }
         Ok(roles)
@@ -98,6 +106,14 @@ impl Server {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
             system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
+            let sealer = carelog_audit::Sealer::new(system.log.name());
+            system.runtime.start(&Arc::new(sealer), None, &databases.audit_system);
+        }
+        if roles.projectors || roles.signer {
+            system.runtime.tasks.spawn(signing::watch(system.clone(), config.proofs.clone()));
+        }
+        if roles.signer {
+            system.runtime.tasks.spawn(Signing::new(config, &system).run());
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
@@ -174,7 +190,16 @@ fn start_webhooks(
         let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         options.extra_root_pem = Some(pem);
     }
-    let directory = Directory::new(system.log.clone(), pool.clone(), policy.clone());
+    let checkpoints = Checkpoints::default();
+    if roles.workers {
+        system.runtime.tasks.spawn(signing::hand_out(
+            system.clone(),
+            config.proofs.clone(),
+            checkpoints.clone(),
+        ));
+    }
+    let directory =
+        Directory::new(system.log.clone(), pool.clone(), policy.clone()).with_checkpoints(checkpoints);
     let (reactor, worker) =
         reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?, limits(config));
     let reactor = Arc::new(reactor);

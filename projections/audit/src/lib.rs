@@ -16,18 +16,23 @@
 //! Nothing is ever skipped: an event that cannot be entered stops its lane and raises an alarm. Entries are
 //! inserted and never changed; entering one twice is refused by the primary key.
 //!
-//! # Not here
-//! The Merkle tree over the log, its proofs and exports; the trail is what is read, not what is proved.
+//! # Proofs
+//! `proof` is the pure part of what makes the log checkable by strangers: trees, tiles, proofs, checkpoints.
 //!
-//! Start reading at `model.rs`.
+//! Start reading at `model.rs` for the trail, and at `proof/mod.rs` for the proofs.
 
 pub mod model;
 mod projector;
+pub mod proof;
 pub mod queries;
+mod sealer;
+pub mod signer;
+pub mod trees;
 
 pub use model::{Action, Entry, Outcome};
 pub use projector::Audit;
 pub use queries::{Order, QueryError, TrailFilter, TrailPage};
+pub use sealer::{SealError, Sealer};
 
 /// Brings the database `audit` to the newest schema.
 pub static AUDIT_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("../../migrations/audit");

@@ -140,7 +140,9 @@ impl Attempter {
             return Ok(self.record(task, &begun, command, task.done()).await?.map(Finished::from));
         };
         let started_at = self.log.clock().now();
+        let checkpoint = self.directory.checkpoints().newest(task.effect.organization_id);
         let request = subscription.request(task.delivery_id, &begun.event, started_at);
+        let request = request.map(|request| request.with_checkpoint(checkpoint));
         let sent = match &request {
             Some(request) => {
                 Sent { outcome: self.sender.post(request).await, version: Some(subscription.version) }

@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{PgConnection, PgPool};
 
 use crate::body::body;
+use crate::checkpoints::Checkpoints;
 use crate::model::SubscriptionKey;
 use crate::sending::{AddressPolicy, BodyFormat, ExtraHeaders, PreparedRequest, WebhookSecret, WebhookUrl};
 
@@ -100,13 +101,23 @@ pub struct Directory {
     pool: PgPool,
     policy: Arc<AddressPolicy>,
     open: moka::sync::Cache<SubscriptionKey, Arc<OpenSubscription>>,
+    checkpoints: Checkpoints,
 }
 
 impl Directory {
     /// A directory that checks URLs against `policy`.
     pub fn new(log: EventLog, pool: PgPool, policy: AddressPolicy) -> Self {
         let open = moka::sync::Cache::builder().time_to_live(TIME_TO_LIVE).max_capacity(CAPACITY).build();
-        Self { log, pool, policy: Arc::new(policy), open }
+        Self { log, pool, policy: Arc::new(policy), open, checkpoints: Checkpoints::default() }
+    }
+
+    /// Lets every attempt carry the newest of these.
+    pub fn with_checkpoints(self, checkpoints: Checkpoints) -> Self {
+        Self { checkpoints, ..self }
+    }
+
+    pub(crate) const fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     /// A subscription, or nothing when there is none.

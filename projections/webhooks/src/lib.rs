@@ -22,6 +22,7 @@ pub mod answers;
 mod attempt;
 mod body;
 pub mod catalogue;
+mod checkpoints;
 mod claim;
 mod deliveries;
 mod directory;
@@ -40,6 +41,7 @@ mod state;
 mod task;
 mod worker;
 
+pub use checkpoints::{CHECKPOINT_HEADER, Checkpoints};
 pub use directory::{Directory, DirectoryError, OpenSubscription};
 pub use message::Message;
 pub use model::{

@@ -18,6 +18,7 @@ mod keeping;
 mod listen;
 mod metrics;
 mod projector;
+mod proofs;
 mod quarantine;
 mod queues;
 mod rebuild;

@@ -258,7 +258,7 @@ async fn a_replay_that_meets_a_retry_and_people_makes_one_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_goes_on_after_its_process_was_killed_between_a_batch_and_saying_so() {
-    let stage = Stage::open(Roles { api: true, projectors: true, workers: false }).await;
+    let stage = Stage::open(Roles { api: true, projectors: true, workers: false, signer: false }).await;
     let product = &stage.product;
     stage.skip(130).await;
     // Whoever says how far the replay has come fails, and cannot know that it is counted.

@@ -308,7 +308,7 @@ async fn t34_nothing_is_sent_that_cannot_be_recorded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn t36_an_event_whose_process_dies_before_any_projector_saw_it_is_delivered_after_a_restart() {
-    let roles = Roles { api: true, projectors: false, workers: false };
+    let roles = Roles { api: true, projectors: false, workers: false, signer: false };
     let product = Product::start_as(roles, true, Arc::new(SystemClock)).await;
     let organization_id = product.clinic().await.0;
     let partner = product.subscribe(organization_id, &["*"]).await;

@@ -47,8 +47,8 @@ const PATIENCE: Duration = Duration::from_mins(5);
 /// Rates that stand in nobody's way: what is measured is the machine.
 const UNLIMITED: std::num::NonZeroU32 = std::num::NonZeroU32::new(1_000_000).expect("not zero");
 
-const PROJECTORS: Roles = Roles { api: false, projectors: true, workers: false };
-const CONSUMERS: Roles = Roles { api: false, projectors: true, workers: true };
+const PROJECTORS: Roles = Roles { api: false, projectors: true, workers: false, signer: false };
+const CONSUMERS: Roles = Roles { api: false, projectors: true, workers: true, signer: false };
 
 /// Options of `bench deliver`.
 #[derive(Clone, Debug, clap::Args)]

@@ -41,7 +41,7 @@ struct Arguments {
 enum Command {
     /// Run the product
     Serve {
-        /// What this process does: api, projectors, workers; everything by default
+        /// What this process does: api, projectors, workers, signer; everything by default
         #[arg(long, alias = "role", value_name = "ROLES")]
         roles: Option<Roles>,
     },
@@ -193,7 +193,7 @@ mod tests {
         let read = |text: &str| Arguments::try_parse_from(["carelog", "serve", "--role", text]);
 
         let Ok(Arguments { command: Command::Serve { roles }, .. }) = read("api,workers") else { panic!() };
-        assert_eq!(roles, Some(Roles { api: true, projectors: false, workers: true }));
+        assert_eq!(roles, Some(Roles { api: true, projectors: false, workers: true, signer: false }));
         assert!(read("apis").is_err() && read("").is_err());
     }
 }

@@ -35,6 +35,7 @@ pub(super) struct RebuildArguments {
 enum Projection {
     Records,
     Audit,
+    Proofs,
     Webhooks,
 }
 
@@ -46,6 +47,10 @@ pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow:
             one(system, &carelog_records::Records, &databases.core_owner, &arguments).await
         }
         Projection::Audit => one(system, &carelog_audit::Audit, &databases.audit_owner, &arguments).await,
+        Projection::Proofs => {
+            let sealer = carelog_audit::Sealer::new(system.log.name());
+            one(system, &sealer, &databases.audit_owner, &arguments).await
+        }
         Projection::Webhooks => one(system, &WebhooksProjector, &databases.core_owner, &arguments).await,
     }
 }

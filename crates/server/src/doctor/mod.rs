@@ -13,6 +13,7 @@
 //! | `guards.rs` | nobody can change the log, and its next events have a place |
 //! | `projectors.rs` | checkpoints and leases are sane; quarantined events are listed |
 //! | `records.rs`, `trail.rs` | no projector skipped, repeated or reordered |
+//! | `trees.rs` | each organization's tree has the leaf of every event, and the tiles and root of its leaves |
 //! | `deliveries.rs` | each announced event has one delivery per matching subscription, with an end or a due time |
 //!
 //! Counts come from aggregates, which a log of millions of events bears; window functions run only over what a count
@@ -30,6 +31,7 @@ mod replays;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod trees;
 
 use carelog_event_log::ReadError;
 use serde::Serialize;
@@ -88,6 +90,8 @@ impl Finding {
 pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Finding>, DoctorError> {
     let mut audit = snapshot(&databases.audit_system).await?;
     let trail = trail::read(&mut audit).await?;
+    let trees = trees::read(&mut audit).await?;
+    let grown = trees::grown(&mut audit).await?;
     let audit_checkpoints = projectors::read(&mut audit).await?;
     drop(audit);
 
@@ -107,6 +111,8 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         projectors::checkpoints("audit checkpoints and leases are sane", &audit_checkpoints, &heads),
         records::records(&mut core).await?,
         trail::trail(&mut core, &trail).await?,
+        trees::leaves(&mut core, &trees).await?,
+        grown,
         deliveries::matching(&mut core).await?,
         deliveries::progress(&mut core).await?,
         deliveries::due(&mut core).await?,

@@ -122,13 +122,17 @@ fn message(format: WebhookFormat, item: &PublishedType) -> Value {
 }
 
 fn headers() -> Value {
-    let properties: Map<String, Value> = HEADERS
+    let mut properties: Map<String, Value> = HEADERS
         .iter()
         .map(|(name, meaning, example)| {
             let schema = json!({ "type": "string", "description": meaning, "examples": [example] });
             ((*name).to_owned(), schema)
         })
         .collect();
+    let checkpoint =
+        "The newest signed checkpoint of the clinic's log, in base64; absent until one was signed.";
+    let checkpoint = json!({ "type": "string", "description": checkpoint });
+    properties.insert(carelog_webhooks::CHECKPOINT_HEADER.to_string(), checkpoint);
     let required: Vec<&str> = HEADERS.iter().map(|(name, ..)| *name).collect();
     json!({ "type": "object", "properties": properties, "required": required })
 }

@@ -261,6 +261,15 @@ impl Caller {
         Box::pin(async move { read(pool, self.organization_id, self.partner()).await })
     }
 
+    /// Begins to read the trail of the caller's organization, and nothing else.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(super) fn read_trail(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
+        let pool = &self.api.system.databases.audit_app;
+        Box::pin(async move { read(pool, self.organization_id, None).await })
+    }
+
     /// Waits until the reads show a write that the caller knows of, by the query or by the header.
     ///
     /// # Errors

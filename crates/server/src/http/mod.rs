@@ -44,6 +44,7 @@ mod organizations;
 mod page;
 mod patients;
 mod problem;
+mod proofs;
 mod receiving;
 mod references;
 mod replays;
@@ -78,6 +79,7 @@ use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
 use crate::config::{Config, HttpConfig, WebhooksConfig};
+use crate::signing;
 use crate::system::System;
 
 /// What the handlers share.
@@ -92,6 +94,8 @@ pub struct Api {
     policy: AddressPolicy,
     webhooks: WebhooksConfig,
     subscriptions: Directory,
+    /// First part of the names of the logs that are signed.
+    origin: Arc<str>,
 }
 
 impl Api {
@@ -103,6 +107,7 @@ impl Api {
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
+            origin: signing::origin_prefix(&config.proofs, &system.log),
             system,
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
@@ -182,4 +187,5 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
+        .merge(proofs::routes())
 }

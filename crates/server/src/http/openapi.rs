@@ -59,6 +59,13 @@ fn complete(document: &mut Value) {
         components.insert("parameters".to_owned(), parameters());
     }
     let Some(paths) = document.pointer_mut("/paths").and_then(Value::as_object_mut) else { return };
+    // The router's mark of a parameter that takes the rest of a path.
+    let marked: Vec<String> = paths.keys().filter(|path| path.contains("{*")).cloned().collect();
+    for path in marked {
+        if let Some(item) = paths.remove(&path) {
+            paths.insert(path.replace("{*", "{"), item);
+        }
+    }
     for (path, item) in paths {
         let Some(item) = item.as_object_mut() else { continue };
         for (method, operation) in item {

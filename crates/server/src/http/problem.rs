@@ -227,6 +227,25 @@ impl From<carelog_audit::QueryError> for Problem {
     }
 }
 
+impl From<carelog_audit::trees::TreeError> for Problem {
+    fn from(error: carelog_audit::trees::TreeError) -> Self {
+        match error {
+            carelog_audit::trees::TreeError::Database(error) => error.into(),
+            error => Self::internal(&error),
+        }
+    }
+}
+
+impl From<carelog_audit::signer::SignerError> for Problem {
+    fn from(error: carelog_audit::signer::SignerError) -> Self {
+        match error {
+            carelog_audit::signer::SignerError::Database(error) => error.into(),
+            carelog_audit::signer::SignerError::Tree(error) => error.into(),
+            carelog_audit::signer::SignerError::Stored { .. } => Self::internal(&error),
+        }
+    }
+}
+
 impl From<carelog_webhooks::DirectoryError> for Problem {
     fn from(error: carelog_webhooks::DirectoryError) -> Self {
         match error {

@@ -2,7 +2,7 @@
 //! Text between backticks is code.
 
 /// A title and a paragraph.
-pub(super) const SECTIONS: [(&str, &str); 5] = [
+pub(super) const SECTIONS: [(&str, &str); 6] = [
     (
         "Check the signature",
         "`webhook-signature` is a list of `v1,<base64>`, separated by spaces, as in Standard Webhooks. Each is \
@@ -26,6 +26,14 @@ pub(super) const SECTIONS: [(&str, &str); 5] = [
         "Count on neither order nor once",
         "A delivery can arrive more than once, always under the same `webhook-id`: remember the ids that you have \
          worked on. Deliveries can arrive in any order; `sequence` says in which order the events happened.",
+    ),
+    (
+        "Keep the checkpoint",
+        "`carelog-checkpoint`, once one was signed, is the newest checkpoint of the clinic's log in base64: a signed note \
+         (C2SP tlog-checkpoint) with the log's name, its number of events and the root of their tree. Keep the one with \
+         the largest number. Whoever has one can prove later what the log held then: \
+         `GET /v1/proofs/consistency?from=` with its number must lead from its root to that of any newer checkpoint. \
+         `webhook-signature` does not cover the header; its own signature does.",
     ),
     (
         "Expect more",

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::body::Query;
-use super::caller::{Caller, read};
+use super::caller::Caller;
 use super::freshness::View;
 use super::page::{Page, Window};
 use super::problem::Problem;
@@ -178,7 +178,7 @@ async fn list(
         after: window.cursor().map(|cursor| cursor.number),
         limit: window.of_records().limit,
     };
-    let mut tx = read(&caller.api.system.databases.audit_app, caller.organization_id, None).await?;
+    let mut tx = caller.read_trail().await?;
     let entries = queries::list_entries(&mut tx, caller.organization_id, &filter, page).await?;
     tx.commit().await?;
     let (entries, next) = window.cut(entries, |entry| entry.sequence);

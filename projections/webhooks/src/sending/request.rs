@@ -11,6 +11,7 @@ use super::headers::ExtraHeaders;
 use super::secret::WebhookSecret;
 use super::signature::sign;
 use super::url::WebhookUrl;
+use crate::checkpoints::CHECKPOINT_HEADER;
 
 const OUR_NAME: &str = concat!("Carelog/", env!("CARGO_PKG_VERSION"));
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -71,6 +72,12 @@ impl PreparedRequest {
     /// Adds the partner's own headers.
     pub fn with_headers(mut self, extra: &ExtraHeaders) -> Self {
         self.headers.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+        self
+    }
+
+    /// Adds the newest checkpoint of the organization's log, where one was signed.
+    pub fn with_checkpoint(mut self, checkpoint: Option<HeaderValue>) -> Self {
+        self.headers.extend(checkpoint.map(|value| (CHECKPOINT_HEADER, value)));
         self
     }
 

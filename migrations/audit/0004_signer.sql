@@ -1,0 +1,62 @@
+create schema signer;
+comment on schema signer is 'What the holder of the signing key said about the trees; no rebuild touches it';
+grant usage on schema signer to carelog_app, carelog_system;
+
+-- Owned by the projection audit. The key itself and the holder's own memory are files beside no database.
+
+create table signer.keys (
+    only_row boolean not null default true,
+    public_key bytea not null,
+    created_at timestamptz not null,
+    constraint keys_pkey primary key (only_row),
+    constraint keys_one_row check (only_row),
+    constraint keys_public_key check (length(public_key) = 32)
+);
+comment on table signer.keys is 'The Ed25519 key that signs; whoever holds another one stands by';
+comment on column signer.keys.created_at is 'When its holder first signed with it';
+
+create table signer.heads (
+    organization_id uuid not null,
+    origin text not null,
+    size bigint not null,
+    root bytea not null,
+    constraint heads_pkey primary key (organization_id, origin),
+    constraint heads_size check (size >= 1),
+    constraint heads_root check (length(root) = 32)
+) with (fillfactor = 50);
+comment on table signer.heads is 'What is about to be signed. Its commit reaches the disk, and with it everything that was sealed before';
+comment on column signer.heads.origin is 'Name of the log: a further one begins after a restore from an old backup';
+comment on column signer.heads.size is 'Leaves of the tree';
+
+create table signer.checkpoints (
+    organization_id uuid not null,
+    origin text not null,
+    size bigint not null,
+    root bytea not null,
+    note text not null,
+    signed_at timestamptz not null,
+    constraint checkpoints_pkey primary key (organization_id, origin, size),
+    constraint checkpoints_size check (size >= 1),
+    constraint checkpoints_root check (length(root) = 32)
+);
+comment on table signer.checkpoints is 'Every checkpoint that was signed (C2SP tlog-checkpoint); never two for one size';
+comment on column signer.checkpoints.note is 'The signed note, byte for byte';
+comment on column signer.checkpoints.signed_at is 'When it was signed; not part of what is signed';
+
+create index checkpoints_by_time on signer.checkpoints (signed_at);
+
+do $$
+declare
+    v_table text;
+begin
+    foreach v_table in array array['heads', 'checkpoints'] loop
+        execute format('alter table signer.%I enable row level security', v_table);
+        execute format('alter table signer.%I force row level security', v_table);
+        execute format('create policy own_organization on signer.%I
+                        using (organization_id = (select public.carelog_organization()))', v_table);
+    end loop;
+end $$;
+
+grant select, insert on signer.keys, signer.checkpoints to carelog_system;
+grant select, insert, update on signer.heads to carelog_system;
+grant select on signer.keys, signer.checkpoints to carelog_app;

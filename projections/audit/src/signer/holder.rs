@@ -1,0 +1,324 @@
+//! The key and the memory of what it has signed: two files that only the signer's own user may reach.
+//!
+//! Whoever has the memory cannot be made to contradict itself, not even by whoever owns the database. The key's file
+//! is locked as long as it is held, so that two processes never sign side by side.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::{Refusal, Signed, Wish};
+use crate::proof::{Algorithm, Checkpoint, Hash, KeyError, SigningKey, VerifierKey, verify_consistency};
+
+const KEY_PREFIX: &str = "carelog-signer-v1:";
+const STATE_PREFIX: &str = "carelog-signer-state-v1:";
+const SEED_BYTES: usize = 32;
+/// Beyond so many lines for each log, the memory is written anew.
+const LINES_PER_ORIGIN: usize = 100;
+/// Longest memory that is read: a line has about a hundred bytes.
+const MAX_STATE_BYTES: u64 = 1 << 30;
+
+/// The newest size and root that were signed, by the logs' names.
+type Memory = BTreeMap<String, (u64, Hash)>;
+
+/// Where key and memory are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The secret seed.
+    pub key: PathBuf,
+    /// What was signed.
+    pub state: PathBuf,
+}
+
+/// Whether the database knows a key yet. Only before that may new files be made: a new key beside an old one would
+/// sign whatever it is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownKey {
+    /// Nothing was ever signed.
+    None,
+    /// This public key signs.
+    Public([u8; SEED_BYTES]),
+}
+
+/// Why there is no holder.
+#[derive(Debug, thiserror::Error)]
+pub enum HolderError {
+    /// The file system refused.
+    #[error("the signer's file {} cannot be read or written", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the file system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Others may reach the key.
+    #[error("the signer's key {} has mode {mode:03o}; only its owner may reach it (600)", path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds something else.
+    #[error("the signer's file {} is damaged", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was signed is not known any more.
+    #[error("{} is missing: put it back beside the key, or begin a log of another name", .0.display())]
+    Missing(PathBuf),
+    /// Memory or database belong to another key.
+    #[error("another key signs this log than the one in {}", .0.display())]
+    OtherKey(PathBuf),
+    /// Another process holds the key.
+    #[error("another process holds the signer's key")]
+    InUse,
+    /// No new key can be drawn.
+    #[error("a signing key cannot be drawn: {0}")]
+    Random(getrandom::Error),
+}
+
+/// Holds the key, and what it has signed.
+#[derive(Debug)]
+pub struct KeyHolder {
+    key: SigningKey,
+    public: [u8; SEED_BYTES],
+    /// Locked as long as the key is held.
+    _key_file: File,
+    state: File,
+    state_path: PathBuf,
+    lines: usize,
+    signed: Memory,
+}
+
+impl KeyHolder {
+    /// Takes the key, which nobody else holds then. Makes key and memory where nothing was ever signed.
+    ///
+    /// # Errors
+    /// See [`HolderError`].
+    pub fn open(files: &KeyFiles, known: KnownKey) -> Result<Self, HolderError> {
+        if known == KnownKey::None && !files.key.exists() {
+            if files.state.exists() {
+                return Err(HolderError::Missing(files.key.clone()));
+            }
+            create_key(&files.key)?;
+        }
+        let (key_file, seed) = lock_key(&files.key)?;
+        let key = SigningKey::from_seed(&seed);
+        let public = key.public();
+        if let KnownKey::Public(expected) = known
+            && expected != public
+        {
+            return Err(HolderError::OtherKey(files.key.clone()));
+        }
+        if !files.state.exists() {
+            if known != KnownKey::None {
+                return Err(HolderError::Missing(files.state.clone()));
+            }
+            write_state(&files.state, &public, &Memory::new())?;
+        }
+        let (signed, lines) = read_state(files, &public)?;
+        let state = append_to(&files.state)?;
+        let state_path = files.state.clone();
+        Ok(Self { key, public, _key_file: key_file, state, state_path, lines, signed })
+    }
+
+    /// The public key.
+    pub const fn public(&self) -> [u8; SEED_BYTES] {
+        self.public
+    }
+
+    /// The key as verifiers of a log know it.
+    ///
+    /// # Errors
+    /// When the origin cannot be a key's name.
+    pub fn verifier(&self, origin: &str) -> Result<VerifierKey, KeyError> {
+        self.key.verifier(origin, Algorithm::Ed25519)
+    }
+
+    /// The newest size and root that were signed for a log.
+    pub fn last(&self, origin: &str) -> Option<(u64, Hash)> {
+        self.signed.get(origin).copied()
+    }
+
+    /// The logs that were signed.
+    pub fn origins(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.signed.iter().map(|(origin, (size, _))| (origin.as_str(), *size))
+    }
+
+    /// Signs what follows from what was signed before. What it will have signed is on the disk first.
+    ///
+    /// # Errors
+    /// When the memory cannot be written; nothing is signed then, and the holder has to be opened anew.
+    pub fn sign(&mut self, wishes: &[Wish]) -> Result<Vec<Result<Signed, Refusal>>, HolderError> {
+        let verdicts: Vec<Result<(), Refusal>> = wishes.iter().map(|wish| self.judge(wish)).collect();
+        let granted =
+            || wishes.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_ok()).map(|(wish, _)| wish);
+        let fresh: Vec<&Wish> =
+            granted().filter(|wish| self.last(&wish.origin) != Some((wish.size, wish.root))).collect();
+        self.remember(&fresh)?;
+        let sign = |(wish, verdict): (&Wish, Result<(), Refusal>)| {
+            verdict?;
+            let checkpoint = Checkpoint { origin: wish.origin.clone(), size: wish.size, root: wish.root };
+            let checkpoint = checkpoint
+                .sign(&self.key)
+                .map_err(|source| Refusal::Name { origin: wish.origin.clone(), source })?;
+            Ok(Signed { organization_id: wish.organization_id, covered: wish.covered, checkpoint })
+        };
+        Ok(wishes.iter().zip(verdicts).map(sign).collect())
+    }
+
+    fn judge(&self, wish: &Wish) -> Result<(), Refusal> {
+        let Some((signed, root)) = self.last(&wish.origin) else { return Ok(()) };
+        let origin = wish.origin.clone();
+        if wish.size < signed {
+            return Err(Refusal::Shrunk { origin, signed, found: wish.size });
+        }
+        let is_about_these = (wish.growth.old_size, wish.growth.new_size) == (signed, wish.size);
+        if is_about_these && verify_consistency(&wish.growth, root, wish.root).is_ok() {
+            Ok(())
+        } else {
+            Err(Refusal::Changed { origin, signed })
+        }
+    }
+
+    fn remember(&mut self, fresh: &[&Wish]) -> Result<(), HolderError> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let mut signed = self.signed.clone();
+        signed.extend(fresh.iter().map(|wish| (wish.origin.clone(), (wish.size, wish.root))));
+        if self.lines + fresh.len() > LINES_PER_ORIGIN * signed.len() {
+            write_state(&self.state_path, &self.public, &signed)?;
+            self.state = append_to(&self.state_path)?;
+            self.lines = signed.len();
+        } else {
+            let text: String = fresh.iter().map(|wish| line(&wish.origin, wish.size, wish.root)).collect();
+            let written = self.state.write_all(text.as_bytes()).and_then(|()| self.state.sync_data());
+            written.map_err(|source| HolderError::Io { path: self.state_path.clone(), source })?;
+            self.lines += fresh.len();
+        }
+        self.signed = signed;
+        Ok(())
+    }
+}
+
+fn line(origin: &str, size: u64, root: Hash) -> String {
+    format!("{origin} {size} {}\n", root.to_base64())
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> HolderError {
+    move |source| HolderError::Io { path: path.to_owned(), source }
+}
+
+fn create_key(path: &Path) -> Result<(), HolderError> {
+    let mut seed = Zeroizing::new([0; SEED_BYTES]);
+    getrandom::fill(seed.as_mut()).map_err(HolderError::Random)?;
+    let text = Zeroizing::new(format!("{KEY_PREFIX}{}\n", STANDARD.encode(*seed)));
+    match publish(path, text.as_bytes()) {
+        // Somebody else was faster; then theirs is read.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(path)(error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// A file appears whole or not at all, and never in the place of another.
+fn publish(path: &Path, text: &[u8]) -> io::Result<()> {
+    let temporary = write_beside(path, text)?;
+    let linked = fs::hard_link(&temporary, path);
+    fs::remove_file(&temporary)?;
+    linked?;
+    sync_folder(path)
+}
+
+fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(text)?;
+    file.sync_all()?;
+    Ok(temporary)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn lock_key(path: &Path) -> Result<(File, Zeroizing<[u8; SEED_BYTES]>), HolderError> {
+    let mut file = File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => HolderError::Missing(path.to_owned()),
+        _ => failed(path)(error),
+    })?;
+    let mode = file.metadata().map_err(failed(path))?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(HolderError::Mode { path: path.to_owned(), mode });
+    }
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(fs::TryLockError::WouldBlock) => return Err(HolderError::InUse),
+        Err(fs::TryLockError::Error(error)) => return Err(failed(path)(error)),
+    }
+    let mut text = Zeroizing::new(String::with_capacity(256));
+    (&mut file).take(255).read_to_string(&mut text).map_err(failed(path))?;
+    let damaged = || HolderError::Format { path: path.to_owned() };
+    let base64 =
+        text.strip_prefix(KEY_PREFIX).and_then(|rest| rest.strip_suffix('\n')).ok_or_else(damaged)?;
+    let bytes = Zeroizing::new(STANDARD.decode(base64).map_err(|_| damaged())?);
+    let seed = Zeroizing::new(bytes.as_slice().try_into().map_err(|_| damaged())?);
+    Ok((file, seed))
+}
+
+fn write_state(path: &Path, public: &[u8; SEED_BYTES], signed: &Memory) -> Result<(), HolderError> {
+    let mut text = format!("{STATE_PREFIX}{}\n", STANDARD.encode(public));
+    text.extend(signed.iter().map(|(origin, (size, root))| line(origin, *size, *root)));
+    let written = write_beside(path, text.as_bytes())
+        .and_then(|temporary| fs::rename(temporary, path))
+        .and_then(|()| sync_folder(path));
+    written.map_err(failed(path))
+}
+
+fn append_to(path: &Path) -> Result<File, HolderError> {
+    OpenOptions::new().append(true).open(path).map_err(failed(path))
+}
+
+/// What was signed, and by how many lines it is told. A line that a crash cut off was never acted upon: it is removed.
+fn read_state(files: &KeyFiles, public: &[u8; SEED_BYTES]) -> Result<(Memory, usize), HolderError> {
+    let path = &files.state;
+    let damaged = || HolderError::Format { path: path.clone() };
+    let mut text = String::new();
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(failed(path))?;
+    (&file).take(MAX_STATE_BYTES).read_to_string(&mut text).map_err(failed(path))?;
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    if whole < text.len() {
+        file.set_len(whole as u64).and_then(|()| file.sync_all()).map_err(failed(path))?;
+        text.truncate(whole);
+    }
+    let mut lines = text.lines();
+    let holder = lines.next().and_then(|first| first.strip_prefix(STATE_PREFIX)).ok_or_else(damaged)?;
+    if holder != STANDARD.encode(public) {
+        return Err(HolderError::OtherKey(files.key.clone()));
+    }
+    let mut signed = Memory::new();
+    let mut count = 0;
+    for line in lines {
+        let mut parts = line.split(' ');
+        let (Some(origin), Some(size), Some(root), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(damaged());
+        };
+        let size: u64 = size.parse().map_err(|_| damaged())?;
+        let root = Hash::from_base64(root).ok_or_else(damaged)?;
+        signed.insert(origin.to_owned(), (size, root));
+        count += 1;
+    }
+    Ok((signed, count))
+}
