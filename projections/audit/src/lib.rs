@@ -17,7 +17,13 @@
 //! inserted and never changed; entering one twice is refused by the primary key.
 //!
 //! # Proofs
-//! `proof` is the pure part of what makes the log checkable by strangers: trees, tiles, proofs, checkpoints.
+//! What makes the log checkable by strangers. `proof` is the pure part: trees, tiles, proofs, checkpoints. `sealer` is
+//! a second projector, with tables in the schema `proof`: it makes each event's leaf anew and appends it to the tree of
+//! its organization. `trees` reads them. `signer` signs what provably only grew, with a key and a memory in files of
+//! their own; its tables are in the schema `signer`, which no rebuild touches.
+//!
+//! # Not here
+//! A log over the organizations' checkpoints, export bundles and their verifier, and a witness.
 //!
 //! Start reading at `model.rs` for the trail, and at `proof/mod.rs` for the proofs.
 

@@ -188,9 +188,9 @@ async fn the_sealer_seals_no_changed_event() {
 
     let sealer = Sealer::new(product.log().name());
     let scope = RebuildScope::Organization(organization_id);
-    let sealed = rebuild(&sealer, product.log(), audit, scope, &watch::Sender::default()).await;
+    let result = rebuild(&sealer, product.log(), audit, scope, &watch::Sender::default()).await;
 
-    let Err(RebuildError::Apply(ApplyError::Poison(alarm))) = sealed else { panic!("sealed: {sealed:?}") };
+    let Err(RebuildError::Apply(ApplyError::Poison(alarm))) = result else { panic!("sealed: {result:?}") };
     let text = alarm.to_string();
     assert!(text.contains("was changed") && text.contains("sequence 20 of"), "{text}");
     let after: String = sqlx::query_scalar(roots).fetch_one(audit).await.unwrap();

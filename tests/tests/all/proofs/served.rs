@@ -160,15 +160,16 @@ async fn a_proof_file_stands_on_its_own() {
     let event = &clinic.get("/v1/events?limit=5").await.body["events"][4];
     let leaf = carelog_audit::proof::leaf_hash(&leaf_data);
     proof.verify(leaf, std::slice::from_ref(&key)).unwrap();
-    assert_eq!(hex_of(&leaf.0), event["leaf_hash"].as_str().unwrap());
+    assert_eq!(leaf.0.to_vec(), from_hex(event["leaf_hash"].as_str().unwrap()));
     let said: Value = serde_json::from_slice(&leaf_data).unwrap();
     assert_eq!((&said["event_id"], &said["type"]), (&event["event_id"], &event["event"]));
     let name = format!("attachment; filename=\"{}.tlog-proof\"", event["event_id"].as_str().unwrap());
     assert_eq!(answer.header("content-disposition"), name);
 }
 
-fn hex_of(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+fn from_hex(text: &str) -> Vec<u8> {
+    let digits = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+    digits.map(|two| u8::from_str_radix(two, 16).unwrap()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
