@@ -80,6 +80,8 @@ ids! {
     FormId;
     /// The template that a form was made from.
     FormTemplateId;
+    /// A file in the object storage.
+    FileId;
     /// A partner's webhook subscription.
     SubscriptionId;
     /// One event for one subscription.
