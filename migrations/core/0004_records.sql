@@ -450,6 +450,8 @@ comment on column files.erased_at is 'When the keys of the patient were destroye
 create index appointments_sealed on appointments (organization_id, patient_id) where personal is not null;
 create index forms_sealed on forms (organization_id, patient_id) where personal is not null;
 create index files_sealed on files (organization_id, patient_id) where personal is not null;
+-- Files outlive the keys of their patient until they are removed.
+create index files_kept on files (organization_id, patient_id) where status in ('requested', 'stored');
 create index patients_erased on patients (organization_id, patient_id) where erased_at is not null;
 
 alter table organizations enable row level security;

@@ -23,6 +23,7 @@ mod process;
 mod product;
 mod random;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod storages;
 mod storm;
 mod system;
 mod toy;
@@ -30,7 +31,7 @@ mod wait;
 mod wishes;
 
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
-pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
+pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send};
 pub use clock::{ManualClock, ShiftedClock};
 pub use examples::{ExampleReceiver, Language};
 pub use invariants::{check_immutable, check_invariants};
@@ -40,6 +41,7 @@ pub use product::{
     product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
+pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
 pub use storm::{as_child, storm};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};

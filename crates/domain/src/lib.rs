@@ -53,8 +53,8 @@ pub use catalogue::{EventType, StreamKind};
 pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
-    ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FileId, FormId, FormTemplateId, KeyId, MemberId,
-    OrganizationId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
+    ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FileId, FormId, FormTemplateId, KeyId,
+    MemberId, OrganizationId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

@@ -50,8 +50,10 @@ pub enum Encryption {
 /// Where an organization's files lie.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StorageOptions {
-    /// The storage's address, as clients reach it; `None` for AWS itself.
+    /// The storage's address; `None` for AWS itself.
     pub endpoint: Option<String>,
+    /// Its address in links, where clients reach it by another.
+    pub public_endpoint: Option<String>,
     /// The region's name.
     pub region: String,
     /// The organization's bucket.
@@ -64,9 +66,9 @@ pub struct StorageOptions {
     pub encryption: Encryption,
 }
 
-pub(crate) fn client(options: &StorageOptions) -> Client {
+pub(crate) fn client(options: &StorageOptions, endpoint: Option<&str>) -> Client {
     let Credentials { access_key_id, secret_access_key } = &options.credentials;
-    let is_plain = options.endpoint.as_deref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
     let http = if is_plain {
         Builder::new().build_http()
     } else {
@@ -90,7 +92,7 @@ pub(crate) fn client(options: &StorageOptions) -> Client {
             TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT).build(),
         )
         .http_client(http);
-    if let Some(endpoint) = &options.endpoint {
+    if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
     Client::from_conf(config.build())

@@ -103,7 +103,11 @@ impl Storage {
             .send()
             .await
             .map_err(StorageError::of("list_objects"))?;
-        Ok(answer.contents().iter().filter_map(|object| listed(object.key(), object.last_modified())).collect())
+        Ok(answer
+            .contents()
+            .iter()
+            .filter_map(|object| listed(object.key(), object.last_modified()))
+            .collect())
     }
 
     /// Uploads that were begun and not finished, a page of them.

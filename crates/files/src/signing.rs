@@ -71,7 +71,7 @@ impl Storage {
         const STEP: &str = "sign_upload";
         let digest = STANDARD.encode(upload.content_sha256.bytes());
         let request = self
-            .client
+            .signer
             .put_object()
             .bucket(&self.options.bucket)
             .key(key)
@@ -104,7 +104,7 @@ impl Storage {
         life: Duration,
     ) -> Result<SignedRequest, StorageError> {
         let request = self
-            .client
+            .signer
             .upload_part()
             .bucket(&self.options.bucket)
             .key(key)
@@ -130,7 +130,7 @@ impl Storage {
     ) -> Result<SignedRequest, StorageError> {
         let disposition = format!("{}; filename=\"{}\"", download.disposition, harmless(&download.name));
         let request = self
-            .client
+            .signer
             .get_object()
             .bucket(&self.options.bucket)
             .key(key)

@@ -16,6 +16,8 @@ use crate::sniff::{SNIFFED_BYTES, sniff};
 #[derive(Clone, Debug)]
 pub struct Storage {
     pub(crate) client: Client,
+    /// Signs links, and never connects.
+    pub(crate) signer: Client,
     pub(crate) options: StorageOptions,
 }
 
@@ -36,7 +38,12 @@ pub enum Examined {
 impl Storage {
     /// Connects when it is first used.
     pub fn new(options: StorageOptions) -> Self {
-        Self { client: connect::client(&options), options }
+        let client = connect::client(&options, options.endpoint.as_deref());
+        let signer = match &options.public_endpoint {
+            None => client.clone(),
+            Some(public) => connect::client(&options, Some(public)),
+        };
+        Self { client, signer, options }
     }
 
     /// Where it leads.
@@ -59,7 +66,9 @@ impl Storage {
         match made.map_err(StorageError::of("create_bucket")) {
             Ok(_) => Ok(()),
             // Somebody else was faster.
-            Err(StorageError::Refused { status: 409, code, .. }) if code == "BucketAlreadyOwnedByYou" => Ok(()),
+            Err(StorageError::Refused { status: 409, code, .. }) if code == "BucketAlreadyOwnedByYou" => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }

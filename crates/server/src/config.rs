@@ -34,6 +34,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Deliveries to partners.
     pub webhooks: WebhooksConfig,
+    /// Files.
+    pub storage: StorageConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -88,6 +90,20 @@ pub struct WebhooksConfig {
     pub in_flight_per_subscription: NonZeroU16,
     /// Requests of one organization under way at a time.
     pub in_flight_per_organization: NonZeroU16,
+}
+
+/// `[storage]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Whether clinics without a storage of their own get Carelog's.
+    pub embedded: bool,
+    /// Where Carelog's own storage listens.
+    pub listen: Option<SocketAddr>,
+    /// How clients reach it.
+    pub public_url: Option<String>,
+    /// Which storages clinics may bring, AWS aside.
+    pub allowed_endpoints: Vec<String>,
 }
 
 /// `[log]`
@@ -148,6 +164,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             database: DatabaseConfig::default(),
             webhooks: WebhooksConfig::default(),
+            storage: StorageConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -198,6 +215,12 @@ impl Default for WebhooksConfig {
     }
 }
 
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { embedded: true, listen: None, public_url: None, allowed_endpoints: Vec::new() }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info,sqlx::postgres::notice=warn".to_owned() }
@@ -235,6 +258,21 @@ impl Config {
     /// The file with the root key.
     pub fn root_key(&self) -> PathBuf {
         self.home.join("root.key")
+    }
+
+    /// Where Carelog's own storage listens: beside the API, unless the configuration says otherwise.
+    pub fn storage_listen(&self) -> SocketAddr {
+        self.storage.listen.unwrap_or_else(|| {
+            let api = self.http.listen;
+            // Any free port stays any free port.
+            let port = if api.port() == 0 { 0 } else { api.port().checked_add(1).unwrap_or(0) };
+            SocketAddr::new(api.ip(), port)
+        })
+    }
+
+    /// Where Carelog's own storage keeps its files.
+    pub fn storage_directory(&self) -> PathBuf {
+        self.home.join("storage")
     }
 
     /// The file with the operator's key.
@@ -280,7 +318,7 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) = ["http", "database", "webhooks", "log"]
+    let (name_of_section, key) = ["http", "database", "webhooks", "storage", "log"]
         .into_iter()
         .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
         .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;

@@ -35,9 +35,9 @@ mod projector;
 pub mod queries;
 
 pub use model::{
-    ApiKeyRecord, AppointmentRecord, ConsentRecord, FileRecord, FormRecord, IntegrationRecord, IntegrationStatus,
-    MemberRecord, MemberStatus, OrganizationRecord, PatientRecord, PatientStatus, SealedColumns,
-    SpecialistRecord, SpecialistStatus, Stamp,
+    ApiKeyRecord, AppointmentRecord, ConsentRecord, FileRecord, FormRecord, IntegrationRecord,
+    IntegrationStatus, MemberRecord, MemberStatus, OrganizationRecord, PatientRecord, PatientStatus,
+    SealedColumns, SpecialistRecord, SpecialistStatus, Stamp,
 };
 pub use projector::Records;
 pub use queries::QueryError;

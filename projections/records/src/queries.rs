@@ -2,7 +2,7 @@
 //!
 //! Every function names the organization and is meant for a connection that is bound to it, so that row-level
 //! security holds as well; [`find_api_key`], [`list_organizations`], [`organizations_with_erasures`],
-//! [`list_late_uploads`] and [`organizations_with_files`] alone look across organizations. Lists run from the newest row to
+//! [`list_late_uploads`], [`list_files_of_erased`] and [`organizations_with_files`] alone look across organizations. Lists run from the newest row to
 //! the oldest; the cursor is the `created_position` of the last row that was shown.
 
 mod api_keys;
@@ -22,7 +22,10 @@ pub(crate) use appointments::load_appointments;
 pub use appointments::{AppointmentFilter, get_appointment, list_appointments};
 pub use cells::QueryError;
 pub(crate) use files::load_files;
-pub use files::{FileFilter, get_file, list_files, list_late_uploads, organizations_with_files};
+pub use files::{
+    FileFilter, files_alive, get_file, list_files, list_files_of_erased, list_late_uploads,
+    organizations_with_files,
+};
 pub(crate) use forms::load_forms;
 pub use forms::{FormFilter, get_form, list_forms};
 pub(crate) use members::load_members;

@@ -169,9 +169,7 @@ impl Announced {
                 FileDeletion::Requested => UploadFailure::Cancelled,
                 FileDeletion::PatientErased => UploadFailure::PatientErased,
             })),
-            FileStatus::Stored => {
-                Ok(FileEvent::Deleted(FileDeleted { patient_id: self.patient_id, reason }))
-            }
+            FileStatus::Stored => Ok(FileEvent::Deleted(FileDeleted { patient_id: self.patient_id, reason })),
             FileStatus::Failed => Err(FileRejection::UploadEnded),
             FileStatus::Deleted => Err(FileRejection::AlreadyDeleted),
         }

@@ -36,8 +36,7 @@ impl FrameCipher {
     /// Opens in place and cuts the tag off.
     pub(super) fn open(&self, number: u64, frame: &mut Vec<u8>) -> Result<(), StoreError> {
         let length = frame.len().checked_sub(TAG_BYTES).ok_or(StoreError::Damaged)?;
-        let tag: [u8; TAG_BYTES] =
-            frame.split_off(length).try_into().map_err(|_| StoreError::Damaged)?;
+        let tag: [u8; TAG_BYTES] = frame.split_off(length).try_into().map_err(|_| StoreError::Damaged)?;
         self.0
             .decrypt_inout_detached(&nonce(number), b"", frame.as_mut_slice().into(), &Tag::from(tag))
             .map_err(|_| StoreError::Damaged)
@@ -73,7 +72,12 @@ pub(super) fn open_manifest(
     let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(StoreError::Damaged)?;
     let mut plaintext = body.to_vec();
     cipher(tenant_key, &[b"carelog-manifest-v1"])
-        .decrypt_inout_detached(&Nonce::from(*nonce), place, plaintext.as_mut_slice().into(), &Tag::from(*tag))
+        .decrypt_inout_detached(
+            &Nonce::from(*nonce),
+            place,
+            plaintext.as_mut_slice().into(),
+            &Tag::from(*tag),
+        )
         .map_err(|_| StoreError::Damaged)?;
     Ok(plaintext)
 }
@@ -85,7 +89,8 @@ fn nonce(number: u64) -> Nonce<aes_gcm::aead::consts::U12> {
 }
 
 fn cipher(tenant_key: &[u8; 32], label: &[&[u8]]) -> Aes256Gcm {
-    let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(tenant_key).expect("HMAC takes keys of any length");
+    let mut mac =
+        <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(tenant_key).expect("HMAC takes keys of any length");
     for part in label {
         mac.update(part);
     }

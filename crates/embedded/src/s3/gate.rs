@@ -10,8 +10,7 @@ use time::{Duration, PrimitiveDateTime};
 /// No signed link holds longer.
 pub(super) const MAX_LINK_SECONDS: i64 = 900;
 /// `X-Amz-Date` in a link.
-const AMZ_DATE: &[BorrowedFormatItem<'_>] =
-    format_description!("[year][month][day]T[hour][minute][second]Z");
+const AMZ_DATE: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]T[hour][minute][second]Z");
 /// So long a browser remembers what it may ask.
 const PREFLIGHT_SECONDS: &str = "600";
 
@@ -44,9 +43,8 @@ const NO_FORMS: Refusal = Refusal {
 /// Checks what `s3s` is more generous about. `now` is in seconds since 1970.
 pub(super) fn check<B>(request: &Request<B>, now: i64) -> Result<(), Refusal> {
     let headers = request.headers();
-    let begins = |name, prefix: &[u8]| {
-        headers.get_all(name).iter().any(|value| value.as_bytes().starts_with(prefix))
-    };
+    let begins =
+        |name, prefix: &[u8]| headers.get_all(name).iter().any(|value| value.as_bytes().starts_with(prefix));
     if begins(header::AUTHORIZATION, b"AWS ") {
         return Err(OLD_SIGNATURE);
     }
@@ -108,6 +106,5 @@ pub(super) fn add_headers(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("ETag"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers
-        .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
 }

@@ -10,10 +10,10 @@ use s3s::dto::{
     CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
     CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput,
     GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
-    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput,
-    ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput,
-    MultipartUpload, Object, ObjectVersion, Part, PutObjectInput, PutObjectOutput, ServerSideEncryption,
-    StreamingBlob, Timestamp, UploadPartInput, UploadPartOutput,
+    ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
+    ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Object,
+    ObjectVersion, Part, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob, Timestamp,
+    UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
@@ -252,10 +252,7 @@ impl S3 for Operations {
         Ok(S3Response::new(CreateBucketOutput::default()))
     }
 
-    async fn put_object(
-        &self,
-        request: S3Request<PutObjectInput>,
-    ) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let tenant = tenant(&request)?;
         let mut input = request.input;
         check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_ref())?;
@@ -286,10 +283,7 @@ impl S3 for Operations {
         }))
     }
 
-    async fn get_object(
-        &self,
-        request: S3Request<GetObjectInput>,
-    ) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let tenant = tenant(&request)?;
         let input = request.input;
         check_version(input.version_id.as_deref())?;
@@ -359,8 +353,7 @@ impl S3 for Operations {
         let limit = limit(input.max_keys)?;
         let prefix = input.prefix.unwrap_or_default();
         let after = input.continuation_token.or(input.start_after).unwrap_or_default();
-        let (objects, has_more) =
-            self.run(move |store| store.list(&tenant, &prefix, &after, limit)).await?;
+        let (objects, has_more) = self.run(move |store| store.list(&tenant, &prefix, &after, limit)).await?;
         let next = objects.last().map(|object| object.key.clone()).filter(|_| has_more);
         let contents: Vec<Object> = objects.into_iter().map(listed).collect();
         Ok(S3Response::new(ListObjectsV2Output {
@@ -384,8 +377,7 @@ impl S3 for Operations {
         let limit = limit(input.max_keys)?;
         let prefix = input.prefix.unwrap_or_default();
         let after = input.key_marker.unwrap_or_default();
-        let (objects, has_more) =
-            self.run(move |store| store.list(&tenant, &prefix, &after, limit)).await?;
+        let (objects, has_more) = self.run(move |store| store.list(&tenant, &prefix, &after, limit)).await?;
         let next = objects.last().map(|object| object.key.clone()).filter(|_| has_more);
         let versions = objects.into_iter().map(|object| ObjectVersion {
             e_tag: strong(&object.etag),
@@ -415,8 +407,7 @@ impl S3 for Operations {
         let input = request.input;
         check_encryption(input.server_side_encryption.as_ref(), input.sse_customer_algorithm.as_ref())?;
         let initiated = (self.clock)();
-        let upload =
-            UploadManifest { key: input.key.clone(), content_type: input.content_type, initiated };
+        let upload = UploadManifest { key: input.key.clone(), content_type: input.content_type, initiated };
         let upload_id = self.run(move |store| store.begin(&tenant, &upload)).await?;
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
@@ -439,11 +430,9 @@ impl S3 for Operations {
         self.run(move |store| store.upload(&held, &id, &key).map(drop)).await?;
         let expected = expected!(input);
         let segment = self.receive(&tenant, input.body, input.content_length, expected).await?;
-        let part =
-            PartManifest { number, etag: etag_of(&segment), modified: (self.clock)(), segment };
+        let part = PartManifest { number, etag: etag_of(&segment), modified: (self.clock)(), segment };
         let (held, kept) = (Arc::clone(&tenant), part.clone());
-        let put =
-            self.run(move |store| store.put_part(&held, &input.upload_id, &input.key, &kept)).await;
+        let put = self.run(move |store| store.put_part(&held, &input.upload_id, &input.key, &kept)).await;
         if let Err(error) = put {
             self.discard(&tenant, &part.segment).await?;
             return Err(error);
@@ -455,10 +444,7 @@ impl S3 for Operations {
         }))
     }
 
-    async fn list_parts(
-        &self,
-        request: S3Request<ListPartsInput>,
-    ) -> S3Result<S3Response<ListPartsOutput>> {
+    async fn list_parts(&self, request: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         let tenant = tenant(&request)?;
         let input = request.input;
         let limit = limit(input.max_parts)?;
@@ -544,9 +530,8 @@ impl S3 for Operations {
             named.push((part_number(number)?, etag.into_value()));
         }
         let (key, modified) = (input.key.clone(), (self.clock)());
-        let object = self
-            .run(move |store| store.complete(&tenant, &input.upload_id, &key, &named, modified))
-            .await?;
+        let object =
+            self.run(move |store| store.complete(&tenant, &input.upload_id, &key, &named, modified)).await?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

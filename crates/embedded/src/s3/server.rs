@@ -64,7 +64,10 @@ pub struct S3Server {
 
 impl fmt::Debug for S3Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Options").field("listen", &self.listen).field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("S3Options")
+            .field("listen", &self.listen)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 

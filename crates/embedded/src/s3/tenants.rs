@@ -33,8 +33,6 @@ pub trait Tenants: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the keys cannot be had.
-    fn find<'a>(
-        &'a self,
-        access_key_id: &'a str,
-    ) -> BoxFuture<'a, Result<Option<Arc<Tenant>>, TenantsError>>;
+    fn find<'a>(&'a self, access_key_id: &'a str)
+    -> BoxFuture<'a, Result<Option<Arc<Tenant>>, TenantsError>>;
 }

@@ -199,7 +199,8 @@ async fn parts_are_joined_in_order_and_by_their_tags() {
         let part = PartManifest { number, etag: format!("t{number}"), modified: 0, segment };
         store.put_part(&tenant(), &upload_id, KEY, &part).unwrap();
     }
-    let named = |parts: &[(u16, &str)]| parts.iter().map(|(n, tag)| (*n, (*tag).to_owned())).collect::<Vec<_>>();
+    let named =
+        |parts: &[(u16, &str)]| parts.iter().map(|(n, tag)| (*n, (*tag).to_owned())).collect::<Vec<_>>();
     let complete = |parts: &[(u16, &str)]| store.complete(&tenant(), &upload_id, KEY, &named(parts), 1);
 
     assert!(matches!(complete(&[]), Err(StoreError::InvalidPart)));

@@ -28,6 +28,7 @@ mod deliveries;
 mod docs;
 mod event_types;
 mod events;
+mod files;
 mod forms;
 mod freshness;
 mod health;
@@ -91,6 +92,7 @@ pub struct Api {
     policy: AddressPolicy,
     webhooks: WebhooksConfig,
     subscriptions: Directory,
+    checks: files::Checks,
 }
 
 impl Api {
@@ -102,6 +104,7 @@ impl Api {
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
+            checks: files::Checks::default(),
             system,
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
@@ -171,6 +174,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(specialists::routes())
         .merge(appointments::routes())
         .merge(forms::routes())
+        .merge(files::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())

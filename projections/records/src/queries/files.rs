@@ -161,6 +161,52 @@ pub fn list_late_uploads(
     })
 }
 
+/// Files that are about an erased patient and still there or awaited, of every organization.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn list_files_of_erased(
+    connection: &mut PgConnection,
+    limit: u16,
+) -> BoxFuture<'_, Result<Vec<FileRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_files!(
+            connection,
+            "where status in ('requested', 'stored')
+           and (organization_id, patient_id) in (
+               select p.organization_id, p.patient_id from patients p where p.erased_at is not null)
+         order by organization_id, file_id
+         limit $1",
+            i64::from(limit)
+        ))
+    })
+}
+
+/// Which of these files of an organization are there or awaited.
+///
+/// # Errors
+/// When the database fails.
+pub fn files_alive<'a>(
+    connection: &'a mut PgConnection,
+    organization_id: OrganizationId,
+    ids: &'a [Uuid],
+) -> BoxFuture<'a, Result<HashSet<FileId>, QueryError>> {
+    Box::pin(async move {
+        let rows = sqlx::query_scalar!(
+            "
+            select file_id
+            from files
+            where organization_id = $1 and file_id = any($2) and status in ('requested', 'stored')
+            ",
+            organization_id.uuid(),
+            ids
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(FileId::new).collect())
+    })
+}
+
 /// Every organization that ever asked for an upload.
 ///
 /// # Errors
@@ -169,10 +215,9 @@ pub fn organizations_with_files(
     connection: &mut PgConnection,
 ) -> BoxFuture<'_, Result<Vec<OrganizationId>, QueryError>> {
     Box::pin(async move {
-        let rows =
-            sqlx::query_scalar!("select distinct organization_id from files order by organization_id")
-                .fetch_all(connection)
-                .await?;
+        let rows = sqlx::query_scalar!("select distinct organization_id from files order by organization_id")
+            .fetch_all(connection)
+            .await?;
         Ok(rows.into_iter().map(OrganizationId::new).collect())
     })
 }
