@@ -103,13 +103,13 @@ impl Operations {
         let size = u64::try_from(size).map_err(|_| s3_error!(InvalidArgument))?;
         let mut hasher = expected.hasher();
         let body = body.unwrap_or_else(|| StreamingBlob::from(s3s::Body::empty()));
-        let hashed = futures::StreamExt::inspect(body, |piece| {
+        let pieces = futures::StreamExt::inspect(body, |piece| {
             if let Ok(piece) = piece {
                 hasher.update(piece);
             }
         });
         let folder = self.store.blobs(tenant);
-        let segment = blob::write(folder, tenant.key, Box::pin(hashed), size).await?;
+        let segment = blob::write(folder, tenant.key, Box::pin(pieces), size).await?;
         if !expected.is_met(&segment, &hasher.finalize()) {
             self.discard(tenant, &segment).await?;
             return Err(StoreError::BadDigest.into());

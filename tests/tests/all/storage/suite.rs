@@ -26,6 +26,7 @@ pub(super) fn digest(content: &[u8]) -> Sha256Digest {
 }
 
 pub(super) fn client() -> Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().build().unwrap()
 }
 
