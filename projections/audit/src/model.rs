@@ -164,7 +164,7 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
     match event.event_type {
         EventType::AccessDenied | EventType::WebhookDeliveryExhausted | EventType::FileUploadFailed => {
             Ok(Outcome::Failure)
-        },
+        }
         EventType::WebhookDeliveryAttempted => attempt_outcome(event),
         EventType::OrganizationRegistered
         | EventType::OrganizationSettingsChanged
