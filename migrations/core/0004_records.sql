@@ -387,10 +387,71 @@ comment on column forms.signed_at is 'When it was signed, microseconds';
 comment on column forms.voided_at is 'When it stopped to count, microseconds';
 comment on column forms.erased_at is 'When the keys of the patient were destroyed, microseconds, where the row had held answers';
 
+create table files (
+    organization_id uuid not null,
+    file_id uuid not null,
+    patient_id uuid,
+    form_id uuid,
+    kind text not null,
+    content_type text not null,
+    size_bytes bigint not null,
+    content_sha256 bytea not null,
+    part_bytes bigint,
+    status text not null,
+    upload_expires_at timestamptz not null,
+    stored_at timestamptz,
+    encryption text,
+    failure text,
+    deletion text,
+    erased_at timestamptz,
+    version bigint not null,
+    lane smallint not null,
+    position bigint not null,
+    created_position bigint not null,
+    created_at timestamptz not null,
+    occurred_at timestamptz not null,
+    updated_at timestamptz not null,
+    personal bytea,
+    personal_key_id uuid,
+    personal_version bigint,
+    personal_event_id uuid,
+    personal_event_type text,
+    personal_schema_version smallint,
+    constraint files_pkey primary key (organization_id, file_id),
+    constraint files_status check (status in ('requested', 'stored', 'failed', 'deleted')),
+    constraint files_content check (length(content_sha256) = 32 and size_bytes > 0),
+    constraint files_stored check ((status in ('stored', 'deleted')) = (stored_at is not null) and (stored_at is null) = (encryption is null)),
+    constraint files_failed check ((status = 'failed') = (failure is not null)),
+    constraint files_deleted check ((status = 'deleted') = (deletion is not null)),
+    constraint files_personal check (
+        num_nulls(personal, personal_key_id, personal_version, personal_event_id, personal_event_type,
+                  personal_schema_version) in (0, 6)),
+    constraint files_erased check (erased_at is null or personal is null)
+) with (fillfactor = 75);
+comment on table files is 'Files in the object storage';
+comment on column files.version is 'Version of the file stream after the last event that touched the row';
+comment on column files.position is 'Place of that event in its lane';
+comment on column files.created_position is 'Place of the event that made the row; lists run along it';
+comment on column files.created_at is 'occurred_at of the event that made the row, microseconds';
+comment on column files.occurred_at is 'occurred_at of the last event that touched the row, microseconds';
+comment on column files.updated_at is 'recorded_at of the last event that touched the row, microseconds';
+comment on column files.personal is 'The name, sealed; the columns personal_* say for which key and place';
+comment on column files.content_sha256 is 'SHA-256 of the bytes';
+comment on column files.part_bytes is 'Size of each part of the upload but the last, where it has parts';
+comment on column files.upload_expires_at is 'Until when the upload has to be complete, microseconds';
+comment on column files.stored_at is 'When it was found to be what was announced, microseconds';
+comment on column files.encryption is 'How the storage encrypts it';
+comment on column files.failure is 'Why the upload came to nothing';
+comment on column files.deletion is 'Why it was deleted';
+comment on column files.erased_at is 'When the keys of the patient were destroyed, microseconds, where the row had held a name';
+
 -- Erasure finds what a patient's keys had sealed through these; few rows are in them, so that a rebuild can
 -- afford them from its first page.
 create index appointments_sealed on appointments (organization_id, patient_id) where personal is not null;
 create index forms_sealed on forms (organization_id, patient_id) where personal is not null;
+create index files_sealed on files (organization_id, patient_id) where personal is not null;
+-- Files outlive the keys of their patient until they are removed.
+create index files_kept on files (organization_id, patient_id) where status in ('requested', 'stored');
 create index patients_erased on patients (organization_id, patient_id) where erased_at is not null;
 
 alter table organizations enable row level security;
@@ -430,11 +491,16 @@ alter table forms force row level security;
 create policy own_organization on forms
     using (organization_id = (select public.carelog_organization()));
 
+alter table files enable row level security;
+alter table files force row level security;
+create policy own_organization on files
+    using (organization_id = (select public.carelog_organization()));
+
 grant select, insert, update, delete on organizations, organization_members, organization_integrations, api_keys, patients,
-    patient_consents, specialists, appointments, forms
+    patient_consents, specialists, appointments, forms, files
     to carelog_system;
 grant select on organizations, organization_members, organization_integrations, api_keys, patients,
-    patient_consents, specialists, appointments, forms
+    patient_consents, specialists, appointments, forms, files
     to carelog_app;
 
 -- indexes
@@ -449,3 +515,6 @@ create index appointments_by_patient on appointments (organization_id, patient_i
 create index appointments_by_specialist on appointments (organization_id, specialist_id, created_position);
 create index forms_by_creation on forms (organization_id, created_position);
 create index forms_by_patient on forms (organization_id, patient_id, created_position);
+create index files_by_creation on files (organization_id, created_position);
+create index files_by_patient on files (organization_id, patient_id, created_position);
+create index files_late on files (upload_expires_at) where status = 'requested';

@@ -50,7 +50,7 @@ pub struct Api {
     client: Client,
     base: String,
     _databases: ProductDatabases,
-    _home: TempDir,
+    home: TempDir,
 }
 
 /// What came back.
@@ -146,7 +146,7 @@ impl Api {
             base: format!("http://{address}"),
             server,
             _databases: databases,
-            _home: home,
+            home,
         }
     }
 
@@ -179,6 +179,11 @@ impl Api {
         .await
     }
 
+    /// Where the product keeps its files.
+    pub fn home(&self) -> &std::path::Path {
+        self.home.path()
+    }
+
     /// How many events there are in the log.
     pub async fn event_count(&self) -> i64 {
         let count = sqlx::query_scalar("select count(*) from log.events").fetch_one(&self.core);
@@ -197,6 +202,24 @@ pub async fn send(request: RequestBuilder) -> Answer {
     let text = response.text().await.expect("the answer is whole");
     let body = serde_json::from_str(&text).unwrap_or_default();
     Answer { status, headers, text, body }
+}
+
+/// Sends a request that the API signed, as it said.
+///
+/// # Panics
+/// When it is no such request, or nobody answers.
+pub async fn follow(link: &Value, body: Vec<u8>) -> Answer {
+    let text = |name: &str| link.get(name).and_then(Value::as_str).expect("a link is complete").to_owned();
+    let method: Method = text("method").parse().expect("it is a method");
+    let client = Client::builder().no_proxy().build().expect("a client can be built");
+    let mut request = client.request(method.clone(), text("url"));
+    for (name, value) in link.get("headers").and_then(Value::as_object).into_iter().flatten() {
+        // These two follow from the address and the body.
+        if name != "host" && name != "content-length" {
+            request = request.header(name, value.as_str().expect("headers are text"));
+        }
+    }
+    send(if method == Method::PUT { request.body(body) } else { request }).await
 }
 
 impl Answer {

@@ -102,26 +102,7 @@ async fn command(language: Language, rust_binary: &str) -> Command {
     match language {
         Language::Python => {
             let source = folder.join("python");
-            let venv = installed(&source, &["requirements.txt"], PYTHON, &["python3"], |place| {
-                vec![
-                    words(&["python3", "-m", "venv", "."], place),
-                    words(
-                        &[
-                            "bin/python",
-                            "-m",
-                            "pip",
-                            "install",
-                            "--quiet",
-                            "--no-deps",
-                            "--only-binary=:all:",
-                            "--require-hashes",
-                            "--requirement=requirements.txt",
-                        ],
-                        place,
-                    ),
-                ]
-            })
-            .await;
+            let venv = python_environment(&source).await;
             let mut command = Command::new(venv.join("bin/python"));
             command.arg(source.join("receiver.py"));
             command
@@ -138,6 +119,33 @@ async fn command(language: Language, rust_binary: &str) -> Command {
         }
         Language::Rust => Command::new(rust_binary),
     }
+}
+
+/// An environment of Python with the pinned packages of a folder.
+///
+/// # Panics
+/// When it cannot be installed.
+pub(crate) async fn python_environment(source: &Path) -> PathBuf {
+    installed(source, &["requirements.txt"], PYTHON, &["python3"], |place| {
+        vec![
+            words(&["python3", "-m", "venv", "."], place),
+            words(
+                &[
+                    "bin/python",
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    "--require-hashes",
+                    "--requirement=requirements.txt",
+                ],
+                place,
+            ),
+        ]
+    })
+    .await
 }
 
 fn words(words: &[&str], place: &Path) -> Command {

@@ -24,6 +24,7 @@ mod process;
 mod product;
 mod random;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+mod storages;
 mod storm;
 mod system;
 mod toy;
@@ -32,7 +33,7 @@ mod wishes;
 
 pub use browser::Browser;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
-pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
+pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send};
 pub use clock::{ManualClock, ShiftedClock};
 pub use examples::{ExampleReceiver, Language};
 pub use invariants::{check_immutable, check_invariants};
@@ -42,6 +43,8 @@ pub use product::{
     product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
+pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
+pub use storm::{as_child, storm};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};

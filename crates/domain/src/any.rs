@@ -9,6 +9,7 @@ use crate::access::AccessEvent;
 use crate::appointment::AppointmentEvent;
 use crate::catalogue::{EventType, StreamKind};
 use crate::event::{CodecError, EncodedEvent, StreamEvent};
+use crate::file::FileEvent;
 use crate::form::FormEvent;
 use crate::ids::PatientId;
 use crate::organization::OrganizationEvent;
@@ -83,6 +84,7 @@ any_event! {
     Specialist(SpecialistEvent),
     Appointment(AppointmentEvent),
     Form(FormEvent),
+    File(FileEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -111,6 +113,7 @@ impl Event {
             | Self::Specialist(_)
             | Self::Appointment(_)
             | Self::Form(_)
+            | Self::File(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

@@ -20,6 +20,8 @@ closed_enum! {
         Appointment = "appointment",
         /// A form.
         Form = "form",
+        /// A file in the object storage.
+        File = "file",
         /// A partner's subscription to events.
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
@@ -134,6 +136,18 @@ catalogue! {
         FormSigned = "form.signed", v 1, public;
         /// The form no longer counts.
         FormVoided = "form.voided", v 1, public;
+    }
+    File in file {
+        /// Somebody is about to upload a file.
+        FileUploadRequested = "file.upload_requested", v 1, internal;
+        /// It lies in the storage, encrypted, and is what was said.
+        FileStored = "file.stored", v 1, public;
+        /// The upload came to nothing.
+        FileUploadFailed = "file.upload_failed", v 1, internal;
+        /// Somebody was given a link by which it can be read for a while.
+        FileLinkIssued = "file.link_issued", v 1, internal;
+        /// It was deleted.
+        FileDeleted = "file.deleted", v 1, public;
     }
     WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.

@@ -16,6 +16,10 @@ use crate::appointment::{
     TimePrecision,
 };
 use crate::closed::Sha256Digest;
+use crate::file::{
+    ContentType, FileDeleted, FileDeletion, FileEvent, FileKind, FileLinkIssued, FileName, FileStored,
+    FileUploadFailed, FileUploadRequested, LinkDisposition, StorageEncryption, UploadFailure,
+};
 use crate::form::{
     FormAnswers, FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason,
 };
@@ -118,6 +122,10 @@ pub(crate) fn form_answers() -> FormAnswers {
     FormAnswers { answers: BTreeMap::from(answers) }
 }
 
+pub(crate) fn file_name() -> FileName {
+    FileName { name: format!("X-ray of {CANARY}.pdf") }
+}
+
 pub(crate) fn credentials() -> IntegrationCredentials {
     let settings = [("api_key".to_owned(), format!("secret-{CANARY}"))];
     IntegrationCredentials { settings: BTreeMap::from(settings) }
@@ -160,6 +168,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(specialist_events(v).into_iter().map(Event::from));
     events.extend(appointment_events(v).into_iter().map(Event::from));
     events.extend(form_events(v).into_iter().map(Event::from));
+    events.extend(file_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
     events.extend(replay_events(v).into_iter().map(Event::from));
@@ -295,6 +304,41 @@ fn form_events(v: Variation) -> Vec<FormEvent> {
             signed_by: Signatory::Guardian,
         }),
         FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+    ]
+}
+
+fn file_events(v: Variation) -> Vec<FileEvent> {
+    let patient_id = Some(v.id(4));
+    let (kind, content_type) = (FileKind::FormAttachment, ContentType::Pdf);
+    let (size_bytes, content_sha256) = (i64::from(v.number), Sha256Digest::new([0x0d; 32]));
+    vec![
+        FileEvent::UploadRequested(FileUploadRequested {
+            patient_id,
+            form_id: v.optional(v.id(9)),
+            kind,
+            content_type,
+            size_bytes,
+            content_sha256,
+            part_bytes: v.optional(i64::from(v.number)),
+            expires_at: v.moment,
+            personal: v.optional(Personal::Open(file_name())),
+        }),
+        FileEvent::Stored(FileStored {
+            patient_id: v.optional(v.id(4)),
+            form_id: v.optional(v.id(9)),
+            kind,
+            content_type,
+            size_bytes,
+            content_sha256,
+            encryption: StorageEncryption::Aes256,
+        }),
+        FileEvent::UploadFailed(FileUploadFailed { patient_id, reason: UploadFailure::WrongHash }),
+        FileEvent::LinkIssued(FileLinkIssued {
+            patient_id,
+            valid_seconds: v.number,
+            disposition: LinkDisposition::Attachment,
+        }),
+        FileEvent::Deleted(FileDeleted { patient_id, reason: FileDeletion::PatientErased }),
     ]
 }
 

@@ -82,6 +82,8 @@ ids! {
     FormTemplateId;
     /// A partner of an organization: the member whom its keys act for, or its one key.
     PartnerId;
+    /// A file in the object storage.
+    FileId;
     /// A partner's webhook subscription.
     SubscriptionId;
     /// One event for one subscription.

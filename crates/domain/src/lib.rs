@@ -5,7 +5,7 @@
 //! no random value.
 //!
 //! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
-//! [`form`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
+//! [`form`], [`file`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
 //! [`access`]), the [`EventType`] catalogue,
 //! [`Event`] over all of them, [`Personal`] for what could identify somebody, and [`closed::ClosedValue`] for
 //! what never can.
@@ -31,6 +31,7 @@ mod envelope;
 pub mod event;
 #[cfg(test)]
 mod examples;
+pub mod file;
 pub mod form;
 mod ids;
 pub mod organization;
@@ -52,8 +53,8 @@ pub use catalogue::{EventType, StreamKind};
 pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
-    ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FormId, FormTemplateId, KeyId, MemberId,
-    OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
+    ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FileId, FormId, FormTemplateId, KeyId,
+    MemberId, OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

@@ -14,6 +14,9 @@ use crate::appointment::{
     CancellationReason, CancelledBy, ConfirmationChannel, RescheduleReason, TimePrecision,
 };
 use crate::closed::Sha256Digest;
+use crate::file::{
+    ContentType, FileDeleted, FileDeletion, FileEvent, FileKind, FileStored, StorageEncryption,
+};
 use crate::form::{FormAssigned, FormEvent, FormSigned, FormVoided, Signatory, VoidReason};
 use crate::patient::{
     ConsentKind, PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientEvent, PatientOnboarded,
@@ -24,7 +27,7 @@ use crate::specialist::{
 };
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, Event, EventType, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
+    AppointmentId, Event, EventType, FormId, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
 };
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -42,6 +45,7 @@ pub const fn example_stream(kind: StreamKind) -> Uuid {
         StreamKind::Specialist => example_id(3),
         StreamKind::Appointment => example_id(4),
         StreamKind::Form => example_id(5),
+        StreamKind::File => example_id(20),
         StreamKind::WebhookSubscription => example_id(6),
         StreamKind::WebhookDelivery => example_id(7),
         StreamKind::Access => example_id(8),
@@ -61,6 +65,7 @@ pub fn example(event_type: EventType) -> Option<Event> {
         StreamKind::Specialist => specialist(event_type).map(Event::Specialist),
         StreamKind::Appointment => appointment(event_type).map(Event::Appointment),
         StreamKind::Form => form(event_type).map(Event::Form),
+        StreamKind::File => file(event_type).map(Event::File),
         StreamKind::WebhookSubscription if event_type == EventType::WebhookSubscriptionTestRequested => {
             let facts = WebhookSubscriptionTestRequested {};
             Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
@@ -161,6 +166,26 @@ fn form(event_type: EventType) -> Option<FormEvent> {
             signed_by: Signatory::Patient,
         }),
         EventType::FormVoided => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn file(event_type: EventType) -> Option<FileEvent> {
+    let patient_id = Some(PatientId::new(example_stream(StreamKind::Patient)));
+    let event = match event_type {
+        EventType::FileStored => FileEvent::Stored(FileStored {
+            patient_id,
+            form_id: Some(FormId::new(example_stream(StreamKind::Form))),
+            kind: FileKind::FormAttachment,
+            content_type: ContentType::Pdf,
+            size_bytes: 48_213,
+            content_sha256: Sha256Digest::new([0x7d; 32]),
+            encryption: StorageEncryption::Aes256,
+        }),
+        EventType::FileDeleted => {
+            FileEvent::Deleted(FileDeleted { patient_id, reason: FileDeletion::Requested })
+        }
         _ => return None,
     };
     Some(event)

@@ -5,6 +5,7 @@
 //! - [`receiver`]: an HTTPS receiver of webhooks with its own certificate
 //!   authority, the partner's side in the demo, in tests and in benchmarks;
 //!   the program `fault-receiver` is thin over it.
+//! - [`s3`]: an S3 server over encrypted files.
 //! - [`packages`]: the system's package manager.
 //!
 //! Guarantees: an acknowledged commit survives the death of any process here
@@ -18,3 +19,4 @@
 pub mod packages;
 pub mod postgres;
 pub mod receiver;
+pub mod s3;

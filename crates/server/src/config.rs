@@ -37,6 +37,8 @@ pub struct Config {
     pub webhooks: WebhooksConfig,
     /// What strangers can check.
     pub proofs: ProofsConfig,
+    /// Files.
+    pub storage: StorageConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -107,6 +109,20 @@ pub struct ProofsConfig {
     pub max_sealing_delay_seconds: NonZeroU32,
 }
 
+/// `[storage]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StorageConfig {
+    /// Whether clinics without a storage of their own get Carelog's.
+    pub embedded: bool,
+    /// Where Carelog's own storage listens.
+    pub listen: Option<SocketAddr>,
+    /// How clients reach it.
+    pub public_url: Option<String>,
+    /// Which storages clinics may bring, AWS aside.
+    pub allowed_endpoints: Vec<String>,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -166,6 +182,7 @@ impl Default for Config {
             database: DatabaseConfig::default(),
             webhooks: WebhooksConfig::default(),
             proofs: ProofsConfig::default(),
+            storage: StorageConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -236,6 +253,12 @@ impl ProofsConfig {
     }
 }
 
+impl Default for StorageConfig {
+    fn default() -> Self {
+        Self { embedded: true, listen: None, public_url: None, allowed_endpoints: Vec::new() }
+    }
+}
+
 impl Default for LogConfig {
     fn default() -> Self {
         Self { format: LogFormat::Text, filter: "info,sqlx::postgres::notice=warn".to_owned() }
@@ -281,6 +304,21 @@ impl Config {
         KeyFiles { key: folder.join("signer.key"), state: folder.join("signer.state") }
     }
 
+    /// Where Carelog's own storage listens: beside the API, unless the configuration says otherwise.
+    pub fn storage_listen(&self) -> SocketAddr {
+        self.storage.listen.unwrap_or_else(|| {
+            let api = self.http.listen;
+            // Any free port stays any free port.
+            let port = if api.port() == 0 { 0 } else { api.port().checked_add(1).unwrap_or(0) };
+            SocketAddr::new(api.ip(), port)
+        })
+    }
+
+    /// Where Carelog's own storage keeps its files.
+    pub fn storage_directory(&self) -> PathBuf {
+        self.home.join("storage")
+    }
+
     /// The file with the operator's key.
     pub fn operator_key(&self) -> PathBuf {
         self.home.join("operator.key")
@@ -324,7 +362,7 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) = ["http", "database", "webhooks", "proofs", "log"]
+    let (name_of_section, key) = ["http", "database", "webhooks", "proofs", "storage", "log"]
         .into_iter()
         .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
         .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;

@@ -4,6 +4,8 @@
 //! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
 //! the same at once meet in the stream, where one of them is refused.
 //!
+//! The patient's files are removed from the storage, in every version, before the erasure counts as complete.
+//!
 //! What is kept of receivers' answers to events about the patient is sealed under the patient's keys too
 //! (`carelog_webhooks::answers`), so that nothing has to be looked for there.
 
@@ -19,6 +21,7 @@ use cqrs_es::Aggregate;
 use sqlx::AssertSqlSafe;
 use tracing::{info, warn};
 
+use crate::files;
 use crate::system::System;
 
 /// How often unfinished erasures are looked for.
@@ -88,6 +91,7 @@ async fn carry_out(
             info!(%patient_id, "an erasure waits for the projections");
             return Ok(());
         }
+        files::remove_files_of(system, organization_id, patient_id).await?;
         execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;
         info!(%patient_id, "a patient was erased");
     }

@@ -20,9 +20,11 @@ use tracing::info;
 use crate::config::Config;
 use crate::databases::Databases;
 use crate::erasure;
+use crate::files;
 use crate::http::{self, Api, Service};
 use crate::signing::{self, Signing};
 use crate::skew;
+use crate::storages::Storages;
 use crate::system::System;
 
 /// How often limits and metrics are tidied.
@@ -100,6 +102,7 @@ impl Server {
         http::install_metrics();
         system.follow_other_processes();
         system.runtime.tasks.spawn(skew::watch(system.clone()));
+        let _ = system.storages.set(Storages::open(config, &system, roles).await?);
         let policy = policy(config);
         let reactor = start_webhooks(config, &system, &policy, roles)?;
         if roles.projectors {
@@ -117,6 +120,7 @@ impl Server {
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
+            system.runtime.tasks.spawn(files::run(system.clone()));
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }

@@ -1,7 +1,7 @@
 //! One running Carelog: the databases, the log, the vault and the loops that follow the log.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::databases::{DatabaseOptions, Databases};
+use crate::storages::Storages;
 
 /// How long a stop waits for work in flight.
 const STOP_TIMEOUT: Duration = Duration::from_secs(4);
@@ -25,6 +26,8 @@ pub struct System {
     pub log: EventLog,
     /// What projector loops need.
     pub runtime: Runtime,
+    /// Where files lie; known once a server has started.
+    pub storages: Arc<OnceLock<Storages>>,
 }
 
 impl System {
@@ -69,7 +72,7 @@ impl System {
         let tasks = TaskTracker::new();
         let log = EventLog::open(databases.core_system.clone(), vault, clock, &tasks).await?;
         let runtime = Runtime { log: log.clone(), owner: new_id(), stop: CancellationToken::new(), tasks };
-        Ok(Self { databases, log, runtime })
+        Ok(Self { databases, log, runtime, storages: Arc::default() })
     }
 
     /// Hears of what other processes append, and tells them of what is appended here.

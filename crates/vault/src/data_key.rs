@@ -113,6 +113,11 @@ impl DataKey {
         index_key.hmac(&[&aead::fields(&[purpose.as_bytes(), value])])
     }
 
+    /// A secret that follows from this key.
+    pub(crate) fn derived_secret(&self, purpose: &str) -> zeroize::Zeroizing<[u8; 32]> {
+        zeroize::Zeroizing::new(self.0.secret.hmac(&[b"carelog-derived-v1", purpose.as_bytes()]))
+    }
+
     fn check_scope(&self, context: &SealContext) -> Result<(), VaultError> {
         if self.0.scope == context.scope {
             return Ok(());

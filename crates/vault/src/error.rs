@@ -21,6 +21,9 @@ pub enum VaultError {
     /// The organization's key was destroyed, and with it its blind indexes.
     #[error("the identity key of organization {0} was destroyed")]
     IndexKeyDestroyed(OrganizationId),
+    /// The organization's key was destroyed, and with it what is derived from it.
+    #[error("the credential key of organization {0} was destroyed")]
+    DerivingKeyDestroyed(OrganizationId),
     /// A stored value is not what the vault writes.
     #[error("vault.data_keys.{column} of key {key_id} does not parse")]
     Stored {

@@ -33,6 +33,8 @@
 //!   which key of that name was meant: AES-GCM alone lets one box open under two keys.
 //! - *Blind index*: HMAC-SHA256(index key, `fields(purpose, value)`), where the index key is HMAC-SHA256(data key,
 //!   `"carelog-index-v1"`) of the scope (organization, none, identity).
+//! - *Derived secret*: HMAC-SHA256(data key, `"carelog-derived-v1" ‖ purpose`), where the data key is the one of the
+//!   scope (organization, none, credential).
 //!
 //! # Guarantees
 //! - A sealed value opens only at the place it was sealed for; moved to another event, patient or organization it

@@ -8,6 +8,7 @@ use carelog_domain::{DataClass, KeyId, KeyScope, OrganizationId, PatientId};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use tracing::instrument;
+use zeroize::Zeroizing;
 
 use crate::VaultError;
 use crate::cache::KeyCache;
@@ -111,6 +112,25 @@ impl Vault {
             match self.data_key(&scope).await? {
                 KeyState::Live(key) => Ok(key.blind_index(purpose, value.as_bytes())),
                 KeyState::Destroyed => Err(VaultError::IndexKeyDestroyed(organization_id)),
+            }
+        })
+    }
+
+    /// A secret of an organization that has to be kept nowhere, because it follows from the vault. `purpose` tells
+    /// secrets apart; it never changes while the organization lives.
+    ///
+    /// # Errors
+    /// When the organization's key was destroyed or cannot be had.
+    pub fn derived_secret<'a>(
+        &'a self,
+        organization_id: OrganizationId,
+        purpose: &'a str,
+    ) -> BoxFuture<'a, Result<Zeroizing<[u8; 32]>, VaultError>> {
+        Box::pin(async move {
+            let scope = KeyScope { organization_id, subject: None, class: DataClass::Credential };
+            match self.data_key(&scope).await? {
+                KeyState::Live(key) => Ok(key.derived_secret(purpose)),
+                KeyState::Destroyed => Err(VaultError::DerivingKeyDestroyed(organization_id)),
             }
         })
     }

@@ -107,13 +107,15 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::SpecialistAdded
         | EventType::AppointmentBooked
         | EventType::FormAssigned
+        | EventType::FileUploadRequested
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookReplayRequested => Action::Create,
         EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
-        | EventType::AccessTrailQueried => Action::Read,
+        | EventType::AccessTrailQueried
+        | EventType::FileLinkIssued => Action::Read,
         EventType::OrganizationSettingsChanged
         | EventType::OrganizationIntegrationConfigured
         | EventType::PatientOnboarded
@@ -132,6 +134,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::FileStored
+        | EventType::FileUploadFailed
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
         | EventType::WebhookSubscriptionDisabled
@@ -146,6 +150,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::OrganizationApiKeyRevoked
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
+        | EventType::FileDeleted
         | EventType::WebhookSubscriptionDeleted
         | EventType::WebhookDeliveryAnswersExpunged => Action::Delete,
         EventType::WebhookDeliveryAttempted
@@ -157,7 +162,9 @@ pub const fn action(event_type: EventType) -> Action {
 
 fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
     match event.event_type {
-        EventType::AccessDenied | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
+        EventType::AccessDenied | EventType::WebhookDeliveryExhausted | EventType::FileUploadFailed => {
+            Ok(Outcome::Failure)
+        }
         EventType::WebhookDeliveryAttempted => attempt_outcome(event),
         EventType::OrganizationRegistered
         | EventType::OrganizationSettingsChanged
@@ -189,6 +196,10 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::FileUploadRequested
+        | EventType::FileStored
+        | EventType::FileLinkIssued
+        | EventType::FileDeleted
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -238,6 +249,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Specialist
         | StreamKind::Appointment
         | StreamKind::Form
+        | StreamKind::File
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),

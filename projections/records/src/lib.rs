@@ -1,8 +1,8 @@
-//! The current state of every clinic, patient, specialist, appointment and form, for the reads of the API.
+//! The current state of every clinic, patient, specialist, appointment, form and file, for the reads of the API.
 //!
 //! # Tables
 //! `organizations`, `organization_members`, `organization_integrations`, `api_keys`, `patients`,
-//! `patient_consents`, `specialists`, `appointments` and `forms` in the schema `records` of the database `core`.
+//! `patient_consents`, `specialists`, `appointments`, `forms` and `files` in the schema `records` of the database `core`.
 //! Each row says which version of its stream it shows and which event touched it last ([`Stamp`]), so that a
 //! caller can send the version back with its next command. Webhook subscriptions and deliveries are read models
 //! of the projection that sends them.
@@ -35,9 +35,9 @@ mod projector;
 pub mod queries;
 
 pub use model::{
-    ApiKeyRecord, AppointmentRecord, ConsentRecord, FormRecord, IntegrationRecord, IntegrationStatus,
-    MemberRecord, MemberStatus, OrganizationRecord, PatientRecord, PatientStatus, SealedColumns,
-    SpecialistRecord, SpecialistStatus, Stamp,
+    ApiKeyRecord, AppointmentRecord, ConsentRecord, FileRecord, FormRecord, IntegrationRecord,
+    IntegrationStatus, MemberRecord, MemberStatus, OrganizationRecord, PatientRecord, PatientStatus,
+    SealedColumns, SpecialistRecord, SpecialistStatus, Stamp,
 };
 pub use projector::Records;
 pub use queries::QueryError;

@@ -1,6 +1,7 @@
 //! The pure fold: which rows a page builds upon, and what its events make of them.
 
 mod appointment;
+mod file;
 mod form;
 mod organization;
 mod patient;
@@ -19,6 +20,7 @@ use carelog_event_log::{RecordedEvent, StreamKey};
 use uuid::Uuid;
 
 pub use appointment::AppointmentRecord;
+pub use file::FileRecord;
 pub use form::FormRecord;
 pub use organization::{
     ApiKeyRecord, IntegrationRecord, IntegrationStatus, MemberRecord, MemberStatus, OrganizationRecord,
@@ -53,7 +55,8 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::Patient
             | StreamKind::Specialist
             | StreamKind::Appointment
-            | StreamKind::Form => Ok(Some(Self { recorded, event: recorded.decode()? })),
+            | StreamKind::Form
+            | StreamKind::File => Ok(Some(Self { recorded, event: recorded.decode()? })),
             StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -83,6 +86,8 @@ pub struct Needed {
     pub appointments: HashSet<RowKey>,
     /// Forms.
     pub forms: HashSet<RowKey>,
+    /// Files.
+    pub files: HashSet<RowKey>,
 }
 
 impl Needed {
@@ -109,6 +114,7 @@ impl Needed {
             StreamKind::Specialist => self.specialists.insert(key),
             StreamKind::Appointment => self.appointments.insert(key),
             StreamKind::Form => self.forms.insert(key),
+            StreamKind::File => self.files.insert(key),
             StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -137,6 +143,7 @@ impl Needed {
             | Event::Specialist(_)
             | Event::Appointment(_)
             | Event::Form(_)
+            | Event::File(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -190,6 +197,8 @@ pub struct State {
     pub appointments: Rows<RowKey, AppointmentRecord>,
     /// Forms.
     pub forms: Rows<RowKey, FormRecord>,
+    /// Files.
+    pub files: Rows<RowKey, FileRecord>,
 }
 
 impl State {
@@ -210,6 +219,7 @@ impl State {
                 self.appointments.change(key, |row| AppointmentRecord::apply(row, event, recorded))
             }
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
+            Event::File(event) => self.files.change(key, |row| FileRecord::apply(row, event, recorded)),
             Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -286,10 +296,12 @@ impl State {
         let erased = self.patients.changed().into_iter().filter(|row| row.erased_at.is_some());
         let noted = self.appointments.changed().into_iter().filter(|row| row.personal.is_some());
         let answered = self.forms.changed().into_iter().filter(|row| row.personal.is_some());
+        let named = self.files.changed().into_iter().filter(|row| row.personal.is_some());
         erased
             .map(|row| (row.organization_id, row.patient_id.uuid()))
             .chain(noted.map(|row| (row.organization_id, row.patient_id.uuid())))
             .chain(answered.map(|row| (row.organization_id, row.patient_id.uuid())))
+            .chain(named.filter_map(|row| Some((row.organization_id, row.patient_id?.uuid()))))
             .collect()
     }
 }

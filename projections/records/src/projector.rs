@@ -3,6 +3,7 @@
 mod appointments;
 mod arrays;
 mod erasure;
+mod files;
 mod forms;
 mod organizations;
 mod patients;
@@ -42,6 +43,7 @@ impl Projector for Records {
             "specialists",
             "appointments",
             "forms",
+            "files",
         ],
     };
 
@@ -94,6 +96,7 @@ async fn load(tables: &mut PgConnection, needed: &Needed) -> Result<State, Query
         specialists: queries::load_specialists(tables, &needed.specialists).await?,
         appointments: queries::load_appointments(tables, &needed.appointments).await?,
         forms: queries::load_forms(tables, &needed.forms).await?,
+        files: queries::load_files(tables, &needed.files).await?,
     })
 }
 
@@ -106,5 +109,6 @@ async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyErro
     patients::write_consents(tables, &state.consents.changed()).await?;
     specialists::write_specialists(tables, &state.specialists.changed()).await?;
     appointments::write_appointments(tables, &state.appointments.changed()).await?;
-    forms::write_forms(tables, &state.forms.changed()).await
+    forms::write_forms(tables, &state.forms.changed()).await?;
+    files::write_files(tables, &state.files.changed()).await
 }

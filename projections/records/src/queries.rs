@@ -1,13 +1,14 @@
 //! Reads of current state.
 //!
 //! Every function names the organization and is meant for a connection that is bound to it, so that row-level
-//! security holds as well; [`find_api_key`], [`list_organizations`] and [`organizations_with_erasures`] alone look
-//! across organizations. Lists run from the newest row to
+//! security holds as well; [`find_api_key`], [`list_organizations`], [`organizations_with_erasures`],
+//! [`list_late_uploads`], [`list_files_of_erased`] and [`organizations_with_files`] alone look across organizations. Lists run from the newest row to
 //! the oldest; the cursor is the `created_position` of the last row that was shown.
 
 mod api_keys;
 mod appointments;
 mod cells;
+mod files;
 mod forms;
 mod members;
 mod organizations;
@@ -20,6 +21,11 @@ pub use api_keys::{find_api_key, list_api_keys};
 pub(crate) use appointments::load_appointments;
 pub use appointments::{AppointmentFilter, get_appointment, list_appointments};
 pub use cells::QueryError;
+pub(crate) use files::load_files;
+pub use files::{
+    FileFilter, files_alive, get_file, list_files, list_files_of_erased, list_late_uploads,
+    organizations_with_files,
+};
 pub(crate) use forms::load_forms;
 pub use forms::{FormFilter, get_form, list_forms};
 pub(crate) use members::load_members;

@@ -175,6 +175,7 @@ impl Page {
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form
+            | StreamKind::File
             | StreamKind::Access => {
                 if is_announced(event) {
                     self.fan_out(event);

@@ -27,6 +27,7 @@ mod receivers;
 mod replays;
 mod sender_clock;
 mod sender_scale;
+mod storage;
 mod storm;
 mod vault;
 mod webhooks;

@@ -100,6 +100,11 @@ async fn configure(
     }
     let settings = settings.into_iter().map(|(name, value)| (name, value.into())).collect();
     let credentials = IntegrationCredentials { settings };
+    if integration == IntegrationKind::Storage
+        && let Some(storages) = caller.api.system.storages.get()
+    {
+        storages.check(&credentials).map_err(|error| Problem::invalid("/settings", error.to_string()))?;
+    }
     let command = OrganizationCommand::ConfigureIntegration { integration, credentials };
     let id = caller.organization_id.uuid();
     Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())

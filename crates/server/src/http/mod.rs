@@ -29,6 +29,7 @@ mod deliveries;
 mod docs;
 mod event_types;
 mod events;
+mod files;
 mod forms;
 mod freshness;
 mod health;
@@ -96,6 +97,7 @@ pub struct Api {
     subscriptions: Directory,
     /// First part of the names of the logs that are signed.
     origin: Arc<str>,
+    checks: files::Checks,
 }
 
 impl Api {
@@ -108,6 +110,7 @@ impl Api {
             keys: KeyCache::new(),
             references: References::new(),
             origin: signing::origin_prefix(&config.proofs, &system.log),
+            checks: files::Checks::default(),
             system,
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
@@ -179,6 +182,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(specialists::routes())
         .merge(appointments::routes())
         .merge(forms::routes())
+        .merge(files::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())

@@ -103,6 +103,17 @@ impl Caller {
         self.may_touch_stream(StreamKind::Form, id.uuid()).await
     }
 
+    /// Refuses a form that is not this patient's.
+    ///
+    /// # Errors
+    /// With a pointer to the field.
+    pub(super) async fn require_form(&self, form_id: FormId, patient_id: PatientId) -> Result<(), Problem> {
+        match self.subject_of(StreamKind::Form, form_id.uuid()).await? {
+            Some(Some(subject)) if subject == patient_id => Ok(()),
+            Some(_) | None => Err(Problem::invalid("/form_id", "is no form of this patient")),
+        }
+    }
+
     async fn may_touch_stream(&self, kind: StreamKind, id: Uuid) -> Result<(), Problem> {
         if self.bound_to().is_none() {
             return Ok(());
@@ -127,7 +138,7 @@ impl Caller {
         Ok(subject)
     }
 
-    async fn stream(
+    pub(super) async fn stream(
         &self,
         kind: StreamKind,
         id: Uuid,

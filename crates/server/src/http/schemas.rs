@@ -5,6 +5,7 @@ use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
 };
+use carelog_domain::file::{ContentType, FileKind, FileStatus, LinkDisposition};
 use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
@@ -39,12 +40,16 @@ enums! {
     cancelled_by: CancelledBy;
     confirmation_channel: ConfirmationChannel;
     consent_kind: ConsentKind;
+    content_type: ContentType;
     deactivation_reason: DeactivationReason;
     erasure_ground: ErasureGround;
     event_type: EventType;
     final_reason: FinalReason;
+    file_kind: FileKind;
+    file_status: FileStatus;
     form_status: FormStatus;
     integration_kind: IntegrationKind;
+    link_disposition: LinkDisposition;
     member_status: MemberStatus;
     outcome: Outcome;
     patient_status: PatientStatus;

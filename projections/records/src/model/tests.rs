@@ -10,6 +10,11 @@ use carelog_domain::appointment::{
     AppointmentRescheduled, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason,
 };
+use carelog_domain::closed::Sha256Digest;
+use carelog_domain::file::{
+    ContentType, FileDeleted, FileDeletion, FileEvent, FileKind, FileLinkIssued, FileStatus, FileStored,
+    FileUploadFailed, FileUploadRequested, LinkDisposition, StorageEncryption, UploadFailure,
+};
 use carelog_domain::organization::{
     OrganizationApiKeyRevoked, OrganizationEvent, OrganizationIntegrationConfigured,
     OrganizationIntegrationRemoved, OrganizationMemberRemoved, OrganizationSettings,
@@ -36,6 +41,7 @@ struct Tables {
     specialists: HashMap<RowKey, SpecialistRecord>,
     appointments: HashMap<RowKey, AppointmentRecord>,
     forms: HashMap<RowKey, FormRecord>,
+    files: HashMap<RowKey, FileRecord>,
 }
 
 fn load<K: Eq + Hash + Copy, R: Clone>(
@@ -62,6 +68,7 @@ macro_rules! tables {
         $do!(specialists, |r| (r.organization_id, r.specialist_id.uuid()));
         $do!(appointments, |r| (r.organization_id, r.appointment_id.uuid()));
         $do!(forms, |r| (r.organization_id, r.form_id.uuid()));
+        $do!(files, |r| (r.organization_id, r.file_id.uuid()));
     };
 }
 
@@ -374,4 +381,71 @@ fn kinds_without_rows_are_not_even_decoded() {
 
     assert!(DecodedEvent::of(&noise).unwrap().is_none());
     assert_eq!(Tables::of(&[noise]), Tables::default());
+}
+
+const FILE: Uuid = Uuid::from_u128(0x500);
+const CONTENT: Sha256Digest = Sha256Digest::new([5; 32]);
+
+fn upload_requested() -> FileEvent {
+    FileEvent::UploadRequested(FileUploadRequested {
+        patient_id: Some(PATIENT),
+        form_id: None,
+        kind: FileKind::FormAttachment,
+        content_type: ContentType::Pdf,
+        size_bytes: 7,
+        content_sha256: CONTENT,
+        part_bytes: None,
+        expires_at: at(9_000),
+        personal: None,
+    })
+}
+
+fn file_stored() -> FileEvent {
+    FileEvent::Stored(FileStored {
+        patient_id: Some(PATIENT),
+        form_id: None,
+        kind: FileKind::FormAttachment,
+        content_type: ContentType::Pdf,
+        size_bytes: 7,
+        content_sha256: CONTENT,
+        encryption: StorageEncryption::Aes256,
+    })
+}
+
+#[test]
+fn a_file_is_requested_stored_linked_and_deleted() {
+    let mut log = Log::default();
+    log.append(StreamKind::File, FILE, upload_requested());
+    log.append(StreamKind::File, FILE, file_stored());
+    let link = FileLinkIssued {
+        patient_id: Some(PATIENT),
+        valid_seconds: 60,
+        disposition: LinkDisposition::Attachment,
+    };
+    log.append(StreamKind::File, FILE, FileEvent::LinkIssued(link));
+    let deleted = FileDeleted { patient_id: Some(PATIENT), reason: FileDeletion::Requested };
+    log.append(StreamKind::File, FILE, FileEvent::Deleted(deleted));
+
+    let [requested, _, linked, gone] = [1, 2, 3, 4].map(|count| Tables::of(&log.events[..count]).files);
+
+    let row = &requested[&(ORGANIZATION, FILE)];
+    assert_eq!((row.status, row.upload_expires_at, row.stored_at), (FileStatus::Requested, at(9_000), None));
+    let row = &linked[&(ORGANIZATION, FILE)];
+    assert_eq!((row.status, row.stamp.version), (FileStatus::Stored, 3));
+    assert_eq!(row.encryption, Some(StorageEncryption::Aes256));
+    let row = &gone[&(ORGANIZATION, FILE)];
+    assert_eq!((row.status, row.deletion), (FileStatus::Deleted, Some(FileDeletion::Requested)));
+    assert!(row.stored_at.is_some());
+}
+
+#[test]
+fn an_upload_that_came_to_nothing_says_why() {
+    let mut log = Log::default();
+    log.append(StreamKind::File, FILE, upload_requested());
+    let failed = FileUploadFailed { patient_id: Some(PATIENT), reason: UploadFailure::WrongHash };
+    log.append(StreamKind::File, FILE, FileEvent::UploadFailed(failed));
+
+    let row = &Tables::of(&log.events).files[&(ORGANIZATION, FILE)];
+
+    assert_eq!((row.status, row.failure), (FileStatus::Failed, Some(UploadFailure::WrongHash)));
 }

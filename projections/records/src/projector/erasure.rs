@@ -14,7 +14,7 @@ struct Erased {
     moments: Vec<OffsetDateTime>,
 }
 
-/// Empties the sealed columns of these patients' appointments and forms, as far as the patients are erased.
+/// Empties the sealed columns of these patients' appointments, forms and files, as far as the patients are erased.
 pub(super) async fn erase_sealed(
     tables: &mut PgConnection,
     candidates: impl Iterator<Item = RowKey>,
@@ -25,6 +25,7 @@ pub(super) async fn erase_sealed(
     }
     erase_appointments(tables, &erased).await?;
     erase_forms(tables, &erased).await?;
+    erase_files(tables, &erased).await?;
     Ok(())
 }
 
@@ -80,6 +81,24 @@ async fn erase_forms(tables: &mut PgConnection, erased: &Erased) -> Result<(), s
     sqlx::query!(
         "
         update forms f
+        set erased_at = e.erased_at, personal = null, personal_key_id = null, personal_version = null,
+            personal_event_id = null, personal_event_type = null, personal_schema_version = null
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as e (organization_id, patient_id, erased_at)
+        where f.organization_id = e.organization_id and f.patient_id = e.patient_id and f.personal is not null
+        ",
+        &erased.organizations,
+        &erased.patients,
+        &erased.moments
+    )
+    .execute(tables)
+    .await?;
+    Ok(())
+}
+
+async fn erase_files(tables: &mut PgConnection, erased: &Erased) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update files f
         set erased_at = e.erased_at, personal = null, personal_key_id = null, personal_version = null,
             personal_event_id = null, personal_event_type = null, personal_schema_version = null
         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as e (organization_id, patient_id, erased_at)

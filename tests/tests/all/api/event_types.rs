@@ -10,7 +10,7 @@ use carelog_domain::webhook_subscription::{
 use carelog_domain::{EventType, OrganizationId};
 use carelog_embedded::receiver::Hook;
 use carelog_event_log::new_id;
-use carelog_tests::{Answer, Api, Product, new_secret, run, scope, send, until};
+use carelog_tests::{Answer, Api, Product, follow, new_secret, run, scope, send, until};
 use carelog_webhooks::catalogue::catalogue;
 use jsonschema::Validator;
 use reqwest::{Client, Method};
@@ -157,6 +157,15 @@ impl Staff<'_> {
             self.act(Method::PUT, &format!("/v1/forms/{form}/answers"), answers).await;
             self.post(&format!("/v1/forms/{form}/{ending}"), body).await;
         }
+        let announced = json!({
+            "patient_id": patient, "kind": "form_attachment", "content_type": "application/pdf", "size_bytes": 5,
+            "content_sha256": "38523c087796e5d5dd1cf9bad1fb026781a838dd9dd2cf8af58b9f6502a46778",
+        });
+        let file = self.act(Method::POST, "/v1/files", announced).await;
+        follow(&file.body["upload"]["whole"], b"%PDF-".to_vec()).await;
+        let path_of_file = format!("/v1/files/{}", file.id());
+        self.act(Method::POST, &format!("{path_of_file}/complete"), json!({})).await;
+        self.act(Method::DELETE, &path_of_file, json!({})).await;
         self.post(&format!("/v1/specialists/{specialist}/deactivate"), json!({ "reason": "leave" })).await;
         self.act(Method::POST, &format!("{path}/erasure"), json!({ "ground": "patient_request" })).await;
     }

@@ -3,6 +3,7 @@
 mod clinic;
 mod commands;
 mod event_types;
+mod files;
 mod isolation;
 mod life;
 mod once;

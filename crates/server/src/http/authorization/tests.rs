@@ -31,7 +31,7 @@ fn analysts_and_partners_reach_no_records() {
     for rule in RULES {
         let Allows::Keys(scope, roles) = rule.allows else { continue };
         let is_about_people =
-            ["/v1/patients", "/v1/appointments", "/v1/forms", "/v1/specialists", "/v1/members"]
+            ["/v1/patients", "/v1/appointments", "/v1/forms", "/v1/files", "/v1/specialists", "/v1/members"]
                 .iter()
                 .any(|path| rule.path.starts_with(path));
         if is_about_people {

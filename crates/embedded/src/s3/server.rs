@@ -1,0 +1,193 @@
+//! The socket.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::fs::{FlockOperation, flock};
+use s3s::Body;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::S3ServerError;
+use super::gate;
+use super::operations::{Access, Auth, Operations};
+use super::store::Store;
+use super::tenants::Tenants;
+
+/// Connections served at a time; the others wait for theirs to be accepted.
+const MAX_CONNECTIONS: usize = 512;
+/// Longest time for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// After a failed accept, for want of file descriptors most likely.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Seconds since 1970, now.
+pub type S3Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Where the server keeps its files and whom it serves.
+pub struct S3Options {
+    /// Where it listens; with port 0 on any free one.
+    pub listen: SocketAddr,
+    /// Its directory; nobody else writes there.
+    pub directory: PathBuf,
+    /// Whom it serves.
+    pub tenants: Arc<dyn Tenants>,
+    /// What time it is.
+    pub clock: S3Clock,
+    /// Ends it.
+    pub stop: CancellationToken,
+    /// What waits for its connections.
+    pub tasks: TaskTracker,
+}
+
+/// A running server, or one that runs in another process on the same directory.
+#[derive(Debug)]
+pub struct S3Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Held while it runs in this process.
+    _lock: Option<File>,
+}
+
+impl fmt::Debug for S3Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Options")
+            .field("listen", &self.listen)
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl S3Server {
+    /// Starts the server, or finds the one that another process runs on the directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the address is taken.
+    pub async fn start(options: S3Options) -> Result<Self, S3ServerError> {
+        let path = options.directory.clone();
+        let directory = |source: io::Error| S3ServerError::Directory { path: path.clone(), source };
+        fs::create_dir_all(&options.directory).map_err(directory)?;
+        let mut lock = lock_file(&options.directory).map_err(directory)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let address = address_in(&mut lock).map_err(directory)?;
+            return Ok(Self { address, _lock: None });
+        }
+        let opening = options.directory.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(&opening))
+            .await
+            .map_err(io::Error::other)
+            .and_then(|opened| opened.map_err(io::Error::other))
+            .map_err(directory)?;
+        let listener = TcpListener::bind(options.listen).await.map_err(S3ServerError::Listen)?;
+        let address = listener.local_addr().map_err(S3ServerError::Listen)?;
+        lock.set_len(0).and_then(|()| write!(lock, "{address}")).map_err(directory)?;
+        let store = Arc::new(store);
+        let mut builder = S3ServiceBuilder::new(Operations { store, clock: Arc::clone(&options.clock) });
+        builder.set_auth(Auth(Arc::clone(&options.tenants)));
+        builder.set_access(Access(Arc::clone(&options.tenants)));
+        let front = Front { service: builder.build(), clock: options.clock };
+        let tasks = options.tasks.clone();
+        options.tasks.spawn(accept(listener, front, options.stop, tasks));
+        Ok(Self { address, _lock: Some(lock) })
+    }
+
+    /// Whether it runs in this process.
+    pub const fn is_here(&self) -> bool {
+        self._lock.is_some()
+    }
+}
+
+fn lock_file(directory: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("server.lock"))
+}
+
+fn address_in(lock: &mut File) -> io::Result<SocketAddr> {
+    let mut text = String::new();
+    lock.rewind()?;
+    lock.read_to_string(&mut text)?;
+    text.trim().parse().map_err(|_| io::Error::other("another process is just opening it"))
+}
+
+#[derive(Clone)]
+struct Front {
+    service: S3Service,
+    clock: S3Clock,
+}
+
+impl Front {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+        let mut response = if request.method() == Method::OPTIONS {
+            gate::preflight()
+        } else if let Err(refusal) = gate::check(&request, (self.clock)()) {
+            gate::refused(refusal)
+        } else {
+            match self.service.call(request.map(Body::from)).await {
+                Ok(response) => response,
+                Err(error) => {
+                    tracing::error!(?error, "the storage failed");
+                    let mut response = Response::new(Body::empty());
+                    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+                    response
+                }
+            }
+        };
+        gate::add_headers(response.headers_mut());
+        Ok(response)
+    }
+}
+
+async fn accept(listener: TcpListener, front: Front, stop: CancellationToken, tasks: TaskTracker) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (front, stop) = (front.clone(), stop.clone());
+                tasks.spawn(async move {
+                    serve(stream, front, stop).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the storage cannot accept connections at present");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, front: Front, stop: CancellationToken) {
+    let service = service_fn(move |request| front.clone().answer(request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of the storage ended early");
+    }
+}

@@ -1,0 +1,357 @@
+//! Buckets, objects and unfinished uploads on the disk.
+//!
+//! Names change hands under one lock, which is held for a few small writes; bytes are written before it is taken and read
+//! after it is given back. Everything here blocks.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+
+use super::blob::{Segment, random_name, sync_folder};
+use super::error::StoreError;
+use super::manifest::{self, ObjectManifest, PartManifest, UploadManifest};
+use super::tenants::Tenant;
+
+/// Longest key of an object, in bytes: its name on the disk has twice as many letters, and 255 are allowed.
+const MAX_KEY_BYTES: usize = 120;
+/// S3 takes no smaller part but the last.
+const MIN_PART_BYTES: u64 = 5 << 20;
+
+/// The store of one directory.
+#[derive(Debug)]
+pub(super) struct Store {
+    buckets: PathBuf,
+    names: Mutex<()>,
+}
+
+impl Store {
+    /// Opens the directory and removes what a crash left over.
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let buckets = root.join("buckets");
+        fs::create_dir_all(&buckets)?;
+        for bucket in entries(&buckets)? {
+            match clean(&bucket) {
+                // What it names cannot be told, so nothing of the bucket is removed.
+                Err(StoreError::Damaged) => {
+                    tracing::error!(bucket = %bucket.display(), "a manifest cannot be read; nothing is cleaned");
+                }
+                cleaned => cleaned?,
+            }
+        }
+        Ok(Self { buckets, names: Mutex::new(()) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bucket(&self, tenant: &Tenant) -> PathBuf {
+        self.buckets.join(&tenant.bucket)
+    }
+
+    /// Where the blobs of a bucket lie.
+    pub(super) fn blobs(&self, tenant: &Tenant) -> PathBuf {
+        self.bucket(tenant).join("blobs")
+    }
+
+    pub(super) fn has_bucket(&self, tenant: &Tenant) -> bool {
+        self.blobs(tenant).is_dir()
+    }
+
+    pub(super) fn require_bucket(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        if self.has_bucket(tenant) { Ok(()) } else { Err(StoreError::NoSuchBucket) }
+    }
+
+    pub(super) fn create_bucket(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        let _names = self.lock();
+        let bucket = self.bucket(tenant);
+        // The folder that says that there is a bucket comes last.
+        for folder in ["objects", "uploads", "blobs"] {
+            fs::create_dir_all(bucket.join(folder))?;
+        }
+        sync_folder(&bucket)?;
+        Ok(sync_folder(&self.buckets)?)
+    }
+
+    fn object_path(&self, tenant: &Tenant, key: &str) -> Result<PathBuf, StoreError> {
+        if key.len() > MAX_KEY_BYTES {
+            return Err(StoreError::KeyTooLong);
+        }
+        Ok(self.bucket(tenant).join("objects").join(hex::encode(key)))
+    }
+
+    pub(super) fn object(&self, tenant: &Tenant, key: &str) -> Result<ObjectManifest, StoreError> {
+        self.require_bucket(tenant)?;
+        manifest::read(tenant, &self.object_path(tenant, key)?)?.ok_or(StoreError::NoSuchKey)
+    }
+
+    /// Gives an object its name. What stood there before is gone afterwards.
+    pub(super) fn put(&self, tenant: &Tenant, object: &ObjectManifest) -> Result<(), StoreError> {
+        let path = self.object_path(tenant, &object.key)?;
+        let _names = self.lock();
+        self.replace(tenant, &path, object)
+    }
+
+    fn replace(&self, tenant: &Tenant, path: &Path, object: &ObjectManifest) -> Result<(), StoreError> {
+        let before = if path.exists() { manifest::blobs(path)? } else { Vec::new() };
+        let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
+        manifest::write(tenant, path, blobs, object)?;
+        self.remove_blobs(tenant, before)
+    }
+
+    pub(super) fn delete(&self, tenant: &Tenant, key: &str) -> Result<(), StoreError> {
+        let path = self.object_path(tenant, key)?;
+        let _names = self.lock();
+        if !path.exists() {
+            return Ok(());
+        }
+        let blobs = manifest::blobs(&path)?;
+        fs::remove_file(&path)?;
+        sync_folder(path.parent().unwrap_or(&path))?;
+        self.remove_blobs(tenant, blobs)
+    }
+
+    pub(super) fn remove_blobs(
+        &self,
+        tenant: &Tenant,
+        blobs: impl IntoIterator<Item = String>,
+    ) -> Result<(), StoreError> {
+        let folder = self.blobs(tenant);
+        for blob in blobs {
+            remove(&folder.join(blob))?;
+        }
+        Ok(sync_folder(&folder)?)
+    }
+
+    /// Objects whose key begins with `prefix` and comes after `after`, in the order of their keys, and whether there are
+    /// more.
+    pub(super) fn list(
+        &self,
+        tenant: &Tenant,
+        prefix: &str,
+        after: &str,
+        limit: usize,
+    ) -> Result<(Vec<ObjectManifest>, bool), StoreError> {
+        self.require_bucket(tenant)?;
+        // Hexadecimal digits keep the order of bytes.
+        let (prefix, after) = (hex::encode(prefix), hex::encode(after));
+        let mut names: Vec<(String, PathBuf)> = entries(&self.bucket(tenant).join("objects"))?
+            .into_iter()
+            .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
+            .filter(|(name, _)| name.starts_with(&prefix) && *name > after && !name.contains('.'))
+            .collect();
+        names.sort_unstable();
+        let has_more = names.len() > limit;
+        let mut objects = Vec::new();
+        for (_, path) in names.into_iter().take(limit) {
+            // One that was deleted meanwhile is simply not there.
+            objects.extend(manifest::read(tenant, &path)?);
+        }
+        Ok((objects, has_more))
+    }
+
+    fn upload_path(&self, tenant: &Tenant, upload_id: &str) -> Result<PathBuf, StoreError> {
+        let is_ours = upload_id.len() == 32 && upload_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_ours {
+            return Err(StoreError::NoSuchUpload);
+        }
+        Ok(self.bucket(tenant).join("uploads").join(upload_id))
+    }
+
+    pub(super) fn begin(&self, tenant: &Tenant, upload: &UploadManifest) -> Result<String, StoreError> {
+        self.require_bucket(tenant)?;
+        self.object_path(tenant, &upload.key)?;
+        let upload_id = random_name()?;
+        let path = self.upload_path(tenant, &upload_id)?;
+        let _names = self.lock();
+        fs::create_dir(&path)?;
+        manifest::write(tenant, &path.join("upload"), Vec::new(), upload)?;
+        sync_folder(path.parent().unwrap_or(&path))?;
+        Ok(upload_id)
+    }
+
+    /// The upload of that name, if it is one of that key.
+    pub(super) fn upload(
+        &self,
+        tenant: &Tenant,
+        upload_id: &str,
+        key: &str,
+    ) -> Result<UploadManifest, StoreError> {
+        let path = self.upload_path(tenant, upload_id)?;
+        let upload: Option<UploadManifest> = manifest::read(tenant, &path.join("upload"))?;
+        upload.filter(|upload| upload.key == key).ok_or(StoreError::NoSuchUpload)
+    }
+
+    pub(super) fn uploads(
+        &self,
+        tenant: &Tenant,
+        prefix: &str,
+    ) -> Result<Vec<(String, UploadManifest)>, StoreError> {
+        self.require_bucket(tenant)?;
+        let mut uploads = Vec::new();
+        for path in entries(&self.bucket(tenant).join("uploads"))? {
+            let upload: Option<UploadManifest> = manifest::read(tenant, &path.join("upload"))?;
+            let name = path.file_name().and_then(|name| name.to_str());
+            if let (Some(name), Some(upload)) = (name, upload.filter(|upload| upload.key.starts_with(prefix)))
+            {
+                uploads.push((name.to_owned(), upload));
+            }
+        }
+        uploads.sort_unstable_by(|left, right| (&left.1.key, &left.0).cmp(&(&right.1.key, &right.0)));
+        Ok(uploads)
+    }
+
+    pub(super) fn put_part(
+        &self,
+        tenant: &Tenant,
+        upload_id: &str,
+        key: &str,
+        part: &PartManifest,
+    ) -> Result<(), StoreError> {
+        let path = self.upload_path(tenant, upload_id)?.join(part_name(part.number));
+        let _names = self.lock();
+        // It may have been finished or given up while the part arrived.
+        self.upload(tenant, upload_id, key)?;
+        let before = if path.exists() { manifest::blobs(&path)? } else { Vec::new() };
+        manifest::write(tenant, &path, vec![part.segment.blob.clone()], part)?;
+        self.remove_blobs(tenant, before)
+    }
+
+    pub(super) fn parts(
+        &self,
+        tenant: &Tenant,
+        upload_id: &str,
+        key: &str,
+    ) -> Result<Vec<PartManifest>, StoreError> {
+        self.upload(tenant, upload_id, key)?;
+        let mut parts: Vec<PartManifest> = Vec::new();
+        for path in entries(&self.upload_path(tenant, upload_id)?)? {
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"part-")) {
+                parts.extend(manifest::read(tenant, &path)?);
+            }
+        }
+        parts.sort_unstable_by_key(|part| part.number);
+        Ok(parts)
+    }
+
+    /// Makes one object of the parts that are named, by number and tag.
+    pub(super) fn complete(
+        &self,
+        tenant: &Tenant,
+        upload_id: &str,
+        key: &str,
+        named: &[(u16, String)],
+        modified: i64,
+    ) -> Result<ObjectManifest, StoreError> {
+        let object_path = self.object_path(tenant, key)?;
+        let _names = self.lock();
+        let upload = self.upload(tenant, upload_id, key)?;
+        let stored = self.parts(tenant, upload_id, key)?;
+        let (segments, etag) = joined(named, &stored)?;
+        let size = segments.iter().map(|segment| segment.size).sum();
+        let used: BTreeSet<String> = segments.iter().map(|segment| segment.blob.clone()).collect();
+        let content_type = upload.content_type;
+        let object = ObjectManifest { key: key.to_owned(), content_type, etag, size, modified, segments };
+        self.replace(tenant, &object_path, &object)?;
+        let unused = stored.into_iter().map(|part| part.segment.blob).filter(|blob| !used.contains(blob));
+        fs::remove_dir_all(self.upload_path(tenant, upload_id)?)?;
+        self.remove_blobs(tenant, unused)?;
+        Ok(object)
+    }
+
+    pub(super) fn abort(&self, tenant: &Tenant, upload_id: &str, key: &str) -> Result<(), StoreError> {
+        let path = self.upload_path(tenant, upload_id)?;
+        let _names = self.lock();
+        let parts = self.parts(tenant, upload_id, key)?;
+        fs::remove_dir_all(&path)?;
+        sync_folder(path.parent().unwrap_or(&path))?;
+        self.remove_blobs(tenant, parts.into_iter().map(|part| part.segment.blob))
+    }
+}
+
+fn part_name(number: u16) -> String {
+    format!("part-{number:05}")
+}
+
+/// The segments of the named parts, and the tag of the whole.
+fn joined(named: &[(u16, String)], stored: &[PartManifest]) -> Result<(Vec<Segment>, String), StoreError> {
+    if named.is_empty() {
+        return Err(StoreError::InvalidPart);
+    }
+    if !named.is_sorted_by(|left, right| left.0 < right.0) {
+        return Err(StoreError::InvalidPartOrder);
+    }
+    let (mut segments, mut digest) = (Vec::with_capacity(named.len()), Sha256::new());
+    for (index, (number, etag)) in named.iter().enumerate() {
+        let part = stored.iter().find(|part| part.number == *number && part.etag == *etag);
+        let part = part.ok_or(StoreError::InvalidPart)?;
+        if part.segment.size < MIN_PART_BYTES && index + 1 < named.len() {
+            return Err(StoreError::TooSmall);
+        }
+        digest.update(part.segment.sha256.as_bytes());
+        segments.push(part.segment.clone());
+    }
+    let mut etag = hex::encode(digest.finalize());
+    etag.truncate(32);
+    Ok((segments, format!("{etag}-{}", named.len())))
+}
+
+/// Removes what no manifest names: blobs of writes that were never acknowledged, names that were never given, and uploads
+/// that became objects just before the end.
+fn clean(bucket: &Path) -> Result<(), StoreError> {
+    let objects = bucket.join("objects");
+    let mut named = BTreeSet::new();
+    for path in entries(&objects)? {
+        if is_unfinished(&path) {
+            remove(&path)?;
+        } else {
+            named.extend(manifest::blobs(&path)?);
+        }
+    }
+    for upload in entries(&bucket.join("uploads"))? {
+        let mut of_parts = Vec::new();
+        for path in entries(&upload)? {
+            if is_unfinished(&path) {
+                remove(&path)?;
+            } else {
+                of_parts.extend(manifest::blobs(&path)?);
+            }
+        }
+        let became_an_object = of_parts.iter().any(|blob| named.contains(blob));
+        if became_an_object || !upload.join("upload").exists() {
+            fs::remove_dir_all(&upload)?;
+        } else {
+            named.extend(of_parts);
+        }
+    }
+    for path in entries(&bucket.join("blobs"))? {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !named.contains(name) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "unfinished")
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}

@@ -1,0 +1,263 @@
+//! The store without a socket, and the gate.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream};
+use http::{Method, Request, StatusCode};
+use tempfile::TempDir;
+
+use super::blob::{self, Segment};
+use super::cipher::FRAME_BYTES;
+use super::error::StoreError;
+use super::gate;
+use super::manifest::{ObjectManifest, PartManifest, UploadManifest};
+use super::store::Store;
+use super::tenants::Tenant;
+
+const KEY: &str = "files/0190";
+const MARK: &[u8] = b"a very recognisable diagnosis";
+
+fn tenant() -> Tenant {
+    Tenant { bucket: "clinic-a".to_owned(), secret_access_key: "secret".to_owned(), key: [7; 32] }
+}
+
+/// More than three frames, of which the last is short.
+fn content() -> Bytes {
+    let mut bytes = MARK.repeat(3 * FRAME_BYTES / MARK.len() + 100);
+    bytes.push(0);
+    bytes.into()
+}
+
+async fn write(store: &Store, content: &Bytes, said: u64) -> Result<Segment, StoreError> {
+    let pieces: Vec<Result<Bytes, std::io::Error>> =
+        content.chunks(10_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    blob::write(store.blobs(&tenant()), tenant().key, stream::iter(pieces), said).await
+}
+
+async fn read(store: &Store, segments: &[Segment], range: std::ops::Range<u64>) -> Option<Vec<u8>> {
+    let pieces = blob::read(store.blobs(&tenant()), tenant().key, segments.into(), range);
+    let mut pieces = std::pin::pin!(pieces);
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        bytes.extend_from_slice(&piece.ok()?);
+    }
+    Some(bytes)
+}
+
+fn object(segment: &Segment) -> ObjectManifest {
+    ObjectManifest {
+        key: KEY.to_owned(),
+        content_type: Some("application/pdf".to_owned()),
+        etag: "tag".to_owned(),
+        size: segment.size,
+        modified: 1_772_443_800,
+        segments: vec![segment.clone()],
+    }
+}
+
+fn open(home: &TempDir) -> Store {
+    let store = Store::open(home.path()).unwrap();
+    store.create_bucket(&tenant()).unwrap();
+    store
+}
+
+fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_under(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_in_any_range() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let content = content();
+    let size = content.len() as u64;
+    let segment = write(&store, &content, size).await.unwrap();
+    let two = [segment.clone(), segment];
+    let twice = [content.as_ref(), content.as_ref()].concat();
+    let frame = FRAME_BYTES as u64;
+    for range in [0..size, 0..1, frame - 1..frame + 1, frame..2 * frame, size - 1..size + 1, 5..2 * size] {
+        let wanted = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+
+        assert_eq!(read(&store, &two, range).await.unwrap(), twice[wanted]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_lies_on_the_disk_in_the_clear() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let segment = write(&store, &content(), content().len() as u64).await.unwrap();
+    store.put(&tenant(), &object(&segment)).unwrap();
+
+    for path in files_under(home.path()) {
+        let bytes = fs::read(&path).unwrap();
+        for secret in [MARK, b"application/pdf", KEY.as_bytes()] {
+            assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_length_leaves_nothing() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let size = content().len() as u64;
+    for said in [size - 1, size + 1] {
+        assert!(matches!(write(&store, &content(), said).await, Err(StoreError::Incomplete)));
+    }
+    assert_eq!(files_under(home.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn an_altered_or_cut_frame_is_not_handed_out() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let size = content().len() as u64;
+    let segment = write(&store, &content(), size).await.unwrap();
+    let path = store.blobs(&tenant()).join(&segment.blob);
+    let whole = fs::read(&path).unwrap();
+    let mut altered = whole.clone();
+    altered[FRAME_BYTES + 100] ^= 1;
+    let mut swapped = whole.clone();
+    swapped.rotate_left(FRAME_BYTES + 16);
+    for bytes in [altered, swapped, whole[..whole.len() - 1].to_vec(), whole[..FRAME_BYTES + 16].to_vec()] {
+        fs::write(&path, bytes).unwrap();
+
+        assert_eq!(read(&store, &[segment.clone()], 0..size).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_opens_in_its_own_place_and_for_its_own_tenant_only() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let segment = write(&store, &content(), content().len() as u64).await.unwrap();
+    store.put(&tenant(), &object(&segment)).unwrap();
+    let folder = home.path().join("buckets/clinic-a/objects");
+    fs::copy(folder.join(hex::encode(KEY)), folder.join(hex::encode("files/0191"))).unwrap();
+    let stranger = Tenant { key: [8; 32], ..tenant() };
+
+    assert_eq!(store.object(&tenant(), KEY).unwrap(), object(&segment));
+    assert!(matches!(store.object(&tenant(), "files/0191"), Err(StoreError::Damaged)));
+    assert!(matches!(store.object(&stranger, KEY), Err(StoreError::Damaged)));
+}
+
+#[tokio::test]
+async fn given_a_crash_when_opened_again_then_what_had_no_name_is_gone() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let size = content().len() as u64;
+    let segment = write(&store, &content(), size).await.unwrap();
+    store.put(&tenant(), &object(&segment)).unwrap();
+    let nameless = write(&store, &content(), size).await.unwrap();
+    let folder = home.path().join("buckets/clinic-a");
+    fs::write(folder.join("blobs/half.unfinished"), b"half a frame").unwrap();
+    fs::write(folder.join("objects/half.unfinished"), b"half a manifest").unwrap();
+
+    let store = Store::open(home.path()).unwrap();
+
+    assert_eq!(read(&store, &[segment], 0..size).await.unwrap(), content());
+    assert!(!store.blobs(&tenant()).join(nameless.blob).exists());
+    assert_eq!(files_under(home.path()).len(), 2, "one manifest and one blob");
+}
+
+#[tokio::test]
+async fn given_a_crash_in_completion_when_opened_again_then_the_object_keeps_its_bytes() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
+    let upload_id = store.begin(&tenant(), &upload).unwrap();
+    let size = content().len() as u64;
+    let segment = write(&store, &content(), size).await.unwrap();
+    let part = PartManifest { number: 1, etag: "one".to_owned(), modified: 0, segment: segment.clone() };
+    store.put_part(&tenant(), &upload_id, KEY, &part).unwrap();
+    // As completion does first, and then no more.
+    store.put(&tenant(), &object(&segment)).unwrap();
+
+    let store = Store::open(home.path()).unwrap();
+
+    assert_eq!(store.uploads(&tenant(), "").unwrap(), []);
+    assert_eq!(read(&store, &[segment], 0..size).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn parts_are_joined_in_order_and_by_their_tags() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
+    let upload_id = store.begin(&tenant(), &upload).unwrap();
+    let large = Bytes::from(vec![1; 5 << 20]);
+    for (number, content) in [(1, &large), (2, &content())] {
+        let segment = write(&store, content, content.len() as u64).await.unwrap();
+        let part = PartManifest { number, etag: format!("t{number}"), modified: 0, segment };
+        store.put_part(&tenant(), &upload_id, KEY, &part).unwrap();
+    }
+    let named =
+        |parts: &[(u16, &str)]| parts.iter().map(|(n, tag)| (*n, (*tag).to_owned())).collect::<Vec<_>>();
+    let complete = |parts: &[(u16, &str)]| store.complete(&tenant(), &upload_id, KEY, &named(parts), 1);
+
+    assert!(matches!(complete(&[]), Err(StoreError::InvalidPart)));
+    assert!(matches!(complete(&[(1, "t1"), (2, "other")]), Err(StoreError::InvalidPart)));
+    assert!(matches!(complete(&[(2, "t2"), (1, "t1")]), Err(StoreError::InvalidPartOrder)));
+    let object = complete(&[(1, "t1"), (2, "t2")]).unwrap();
+    assert_eq!(object.size, large.len() as u64 + content().len() as u64);
+    assert!(matches!(complete(&[(1, "t1")]), Err(StoreError::NoSuchUpload)));
+}
+
+#[test]
+fn no_name_of_a_caller_becomes_a_path() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    for id in ["../objects", "", "..", "0123456789abcdef0123456789abcde/"] {
+        assert!(matches!(store.upload(&tenant(), id, KEY), Err(StoreError::NoSuchUpload)));
+    }
+    assert!(matches!(store.object(&tenant(), "../../escape"), Err(StoreError::NoSuchKey)));
+    assert!(matches!(store.object(&tenant(), &"x".repeat(121)), Err(StoreError::KeyTooLong)));
+}
+
+fn asked(query: &str) -> Request<()> {
+    Request::builder().uri(format!("/bucket/key?{query}")).body(()).unwrap()
+}
+
+/// 2026-03-02T09:30:00Z
+const SIGNED: i64 = 1_772_443_800;
+const LINK: &str = "X-Amz-Date=20260302T093000Z&X-Amz-Signature=00&X-Amz-Expires=";
+
+#[test]
+fn a_link_ends_when_it_says() {
+    let query = format!("{LINK}300");
+
+    assert_eq!(gate::check(&asked(&query), SIGNED + 300), Ok(()));
+    let refusal = gate::check(&asked(&query), SIGNED + 301).unwrap_err();
+    assert_eq!((refusal.status, refusal.code), (StatusCode::FORBIDDEN, "AccessDenied"));
+}
+
+#[test]
+fn a_link_holds_for_a_quarter_of_an_hour_at_most() {
+    assert_eq!(gate::check(&asked(&format!("{LINK}900")), SIGNED), Ok(()));
+    for life in ["901", "604800", "0", "-1", "x", "300&X-Amz-Expires=604800"] {
+        let refusal = gate::check(&asked(&format!("{LINK}{life}")), SIGNED).unwrap_err();
+
+        assert_eq!(refusal.code, "AuthorizationQueryParametersError", "{life}");
+    }
+}
+
+#[test]
+fn old_signatures_and_forms_are_refused() {
+    assert!(gate::check(&asked("AWSAccessKeyId=a&Signature=b&Expires=9"), SIGNED).is_err());
+    let old = Request::builder().header("authorization", "AWS a:b").body(()).unwrap();
+    assert!(gate::check(&old, SIGNED).is_err());
+    let form = Request::builder()
+        .method(Method::POST)
+        .header("content-type", "multipart/form-data; boundary=x")
+        .body(())
+        .unwrap();
+    assert!(gate::check(&form, SIGNED).is_err());
+}

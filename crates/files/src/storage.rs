@@ -1,0 +1,138 @@
+//! One organization's bucket.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ServerSideEncryption;
+use bytes::Bytes;
+use carelog_domain::closed::Sha256Digest;
+use carelog_domain::file::{ContentType, FoundObject, StorageEncryption};
+use sha2::{Digest as _, Sha256};
+
+use crate::connect::{self, StorageOptions};
+use crate::error::StorageError;
+use crate::sniff::{SNIFFED_BYTES, sniff};
+
+/// One organization's bucket. Cheap to clone; clones share connections.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    pub(crate) client: Client,
+    /// Signs links, and never connects.
+    pub(crate) signer: Client,
+    pub(crate) options: StorageOptions,
+}
+
+/// What came of looking at an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Examined {
+    /// There is none.
+    Absent,
+    /// It was not read, because it has more bytes than the caller wanted to read.
+    TooLarge {
+        /// Its size in bytes.
+        size_bytes: i64,
+    },
+    /// All of it was read.
+    Found(FoundObject),
+}
+
+impl Storage {
+    /// Connects when it is first used.
+    pub fn new(options: StorageOptions) -> Self {
+        let client = connect::client(&options, options.endpoint.as_deref());
+        let signer = match &options.public_endpoint {
+            None => client.clone(),
+            Some(public) => connect::client(&options, Some(public)),
+        };
+        Self { client, signer, options }
+    }
+
+    /// Where it leads.
+    pub const fn options(&self) -> &StorageOptions {
+        &self.options
+    }
+
+    /// Makes the bucket, unless it is there.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub async fn ensure_bucket(&self) -> Result<(), StorageError> {
+        let found = self.client.head_bucket().bucket(&self.options.bucket).send().await;
+        match found.map_err(StorageError::of("head_bucket")) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+        let made = self.client.create_bucket().bucket(&self.options.bucket).send().await;
+        match made.map_err(StorageError::of("create_bucket")) {
+            Ok(_) => Ok(()),
+            // Somebody else was faster.
+            Err(StorageError::Refused { status: 409, code, .. }) if code == "BucketAlreadyOwnedByYou" => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads an object from beginning to end and says what it is, in constant memory.
+    ///
+    /// # Errors
+    /// When the storage does not answer, refuses, or breaks off.
+    pub async fn examine(&self, key: &str, at_most: i64) -> Result<Examined, StorageError> {
+        const STEP: &str = "get_object";
+        let found = self.client.get_object().bucket(&self.options.bucket).key(key).send().await;
+        let object = match found.map_err(StorageError::of(STEP)) {
+            Ok(object) => object,
+            Err(error) if error.is_not_found() => return Ok(Examined::Absent),
+            Err(error) => return Err(error),
+        };
+        let said = object
+            .content_length
+            .ok_or(StorageError::Incomplete { step: STEP, missing: "a content length" })?;
+        if said > at_most {
+            return Ok(Examined::TooLarge { size_bytes: said });
+        }
+        let encryption = encryption_of(object.server_side_encryption());
+        let mut body = object.body;
+        let (mut digest, mut size_bytes, mut beginning) = (Sha256::new(), 0_i64, Vec::new());
+        while let Some(chunk) = body.next().await {
+            let chunk = chunk.map_err(|error| StorageError::unreachable(STEP, &error))?;
+            let missing = SNIFFED_BYTES.saturating_sub(beginning.len());
+            beginning.extend(chunk.iter().take(missing));
+            digest.update(&chunk);
+            size_bytes = size_bytes.saturating_add(i64::try_from(chunk.len()).unwrap_or(i64::MAX));
+        }
+        Ok(Examined::Found(FoundObject {
+            size_bytes,
+            content_sha256: Sha256Digest::new(digest.finalize().into()),
+            content_type: sniff(&beginning),
+            encryption,
+        }))
+    }
+
+    /// Stores bytes that the server made itself.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub async fn put(&self, key: &str, content_type: ContentType, bytes: Bytes) -> Result<(), StorageError> {
+        self.client
+            .put_object()
+            .bucket(&self.options.bucket)
+            .key(key)
+            .content_type(content_type.as_str())
+            .server_side_encryption(self.encryption())
+            .set_ssekms_key_id(self.kms_key())
+            .body(ByteStream::from(bytes))
+            .send()
+            .await
+            .map_err(StorageError::of("put_object"))?;
+        Ok(())
+    }
+}
+
+fn encryption_of(said: Option<&ServerSideEncryption>) -> Option<StorageEncryption> {
+    match said? {
+        ServerSideEncryption::Aes256 => Some(StorageEncryption::Aes256),
+        ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse => Some(StorageEncryption::Kms),
+        _ => None,
+    }
+}
