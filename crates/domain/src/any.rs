@@ -15,6 +15,7 @@ use crate::organization::OrganizationEvent;
 use crate::patient::PatientEvent;
 use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
+use crate::treatment_plan::TreatmentPlanEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
 use crate::webhook_delivery::WebhookDeliveryEvent;
 use crate::webhook_replay::WebhookReplayEvent;
@@ -83,6 +84,7 @@ any_event! {
     Specialist(SpecialistEvent),
     Appointment(AppointmentEvent),
     Form(FormEvent),
+    TreatmentPlan(TreatmentPlanEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -111,6 +113,7 @@ impl Event {
             | Self::Specialist(_)
             | Self::Appointment(_)
             | Self::Form(_)
+            | Self::TreatmentPlan(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

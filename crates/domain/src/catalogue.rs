@@ -20,6 +20,8 @@ closed_enum! {
         Appointment = "appointment",
         /// A form.
         Form = "form",
+        /// A programme of exercises.
+        TreatmentPlan = "treatment_plan",
         /// A partner's subscription to events.
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
@@ -134,6 +136,18 @@ catalogue! {
         FormSigned = "form.signed", v 1, public;
         /// The form no longer counts.
         FormVoided = "form.voided", v 1, public;
+    }
+    TreatmentPlan in treatment_plan {
+        /// A programme of exercises over some weeks began.
+        TreatmentPlanCreated = "treatment_plan.created", v 1, public;
+        /// An exercise was added to a week of the programme.
+        TreatmentPlanExerciseAssigned = "treatment_plan.exercise_assigned", v 1, public;
+        /// A session of an exercise was done.
+        TreatmentPlanExerciseCompleted = "treatment_plan.exercise_completed", v 1, public;
+        /// A session of an exercise was left out.
+        TreatmentPlanExerciseSkipped = "treatment_plan.exercise_skipped", v 1, public;
+        /// The programme ended.
+        TreatmentPlanCompleted = "treatment_plan.completed", v 1, public;
     }
     WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.

@@ -80,6 +80,12 @@ ids! {
     FormId;
     /// The template that a form was made from.
     FormTemplateId;
+    /// A treatment plan.
+    TreatmentPlanId;
+    /// An exercise of a clinic's catalogue.
+    ExerciseId;
+    /// One exercise in one week of a treatment plan.
+    AssignmentId;
     /// A partner's webhook subscription.
     SubscriptionId;
     /// One event for one subscription.

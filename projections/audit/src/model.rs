@@ -107,6 +107,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::SpecialistAdded
         | EventType::AppointmentBooked
         | EventType::FormAssigned
+        | EventType::TreatmentPlanCreated
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookReplayRequested => Action::Create,
@@ -132,6 +133,10 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::TreatmentPlanExerciseAssigned
+        | EventType::TreatmentPlanExerciseCompleted
+        | EventType::TreatmentPlanExerciseSkipped
+        | EventType::TreatmentPlanCompleted
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
         | EventType::WebhookSubscriptionDisabled
@@ -189,6 +194,11 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::TreatmentPlanCreated
+        | EventType::TreatmentPlanExerciseAssigned
+        | EventType::TreatmentPlanExerciseCompleted
+        | EventType::TreatmentPlanExerciseSkipped
+        | EventType::TreatmentPlanCompleted
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -238,6 +248,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Specialist
         | StreamKind::Appointment
         | StreamKind::Form
+        | StreamKind::TreatmentPlan
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),

@@ -6,6 +6,7 @@ mod erasure;
 mod forms;
 mod organizations;
 mod patients;
+mod plans;
 mod specialists;
 
 use std::sync::Arc;
@@ -42,6 +43,8 @@ impl Projector for Records {
             "specialists",
             "appointments",
             "forms",
+            "treatment_plans",
+            "treatment_plan_exercises",
         ],
     };
 
@@ -94,6 +97,8 @@ async fn load(tables: &mut PgConnection, needed: &Needed) -> Result<State, Query
         specialists: queries::load_specialists(tables, &needed.specialists).await?,
         appointments: queries::load_appointments(tables, &needed.appointments).await?,
         forms: queries::load_forms(tables, &needed.forms).await?,
+        plans: queries::load_plans(tables, &needed.plans).await?,
+        exercises: queries::load_exercises(tables, &needed.exercises).await?,
     })
 }
 
@@ -106,5 +111,7 @@ async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyErro
     patients::write_consents(tables, &state.consents.changed()).await?;
     specialists::write_specialists(tables, &state.specialists.changed()).await?;
     appointments::write_appointments(tables, &state.appointments.changed()).await?;
-    forms::write_forms(tables, &state.forms.changed()).await
+    forms::write_forms(tables, &state.forms.changed()).await?;
+    plans::write_plans(tables, &state.plans.changed()).await?;
+    plans::write_exercises(tables, &state.exercises.changed()).await
 }

@@ -42,6 +42,7 @@ mod opening;
 mod organizations;
 mod page;
 mod patients;
+mod plans;
 mod problem;
 mod receiving;
 mod references;
@@ -171,6 +172,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(specialists::routes())
         .merge(appointments::routes())
         .merge(forms::routes())
+        .merge(plans::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())

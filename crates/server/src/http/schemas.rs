@@ -9,6 +9,7 @@ use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
+use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
@@ -48,6 +49,8 @@ enums! {
     member_status: MemberStatus;
     outcome: Outcome;
     patient_status: PatientStatus;
+    plan_outcome: PlanOutcome;
+    plan_status: PlanStatus;
     profession: Profession;
     replay_end: ReplayEnd;
     replay_status: ReplayStatus;
@@ -56,6 +59,7 @@ enums! {
     role: Role;
     scope: Scope;
     signatory: Signatory;
+    skip_reason: SkipReason;
     specialist_status: SpecialistStatus;
     stream_kind: StreamKind;
     subscription_status: SubscriptionStatus;

@@ -7,6 +7,7 @@ mod isolation;
 mod life;
 mod once;
 mod personal;
+mod plans;
 mod refusals;
 mod replays;
 mod roles;
