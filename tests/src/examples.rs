@@ -140,6 +140,19 @@ async fn command(language: Language, rust_binary: &str) -> Command {
     }
 }
 
+/// A Python of its own with what `source/requirements.txt` names.
+///
+/// # Panics
+/// When Python is missing and cannot be installed.
+pub async fn python(source: &Path) -> PathBuf {
+    let venv = installed(source, &["requirements.txt"], PYTHON, &["python3"], |place| {
+        let pip = ["bin/python", "-m", "pip", "install", "--quiet", "--only-binary=:all:"];
+        let pip: Vec<&str> = pip.into_iter().chain(["--requirement=requirements.txt"]).collect();
+        vec![words(&["python3", "-m", "venv", "."], place), words(&pip, place)]
+    });
+    venv.await.join("bin/python")
+}
+
 fn words(words: &[&str], place: &Path) -> Command {
     let (program, arguments) = words.split_first().expect("a command has a name");
     // A program in the place is named by its path, since it is looked up before the directory changes.

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use carelog_analytics::Analytics;
 use carelog_domain::webhook_subscription::{
     CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
     WebhookSubscriptionCommand,
@@ -34,7 +35,7 @@ use crate::wait::until;
 use crate::wishes;
 
 const TEMPLATE: &str = "product_template";
-const SUFFIXES: [&str; 3] = ["core", "audit", "vault"];
+const SUFFIXES: [&str; 4] = ["core", "audit", "analytics", "vault"];
 
 static MIGRATED: OnceCell<()> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -353,9 +354,16 @@ pub async fn is_settled(databases: &Databases) -> bool {
     .fetch_optional(&databases.core_owner)
     .await;
     let Ok(Some(total)) = heads else { return false };
+    let facts: Result<i64, _> = sqlx::query_scalar(
+        "select coalesce(sum(c.position), 0)::bigint
+         from runtime.projections p
+         join runtime.checkpoints c on c.projector = p.projector and c.version = p.live_version",
+    )
+    .fetch_one(&databases.analytics_owner)
+    .await;
     let trail: Result<i64, _> =
         sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
-    trail.is_ok_and(|trail| trail == total)
+    trail.is_ok_and(|trail| trail == total) && facts.is_ok_and(|facts| facts == total)
 }
 
 /// The rows of every projection.
@@ -364,6 +372,7 @@ pub async fn contents(databases: &Databases) -> Contents {
     add_rows::<carelog_records::Records>(&databases.core_owner, &mut contents).await;
     add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
     add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
+    add_rows::<Analytics>(&databases.analytics_owner, &mut contents).await;
     contents
 }
 
@@ -384,6 +393,9 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
+    let analytics = Analytics::new(Arc::clone(&system.pseudonyms));
+    let owner = &system.databases.analytics_owner;
+    rebuild(&analytics, log, owner, scope, &progress).await.expect("analytics are rebuilt");
 }
 
 /// Lets `carelog doctor` look at everything.

@@ -68,6 +68,8 @@ pub struct DatabaseConfig {
     pub url: Option<DatabaseUrl>,
     /// The trail's database.
     pub audit_url: Option<DatabaseUrl>,
+    /// The analysts' database.
+    pub analytics_url: Option<DatabaseUrl>,
     /// The keys' database.
     pub vault_url: Option<DatabaseUrl>,
 }
@@ -244,7 +246,7 @@ impl Config {
 }
 
 impl DatabaseConfig {
-    /// The three databases, where the configuration names a server.
+    /// The four databases, where the configuration names a server.
     ///
     /// # Errors
     /// When the URL names no database.
@@ -259,6 +261,7 @@ impl DatabaseConfig {
         Ok(Some(DatabaseOptions {
             core: core.clone(),
             audit: beside(&self.audit_url, "audit"),
+            analytics: beside(&self.analytics_url, "analytics"),
             vault: beside(&self.vault_url, "vault"),
         }))
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use carelog_analytics::Analytics;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
@@ -98,6 +99,8 @@ impl Server {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
             system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
+            let analytics = Arc::new(Analytics::new(Arc::clone(&system.pseudonyms)));
+            system.runtime.start(&analytics, None, &databases.analytics_system);
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use carelog_event_log::runtime::{Runtime, follow_other_processes};
 use carelog_event_log::{Clock, EventLog, new_id};
-use carelog_vault::{RootKey, Vault};
+use carelog_vault::{Pseudonyms, RootKey, Vault};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,6 +23,8 @@ pub struct System {
     pub databases: Databases,
     /// The log.
     pub log: EventLog,
+    /// Keys of pseudonyms, which open nothing.
+    pub pseudonyms: Arc<Pseudonyms>,
     /// What projector loops need.
     pub runtime: Runtime,
 }
@@ -64,12 +66,13 @@ impl System {
                 root_key.display()
             );
         }
-        let root_key = RootKey::load_or_create(root_key).context("the root key cannot be used")?;
-        let vault = Vault::new(databases.vault.clone(), root_key);
+        let load = || RootKey::load_or_create(root_key).context("the root key cannot be used");
+        let vault = Vault::new(databases.vault.clone(), load()?);
+        let pseudonyms = Arc::new(Pseudonyms::new(databases.pseudonyms.clone(), load()?));
         let tasks = TaskTracker::new();
         let log = EventLog::open(databases.core_system.clone(), vault, clock, &tasks).await?;
         let runtime = Runtime { log: log.clone(), owner: new_id(), stop: CancellationToken::new(), tasks };
-        Ok(Self { databases, log, runtime })
+        Ok(Self { databases, log, pseudonyms, runtime })
     }
 
     /// Hears of what other processes append, and tells them of what is appended here.

@@ -105,11 +105,8 @@ async fn a_programme_is_assigned_by_a_specialist_and_carried_out_by_the_patient(
     assert_eq!(clinic.get("/v1/treatment-plans?status=active").await.items(), [json!(null); 0]);
     let trail = format!("/v1/trail?patient_id={patient_id}&limit=200&wait_for={}", ended.position());
     let trail = clinic.get(&trail).await;
-    let done_by: Vec<&Value> = trail
-        .items()
-        .iter()
-        .filter(|entry| entry["event"] == "treatment_plan.exercise_completed")
-        .collect();
+    let done_by: Vec<&Value> =
+        trail.items().iter().filter(|entry| entry["event"] == "treatment_plan.exercise_completed").collect();
     assert_eq!(done_by.len(), 1, "{trail:?}");
     assert_eq!(done_by[0]["actor"]["role"], "patient", "{done_by:?}");
 }
