@@ -96,7 +96,7 @@ impl ProductDatabases {
         MIGRATED
             .get_or_init(async || {
                 let template = DatabaseOptions::on_server(&at("postgres"), TEMPLATE);
-                template.migrate().await.expect("the migrations hold");
+                Box::pin(template.migrate()).await.expect("the migrations hold");
             })
             .await;
         let finished = std::mem::take(&mut *FINISHED.lock().unwrap_or_else(PoisonError::into_inner));

@@ -89,7 +89,7 @@ impl Product {
         let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
         let postgres = server.connect_options("postgres");
         let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
-        MIGRATED.get_or_init(async || template.migrate().await.expect("the migrations hold")).await;
+        MIGRATED.get_or_init(async || Box::pin(template.migrate()).await.expect("the migrations hold")).await;
         let prefix = format!("product{}", COUNT.fetch_add(1, Ordering::Relaxed));
         for suffix in SUFFIXES {
             let (name, template) = (format!("{prefix}_{suffix}"), format!("{TEMPLATE}_{suffix}"));

@@ -8,6 +8,7 @@ use anyhow::Context;
 use carelog_event_log::runtime::{Runtime, follow_other_processes};
 use carelog_event_log::{Clock, EventLog, new_id};
 use carelog_vault::{Pseudonyms, RootKey, Vault};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +40,7 @@ impl System {
         root_key: &Path,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        options.migrate().await?;
+        Box::pin(options.migrate()).await?;
         Self::open_migrated(options, root_key, clock).await
     }
 
@@ -47,7 +48,15 @@ impl System {
     ///
     /// # Errors
     /// When a database or the root key cannot be used.
-    pub async fn open_migrated(
+    pub fn open_migrated<'a>(
+        options: &'a DatabaseOptions,
+        root_key: &'a Path,
+        clock: Arc<dyn Clock>,
+    ) -> BoxFuture<'a, anyhow::Result<Self>> {
+        Box::pin(Self::open_log(options, root_key, clock))
+    }
+
+    async fn open_log(
         options: &DatabaseOptions,
         root_key: &Path,
         clock: Arc<dyn Clock>,

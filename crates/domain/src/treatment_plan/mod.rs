@@ -53,11 +53,11 @@ struct Programme {
     patient_id: PatientId,
     week_count: u8,
     status: PlanStatus,
-    exercises: BTreeMap<AssignmentId, Exercise>,
+    exercises: BTreeMap<AssignmentId, Planned>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Exercise {
+struct Planned {
     exercise_id: ExerciseId,
     week: u8,
     session_count: u8,
@@ -182,7 +182,7 @@ impl Programme {
         }))
     }
 
-    fn next_session(&self, assignment_id: AssignmentId) -> Result<(&Exercise, u8), TreatmentPlanRejection> {
+    fn next_session(&self, assignment_id: AssignmentId) -> Result<(&Planned, u8), TreatmentPlanRejection> {
         let exercise = self.exercises.get(&assignment_id).ok_or(TreatmentPlanRejection::NotAssigned)?;
         let session_count = exercise.session_count;
         let over = exercise.completed.saturating_add(exercise.skipped);
@@ -193,7 +193,7 @@ impl Programme {
     }
 
     fn complete(&self, outcome: PlanOutcome) -> TreatmentPlanEvent {
-        let sum = |count: fn(&Exercise) -> u8| self.exercises.values().map(|one| u32::from(count(one))).sum();
+        let sum = |count: fn(&Planned) -> u8| self.exercises.values().map(|one| u32::from(count(one))).sum();
         TreatmentPlanEvent::Completed(TreatmentPlanCompleted {
             patient_id: self.patient_id,
             outcome,
@@ -208,7 +208,7 @@ impl Programme {
             TreatmentPlanEvent::Created(_) => {}
             TreatmentPlanEvent::ExerciseAssigned(assigned) => {
                 let TreatmentPlanExerciseAssigned { exercise_id, week, session_count, .. } = assigned;
-                let exercise = Exercise { exercise_id, week, session_count, completed: 0, skipped: 0 };
+                let exercise = Planned { exercise_id, week, session_count, completed: 0, skipped: 0 };
                 self.exercises.insert(assigned.assignment_id, exercise);
             }
             TreatmentPlanEvent::ExerciseCompleted(completed) => {

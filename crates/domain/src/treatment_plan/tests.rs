@@ -176,8 +176,8 @@ fn given_a_plan_when_nothing_is_to_be_done_in_a_session_then_empty_dose() {
             .when(assign(AssignExercise { dose, ..squats() }))
             .then_expect_error(TreatmentPlanRejection::EmptyDose);
     }
-    let hold = Dose { sets: 1, repetitions: None, seconds: Some(30) };
-    let held = given([created()]).when(assign(AssignExercise { dose: hold, ..squats() }));
+    let thirty_seconds = Dose { sets: 1, repetitions: None, seconds: Some(30) };
+    let held = given([created()]).when(assign(AssignExercise { dose: thirty_seconds, ..squats() }));
     assert!(held.inspect_result().is_ok());
 }
 

@@ -99,20 +99,20 @@ async fn shown(product: &Product, organization_id: OrganizationId) -> Vec<Row> {
 fn as_json(rows: &[Row]) -> Value {
     let cells = rows.iter().map(|(dimension, value, _, counts, rates)| {
         let figures: Vec<Value> =
-            counts.iter().map(|count| json!(count)).chain(rates.iter().map(rounded)).collect();
+            counts.iter().map(|count| json!(count)).chain(rates.iter().copied().map(rounded)).collect();
         (format!("{dimension} {value}"), Value::Array(figures))
     });
     Value::Object(cells.collect())
 }
 
-fn rounded(rate: &Option<f64>) -> Value {
+fn rounded(rate: Option<f64>) -> Value {
     rate.map_or(Value::Null, |rate| json!(format!("{rate:.12}")))
 }
 
 fn with_rounded_rates(mut clinic: Value) -> Value {
     for figures in clinic.as_object_mut().unwrap().values_mut() {
         for rate in &mut figures.as_array_mut().unwrap()[5..] {
-            *rate = rounded(&rate.as_f64());
+            *rate = rounded(rate.as_f64());
         }
     }
     clinic

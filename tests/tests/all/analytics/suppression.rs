@@ -1,6 +1,7 @@
 //! Which cells are withheld, on cells that were made for it.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::new_id;
@@ -17,7 +18,8 @@ async fn weekdays(product: &Product, threshold: u16, cells: &[(u8, u16, u16)]) -
          create temporary sequence if not exists place;"
     );
     for (weekday, patients, of_the_first) in cells {
-        statements.push_str(&format!(
+        write!(
+            statements,
             "insert into analytics.appointment_facts (organization_id, position, last_position, appointment, patient,
                  mode, origin, status, status_path, precision, booked_at, starts_at, starts_on, weekday, lead_days,
                  reschedule_count, is_confirmed, is_reminded)
@@ -25,7 +27,8 @@ async fn weekdays(product: &Product, threshold: u16, cells: &[(u8, u16, u16)]) -
                  array['booked'], 'minute', now(), now(), now()::date, {weekday}, 1, 0, false, false
              from generate_series(1, {patients}) p
              cross join lateral generate_series(1, case when p = 1 then {of_the_first} else 1 end);"
-        ));
+        )
+        .unwrap();
     }
     let mut owner = product.databases().analytics_owner.acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *owner).await.unwrap();
@@ -42,7 +45,7 @@ async fn withheld(product: &Product, id: OrganizationId) -> BTreeSet<String> {
     let suppressed =
         "select count(*) from analytics.appointment_patterns where dimension = 'weekday' and is_suppressed";
     let count: i64 = sqlx::query_scalar(suppressed).fetch_one(&mut *tx).await.unwrap();
-    assert_eq!(values.len() as i64, count, "what is withheld has no figure left");
+    assert_eq!(i64::try_from(values.len()).unwrap(), count, "what is withheld has no figure left");
     values.into_iter().collect()
 }
 
