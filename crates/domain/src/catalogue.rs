@@ -198,6 +198,8 @@ catalogue! {
         AccessDisclosureMade = "access.disclosure_made", v 1, internal;
         /// The audit trail was queried.
         AccessTrailQueried = "access.trail_queried", v 1, internal;
+        /// A view of analytics was queried.
+        AccessAnalyticsQueried = "access.analytics_queried", v 1, internal;
         /// A known caller was refused.
         AccessDenied = "access.access_denied", v 1, internal;
     }

@@ -6,8 +6,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::access::{
-    AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported, AccessRecordViewed,
-    AccessTrailQueried, DenialReason, Disclosure, Interaction,
+    AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported,
+    AccessRecordViewed, AccessTrailQueried, AnalyticsFormat, AnalyticsView, DenialReason, Disclosure,
+    Interaction,
 };
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
@@ -475,6 +476,12 @@ fn access_events(v: Variation) -> Vec<AccessEvent> {
             personal: Some(Personal::Open(disclosure())),
         }),
         AccessEvent::TrailQueried(AccessTrailQueried { patient_id: v.optional(v.id(4)), entry_count: 40 }),
+        AccessEvent::AnalyticsQueried(AccessAnalyticsQueried {
+            view: AnalyticsView::AppointmentPatterns,
+            format: AnalyticsFormat::Csv,
+            cell_count: u32::from(v.number),
+            withheld_count: 1,
+        }),
         AccessEvent::Denied(AccessDenied { reason: DenialReason::MissingScope, status: 403 }),
     ]
 }

@@ -36,6 +36,7 @@
 
 pub mod model;
 mod projector;
+pub mod queries;
 
 pub use projector::Analytics;
 

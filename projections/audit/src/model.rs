@@ -114,7 +114,8 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
-        | EventType::AccessTrailQueried => Action::Read,
+        | EventType::AccessTrailQueried
+        | EventType::AccessAnalyticsQueried => Action::Read,
         EventType::OrganizationSettingsChanged
         | EventType::OrganizationIntegrationConfigured
         | EventType::PatientOnboarded
@@ -217,7 +218,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
-        | EventType::AccessTrailQueried => Ok(Outcome::Success),
+        | EventType::AccessTrailQueried
+        | EventType::AccessAnalyticsQueried => Ok(Outcome::Success),
     }
 }
 
@@ -266,6 +268,8 @@ fn target_of_access(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>),
             (exported.target_kind, patient.map(Uuid::from))
         }
         AccessEvent::DisclosureMade(made) => (StreamKind::Patient, Some(made.patient_id.uuid())),
-        AccessEvent::TrailQueried(_) | AccessEvent::Denied(_) => (StreamKind::Access, Some(event.stream.id)),
+        AccessEvent::TrailQueried(_) | AccessEvent::AnalyticsQueried(_) | AccessEvent::Denied(_) => {
+            (StreamKind::Access, Some(event.stream.id))
+        }
     })
 }

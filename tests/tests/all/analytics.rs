@@ -3,6 +3,7 @@
 mod figures;
 mod guards;
 mod suppression;
+mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -40,6 +40,7 @@ const READERS_AND_PATIENT: &[Role] = &[Admin, Specialist, Compliance, Patient];
 const ADMIN: &[Role] = &[Admin];
 const SUBSCRIBERS: &[Role] = &[Admin, Partner];
 const AUDITORS: &[Role] = &[Admin, Compliance];
+const ANALYSTS: &[Role] = &[Admin, Compliance, Analyst];
 const FOLLOWERS: &[Role] = &[Admin, Compliance, Partner];
 const READERS_OF_SETTINGS: &[Role] = &[Admin, Specialist, Compliance, Partner, Analyst];
 
@@ -163,6 +164,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("POST", "/v1/webhook-replays/{replay_id}/cancel", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
+    reads("/v1/analytics", ANALYSTS),
+    reads("/v1/analytics/{view}", ANALYSTS),
 ];
 
 static BY_ROUTE: LazyLock<HashMap<(&'static str, &'static str), Allows>> =

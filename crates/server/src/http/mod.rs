@@ -15,6 +15,7 @@
 //! Start reading at `appointments.rs`, then `caller.rs` and `command.rs`.
 
 mod access;
+mod analytics;
 mod api_keys;
 mod appointments;
 mod asyncapi;
@@ -181,4 +182,5 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
+        .merge(analytics::routes())
 }

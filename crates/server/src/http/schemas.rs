@@ -1,6 +1,7 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
 use carelog_audit::{Action, Outcome};
+use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
@@ -32,6 +33,8 @@ macro_rules! enums {
 }
 
 enums! {
+    analytics_format: AnalyticsFormat;
+    analytics_view: AnalyticsView;
     appointment_mode: AppointmentMode;
     appointment_status: AppointmentStatus;
     action: Action;
