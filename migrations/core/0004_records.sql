@@ -503,6 +503,138 @@ grant select on organizations, organization_members, organization_integrations, 
     patient_consents, specialists, appointments, forms, files
     to carelog_app;
 
+-- treatment plans
+
+create table treatment_plans (
+    organization_id uuid not null,
+    treatment_plan_id uuid not null,
+    patient_id uuid not null,
+    specialist_id uuid not null,
+    starts_at timestamptz not null,
+    week_count integer not null,
+    status text not null,
+    outcome text,
+    completed_at timestamptz,
+    assigned_sessions integer not null,
+    completed_sessions integer not null,
+    skipped_sessions integer not null,
+    erased_at timestamptz,
+    version bigint not null,
+    lane smallint not null,
+    position bigint not null,
+    created_position bigint not null,
+    created_at timestamptz not null,
+    occurred_at timestamptz not null,
+    updated_at timestamptz not null,
+    personal bytea,
+    personal_key_id uuid,
+    personal_version bigint,
+    personal_event_id uuid,
+    personal_event_type text,
+    personal_schema_version smallint,
+    constraint treatment_plans_pkey primary key (organization_id, treatment_plan_id),
+    constraint treatment_plans_status check (status in ('active', 'completed')),
+    constraint treatment_plans_completed check (
+        (status = 'completed') = (completed_at is not null) and (completed_at is null) = (outcome is null)),
+    constraint treatment_plans_sessions check (completed_sessions + skipped_sessions <= assigned_sessions),
+    constraint treatment_plans_personal check (
+        num_nulls(personal, personal_key_id, personal_version, personal_event_id, personal_event_type,
+                  personal_schema_version) in (0, 6)),
+    constraint treatment_plans_erased check (erased_at is null or personal is null)
+) with (fillfactor = 75);
+comment on table treatment_plans is 'Programmes of exercises';
+comment on column treatment_plans.version is 'Version of the plan stream after the last event that touched the row';
+comment on column treatment_plans.position is 'Place of that event in its lane';
+comment on column treatment_plans.created_position is 'Place of the event that made the row; lists run along it';
+comment on column treatment_plans.created_at is 'occurred_at of the event that made the row, microseconds';
+comment on column treatment_plans.occurred_at is 'occurred_at of the last event that touched the row, microseconds';
+comment on column treatment_plans.updated_at is 'recorded_at of the last event that touched the row, microseconds';
+comment on column treatment_plans.personal is 'Title and goal, sealed; the columns personal_* say for which key and place';
+comment on column treatment_plans.erased_at is 'When the keys of the patient were destroyed, microseconds, where the row had held words';
+comment on column treatment_plans.assigned_sessions is 'How many sessions were asked for';
+comment on column treatment_plans.completed_sessions is 'How many of them were done';
+comment on column treatment_plans.skipped_sessions is 'How many of them were skipped';
+comment on column treatment_plans.specialist_id is 'Who is responsible for it';
+comment on column treatment_plans.starts_at is 'When its first week begins, microseconds';
+comment on column treatment_plans.week_count is 'How many weeks it has';
+comment on column treatment_plans.completed_at is 'When it ended, microseconds';
+
+create table treatment_plan_exercises (
+    organization_id uuid not null,
+    treatment_plan_id uuid not null,
+    assignment_id uuid not null,
+    patient_id uuid not null,
+    exercise_id uuid not null,
+    week integer not null,
+    sets integer not null,
+    repetitions integer,
+    seconds integer,
+    assigned_sessions integer not null,
+    completed_sessions integer not null,
+    skipped_sessions integer not null,
+    last_session_at timestamptz,
+    last_pain integer,
+    last_exertion integer,
+    last_skip_reason text,
+    erased_at timestamptz,
+    version bigint not null,
+    lane smallint not null,
+    position bigint not null,
+    created_position bigint not null,
+    created_at timestamptz not null,
+    occurred_at timestamptz not null,
+    updated_at timestamptz not null,
+    personal bytea,
+    personal_key_id uuid,
+    personal_version bigint,
+    personal_event_id uuid,
+    personal_event_type text,
+    personal_schema_version smallint,
+    constraint treatment_plan_exercises_pkey primary key (organization_id, treatment_plan_id, assignment_id),
+    constraint treatment_plan_exercises_sessions check (completed_sessions + skipped_sessions <= assigned_sessions),
+    constraint treatment_plan_exercises_personal check (
+        num_nulls(personal, personal_key_id, personal_version, personal_event_id, personal_event_type,
+                  personal_schema_version) in (0, 6)),
+    constraint treatment_plan_exercises_erased check (erased_at is null or personal is null)
+) with (fillfactor = 75);
+comment on table treatment_plan_exercises is 'Exercises of the weeks of treatment plans';
+comment on column treatment_plan_exercises.version is 'Version of the plan stream after the last event that touched the row';
+comment on column treatment_plan_exercises.position is 'Place of that event in its lane';
+comment on column treatment_plan_exercises.created_position is 'Place of the event that made the row; lists run along it';
+comment on column treatment_plan_exercises.created_at is 'occurred_at of the event that made the row, microseconds';
+comment on column treatment_plan_exercises.occurred_at is 'occurred_at of the last event that touched the row, microseconds';
+comment on column treatment_plan_exercises.updated_at is 'recorded_at of the last event that touched the row, microseconds';
+comment on column treatment_plan_exercises.personal is 'How to do it, sealed; the columns personal_* say for which key and place';
+comment on column treatment_plan_exercises.erased_at is 'When the keys of the patient were destroyed, microseconds, where the row had held words';
+comment on column treatment_plan_exercises.assigned_sessions is 'How many sessions were asked for';
+comment on column treatment_plan_exercises.completed_sessions is 'How many of them were done';
+comment on column treatment_plan_exercises.skipped_sessions is 'How many of them were skipped';
+comment on column treatment_plan_exercises.assignment_id is 'Its id within the plan';
+comment on column treatment_plan_exercises.exercise_id is 'The exercise of the catalogue of the clinic';
+comment on column treatment_plan_exercises.week is 'The week of the plan, from 1';
+comment on column treatment_plan_exercises.sets is 'Sets of a session';
+comment on column treatment_plan_exercises.repetitions is 'Repetitions of a set';
+comment on column treatment_plan_exercises.seconds is 'How long a set or a hold lasts, seconds';
+comment on column treatment_plan_exercises.last_session_at is 'When a session was done or skipped last, microseconds';
+comment on column treatment_plan_exercises.last_pain is 'The pain that was told of last, 0 to 10';
+comment on column treatment_plan_exercises.last_exertion is 'The exertion that was told of last, 0 to 10';
+comment on column treatment_plan_exercises.last_skip_reason is 'Why a session was skipped last';
+
+create index treatment_plans_sealed on treatment_plans (organization_id, patient_id) where personal is not null;
+create index treatment_plan_exercises_sealed on treatment_plan_exercises (organization_id, patient_id) where personal is not null;
+
+alter table treatment_plans enable row level security;
+alter table treatment_plans force row level security;
+create policy own_organization on treatment_plans
+    using (organization_id = (select public.carelog_organization()));
+alter table treatment_plan_exercises enable row level security;
+alter table treatment_plan_exercises force row level security;
+create policy own_organization on treatment_plan_exercises
+    using (organization_id = (select public.carelog_organization()));
+
+grant select, insert, update, delete on treatment_plans, treatment_plan_exercises to carelog_system;
+grant select on treatment_plans, treatment_plan_exercises to carelog_app;
+
 -- indexes
 
 create index api_keys_by_id on api_keys (api_key_id);
@@ -518,3 +650,5 @@ create index forms_by_patient on forms (organization_id, patient_id, created_pos
 create index files_by_creation on files (organization_id, created_position);
 create index files_by_patient on files (organization_id, patient_id, created_position);
 create index files_late on files (upload_expires_at) where status = 'requested';
+create index treatment_plans_by_creation on treatment_plans (organization_id, created_position);
+create index treatment_plans_by_patient on treatment_plans (organization_id, patient_id, created_position);

@@ -19,20 +19,20 @@ use tokio::sync::OnceCell;
 use uuid::Uuid;
 
 const TEMPLATE: &str = "served";
-const SUFFIXES: [&str; 3] = ["core", "audit", "vault"];
+const SUFFIXES: [&str; 4] = ["core", "audit", "analytics", "vault"];
 
 static MIGRATED: OnceCell<()> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
 /// Databases that no test needs any more; the next test drops them.
 static FINISHED: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
-/// The three databases of one product, migrated; dropped some time after the value.
+/// The four databases of one product, migrated; dropped some time after the value.
 #[derive(Debug)]
 pub struct ProductDatabases {
     /// How the product reaches them.
     pub options: DatabaseOptions,
-    /// The URLs of core, audit and vault, for other processes.
-    pub urls: [String; 3],
+    /// The URLs of core, audit, analytics and vault, for other processes.
+    pub urls: [String; 4],
     prefix: String,
 }
 
@@ -45,6 +45,8 @@ pub struct Api {
     pub core: PgPool,
     /// The trail's database, as the superuser.
     pub audit: PgPool,
+    /// The analysts' database, as the superuser.
+    pub analytics: PgPool,
     /// The operator's key.
     pub operator: String,
     client: Client,
@@ -94,7 +96,7 @@ impl ProductDatabases {
         MIGRATED
             .get_or_init(async || {
                 let template = DatabaseOptions::on_server(&at("postgres"), TEMPLATE);
-                template.migrate().await.expect("the migrations hold");
+                Box::pin(template.migrate()).await.expect("the migrations hold");
             })
             .await;
         let finished = std::mem::take(&mut *FINISHED.lock().unwrap_or_else(PoisonError::into_inner));
@@ -141,6 +143,7 @@ impl Api {
         Self {
             core: superuser(&databases.options.core),
             audit: superuser(&databases.options.audit),
+            analytics: superuser(&databases.options.analytics),
             operator: operator.trim().to_owned(),
             client: Client::builder().no_proxy().build().expect("a client can be built"),
             base: format!("http://{address}"),

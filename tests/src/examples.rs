@@ -125,7 +125,7 @@ async fn command(language: Language, rust_binary: &str) -> Command {
 ///
 /// # Panics
 /// When it cannot be installed.
-pub(crate) async fn python_environment(source: &Path) -> PathBuf {
+pub async fn python_environment(source: &Path) -> PathBuf {
     installed(source, &["requirements.txt"], PYTHON, &["python3"], |place| {
         vec![
             words(&["python3", "-m", "venv", "."], place),

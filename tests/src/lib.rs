@@ -25,6 +25,7 @@ mod product;
 mod random;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storages;
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storm;
 mod system;
 mod toy;
@@ -35,7 +36,7 @@ pub use browser::Browser;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send};
 pub use clock::{ManualClock, ShiftedClock};
-pub use examples::{ExampleReceiver, Language};
+pub use examples::{ExampleReceiver, Language, python_environment};
 pub use invariants::{check_immutable, check_invariants};
 pub use process::{ServerProcess, serve_as_process};
 pub use product::{
@@ -44,7 +45,6 @@ pub use product::{
 };
 pub use random::Random;
 pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
-pub use storm::{as_child, storm};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};

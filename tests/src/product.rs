@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use carelog_analytics::Analytics;
 use carelog_domain::webhook_subscription::{
     CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
     WebhookSubscriptionCommand,
@@ -34,7 +35,7 @@ use crate::wait::until;
 use crate::wishes;
 
 const TEMPLATE: &str = "product_template";
-const SUFFIXES: [&str; 3] = ["core", "audit", "vault"];
+const SUFFIXES: [&str; 4] = ["core", "audit", "analytics", "vault"];
 
 static MIGRATED: OnceCell<()> = OnceCell::const_new();
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -88,7 +89,7 @@ impl Product {
         let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
         let postgres = server.connect_options("postgres");
         let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
-        MIGRATED.get_or_init(async || template.migrate().await.expect("the migrations hold")).await;
+        MIGRATED.get_or_init(async || Box::pin(template.migrate()).await.expect("the migrations hold")).await;
         let prefix = format!("product{}", COUNT.fetch_add(1, Ordering::Relaxed));
         for suffix in SUFFIXES {
             let (name, template) = (format!("{prefix}_{suffix}"), format!("{TEMPLATE}_{suffix}"));
@@ -360,12 +361,19 @@ pub async fn is_settled(databases: &Databases) -> bool {
     .fetch_optional(&databases.core_owner)
     .await;
     let Ok(Some(total)) = heads else { return false };
+    let facts: Result<i64, _> = sqlx::query_scalar(
+        "select coalesce(sum(c.position), 0)::bigint
+         from runtime.projections p
+         join runtime.checkpoints c on c.projector = p.projector and c.version = p.live_version",
+    )
+    .fetch_one(&databases.analytics_owner)
+    .await;
     let trail: Result<i64, _> =
         sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
     let sealed: Result<i64, _> = sqlx::query_scalar("select coalesce(sum(size), 0)::bigint from proof.trees")
         .fetch_one(&databases.audit_owner)
         .await;
-    trail.is_ok_and(|trail| trail == total) && sealed.is_ok_and(|sealed| sealed == total)
+    [trail, facts, sealed].into_iter().all(|seen| seen.is_ok_and(|seen| seen == total))
 }
 
 /// The rows of every projection.
@@ -375,6 +383,7 @@ pub async fn contents(databases: &Databases) -> Contents {
     add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
     add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
     add_rows::<carelog_audit::Sealer>(&databases.audit_owner, &mut contents).await;
+    add_rows::<Analytics>(&databases.analytics_owner, &mut contents).await;
     contents
 }
 
@@ -397,6 +406,9 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
     let sealer = carelog_audit::Sealer::new(log.name());
     rebuild(&sealer, log, audit, scope, &progress).await.expect("the trees are rebuilt");
+    let analytics = Analytics::new(Arc::clone(&system.pseudonyms));
+    let owner = &system.databases.analytics_owner;
+    rebuild(&analytics, log, owner, scope, &progress).await.expect("analytics are rebuilt");
 }
 
 /// Lets `carelog doctor` look at everything.

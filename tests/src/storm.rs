@@ -165,7 +165,7 @@ impl Weather {
         let pool = &self.databases.core_owner;
         self.sql(pool, &format!("update runtime.effects set next_at = now() where owner = '{dead}'")).await;
         self.sql(pool, LOOK_FOR_DUE_EFFECTS).await;
-        for pool in [pool, &self.databases.audit_owner] {
+        for pool in [pool, &self.databases.audit_owner, &self.databases.analytics_owner] {
             let statement =
                 format!("update runtime.checkpoints set leased_until = now() where owner = '{dead}'");
             self.sql(pool, &statement).await;
@@ -177,7 +177,7 @@ impl Weather {
         let pool = &self.databases.core_owner;
         self.sql(pool, "update runtime.effects set next_at = now() where next_at is not null").await;
         self.sql(pool, LOOK_FOR_DUE_EFFECTS).await;
-        for pool in [pool, &self.databases.audit_owner] {
+        for pool in [pool, &self.databases.audit_owner, &self.databases.analytics_owner] {
             self.sql(pool, "update runtime.checkpoints set leased_until = now()").await;
         }
     }

@@ -16,6 +16,7 @@ use crate::organization::OrganizationEvent;
 use crate::patient::PatientEvent;
 use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
+use crate::treatment_plan::TreatmentPlanEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
 use crate::webhook_delivery::WebhookDeliveryEvent;
 use crate::webhook_replay::WebhookReplayEvent;
@@ -85,6 +86,7 @@ any_event! {
     Appointment(AppointmentEvent),
     Form(FormEvent),
     File(FileEvent),
+    TreatmentPlan(TreatmentPlanEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -114,6 +116,7 @@ impl Event {
             | Self::Appointment(_)
             | Self::Form(_)
             | Self::File(_)
+            | Self::TreatmentPlan(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

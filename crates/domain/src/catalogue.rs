@@ -22,6 +22,8 @@ closed_enum! {
         Form = "form",
         /// A file in the object storage.
         File = "file",
+        /// A programme of exercises.
+        TreatmentPlan = "treatment_plan",
         /// A partner's subscription to events.
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
@@ -149,6 +151,18 @@ catalogue! {
         /// It was deleted.
         FileDeleted = "file.deleted", v 1, public;
     }
+    TreatmentPlan in treatment_plan {
+        /// A programme of exercises over some weeks began.
+        TreatmentPlanCreated = "treatment_plan.created", v 1, public;
+        /// An exercise was added to a week of the programme.
+        TreatmentPlanExerciseAssigned = "treatment_plan.exercise_assigned", v 1, public;
+        /// A session of an exercise was done.
+        TreatmentPlanExerciseCompleted = "treatment_plan.exercise_completed", v 1, public;
+        /// A session of an exercise was left out.
+        TreatmentPlanExerciseSkipped = "treatment_plan.exercise_skipped", v 1, public;
+        /// The programme ended.
+        TreatmentPlanCompleted = "treatment_plan.completed", v 1, public;
+    }
     WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.
         WebhookSubscriptionCreated = "webhook_subscription.created", v 1, internal;
@@ -198,6 +212,8 @@ catalogue! {
         AccessDisclosureMade = "access.disclosure_made", v 1, internal;
         /// The audit trail was queried.
         AccessTrailQueried = "access.trail_queried", v 1, internal;
+        /// A view of analytics was queried.
+        AccessAnalyticsQueried = "access.analytics_queried", v 1, internal;
         /// A known caller was refused.
         AccessDenied = "access.access_denied", v 1, internal;
     }

@@ -6,8 +6,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::access::{
-    AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported, AccessRecordViewed,
-    AccessTrailQueried, DenialReason, Disclosure, Interaction,
+    AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported,
+    AccessRecordViewed, AccessTrailQueried, AnalyticsFormat, AnalyticsView, DenialReason, Disclosure,
+    Interaction,
 };
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
@@ -36,6 +37,11 @@ use crate::patient::{
 };
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
+};
+use crate::treatment_plan::{
+    ExerciseInstructions, PlanIntent, PlanOutcome, SkipReason, TreatmentPlanCompleted, TreatmentPlanCreated,
+    TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
+    TreatmentPlanExerciseSkipped,
 };
 use crate::webhook_delivery::{
     AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
@@ -126,6 +132,14 @@ pub(crate) fn file_name() -> FileName {
     FileName { name: format!("X-ray of {CANARY}.pdf") }
 }
 
+pub(crate) fn plan_intent() -> PlanIntent {
+    PlanIntent { title: format!("Knee of {CANARY}"), goal: Some(format!("{CANARY} climbs stairs")) }
+}
+
+pub(crate) fn exercise_instructions() -> ExerciseInstructions {
+    ExerciseInstructions { instructions: format!("{CANARY} keeps the heels down") }
+}
+
 pub(crate) fn credentials() -> IntegrationCredentials {
     let settings = [("api_key".to_owned(), format!("secret-{CANARY}"))];
     IntegrationCredentials { settings: BTreeMap::from(settings) }
@@ -169,6 +183,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(appointment_events(v).into_iter().map(Event::from));
     events.extend(form_events(v).into_iter().map(Event::from));
     events.extend(file_events(v).into_iter().map(Event::from));
+    events.extend(plan_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
     events.extend(replay_events(v).into_iter().map(Event::from));
@@ -342,6 +357,55 @@ fn file_events(v: Variation) -> Vec<FileEvent> {
     ]
 }
 
+fn plan_events(v: Variation) -> Vec<TreatmentPlanEvent> {
+    let (patient_id, assignment_id, exercise_id) = (v.id(4), v.id(10), v.id(11));
+    vec![
+        TreatmentPlanEvent::Created(TreatmentPlanCreated {
+            patient_id,
+            specialist_id: v.id(3),
+            starts_at: v.moment,
+            week_count: 6,
+            personal: v.optional(Personal::Open(plan_intent())),
+        }),
+        TreatmentPlanEvent::ExerciseAssigned(TreatmentPlanExerciseAssigned {
+            patient_id,
+            assignment_id,
+            exercise_id,
+            week: 2,
+            session_count: 3,
+            sets: 4,
+            repetitions: v.optional(v.number),
+            seconds: v.optional(v.number),
+            personal: v.optional(Personal::Open(exercise_instructions())),
+        }),
+        TreatmentPlanEvent::ExerciseCompleted(TreatmentPlanExerciseCompleted {
+            patient_id,
+            assignment_id,
+            exercise_id,
+            week: 2,
+            session: 1,
+            duration_seconds: v.optional(v.number),
+            pain: v.optional(3),
+            exertion: v.optional(6),
+        }),
+        TreatmentPlanEvent::ExerciseSkipped(TreatmentPlanExerciseSkipped {
+            patient_id,
+            assignment_id,
+            exercise_id,
+            week: 2,
+            session: 2,
+            reason: SkipReason::NoTime,
+        }),
+        TreatmentPlanEvent::Completed(TreatmentPlanCompleted {
+            patient_id,
+            outcome: PlanOutcome::ProgrammeEnded,
+            assigned_sessions: u32::from(v.number),
+            completed_sessions: 5,
+            skipped_sessions: 1,
+        }),
+    ]
+}
+
 fn subscription_events(v: Variation) -> Vec<WebhookSubscriptionEvent> {
     vec![
         WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated {
@@ -457,6 +521,12 @@ fn access_events(v: Variation) -> Vec<AccessEvent> {
             personal: Some(Personal::Open(disclosure())),
         }),
         AccessEvent::TrailQueried(AccessTrailQueried { patient_id: v.optional(v.id(4)), entry_count: 40 }),
+        AccessEvent::AnalyticsQueried(AccessAnalyticsQueried {
+            view: AnalyticsView::AppointmentPatterns,
+            format: AnalyticsFormat::Csv,
+            cell_count: u32::from(v.number),
+            withheld_count: 1,
+        }),
         AccessEvent::Denied(AccessDenied { reason: DenialReason::MissingScope, status: 403 }),
     ]
 }

@@ -84,6 +84,12 @@ ids! {
     PartnerId;
     /// A file in the object storage.
     FileId;
+    /// A treatment plan.
+    TreatmentPlanId;
+    /// An exercise of a clinic's catalogue.
+    ExerciseId;
+    /// One exercise in one week of a treatment plan.
+    AssignmentId;
     /// A partner's webhook subscription.
     SubscriptionId;
     /// One event for one subscription.

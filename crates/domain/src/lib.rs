@@ -5,7 +5,7 @@
 //! no random value.
 //!
 //! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
-//! [`form`], [`file`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
+//! [`form`], [`treatment_plan`], [`file`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
 //! [`access`]), the [`EventType`] catalogue,
 //! [`Event`] over all of them, [`Personal`] for what could identify somebody, and [`closed::ClosedValue`] for
 //! what never can.
@@ -42,6 +42,7 @@ pub mod schema;
 pub mod specialist;
 mod text;
 mod timestamp;
+pub mod treatment_plan;
 pub mod upcast;
 pub mod webhook_delivery;
 pub mod webhook_replay;
@@ -53,8 +54,9 @@ pub use catalogue::{EventType, StreamKind};
 pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
-    ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FileId, FormId, FormTemplateId, KeyId,
-    MemberId, OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
+    ApiKeyId, AppointmentId, AssignmentId, CorrelationId, DeliveryId, EventId, ExerciseId, FileId, FormId,
+    FormTemplateId, KeyId, MemberId, OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId,
+    SubscriptionId, TreatmentPlanId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

@@ -25,9 +25,14 @@ use crate::patient::{
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
+use crate::treatment_plan::{
+    PlanOutcome, SkipReason, TreatmentPlanCompleted, TreatmentPlanCreated, TreatmentPlanEvent,
+    TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
+};
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, Event, EventType, FormId, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
+    AppointmentId, AssignmentId, Event, EventType, ExerciseId, FormId, FormTemplateId, PatientId,
+    SpecialistId, StreamKind, Timestamp,
 };
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -50,6 +55,7 @@ pub const fn example_stream(kind: StreamKind) -> Uuid {
         StreamKind::WebhookDelivery => example_id(7),
         StreamKind::Access => example_id(8),
         StreamKind::WebhookReplay => example_id(10),
+        StreamKind::TreatmentPlan => example_id(11),
     }
 }
 
@@ -66,6 +72,7 @@ pub fn example(event_type: EventType) -> Option<Event> {
         StreamKind::Appointment => appointment(event_type).map(Event::Appointment),
         StreamKind::Form => form(event_type).map(Event::Form),
         StreamKind::File => file(event_type).map(Event::File),
+        StreamKind::TreatmentPlan => treatment_plan(event_type).map(Event::TreatmentPlan),
         StreamKind::WebhookSubscription if event_type == EventType::WebhookSubscriptionTestRequested => {
             let facts = WebhookSubscriptionTestRequested {};
             Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
@@ -186,6 +193,65 @@ fn file(event_type: EventType) -> Option<FileEvent> {
         EventType::FileDeleted => {
             FileEvent::Deleted(FileDeleted { patient_id, reason: FileDeletion::Requested })
         }
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn treatment_plan(event_type: EventType) -> Option<TreatmentPlanEvent> {
+    let patient_id = PatientId::new(example_stream(StreamKind::Patient));
+    let assignment_id = AssignmentId::new(example_id(12));
+    let exercise_id = ExerciseId::new(example_id(13));
+    let event = match event_type {
+        EventType::TreatmentPlanCreated => TreatmentPlanEvent::Created(TreatmentPlanCreated {
+            patient_id,
+            specialist_id: SpecialistId::new(example_stream(StreamKind::Specialist)),
+            starts_at: example_moment(),
+            week_count: 6,
+            personal: None,
+        }),
+        EventType::TreatmentPlanExerciseAssigned => {
+            TreatmentPlanEvent::ExerciseAssigned(TreatmentPlanExerciseAssigned {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session_count: 3,
+                sets: 3,
+                repetitions: Some(12),
+                seconds: None,
+                personal: None,
+            })
+        }
+        EventType::TreatmentPlanExerciseCompleted => {
+            TreatmentPlanEvent::ExerciseCompleted(TreatmentPlanExerciseCompleted {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session: 1,
+                duration_seconds: Some(540),
+                pain: Some(2),
+                exertion: Some(5),
+            })
+        }
+        EventType::TreatmentPlanExerciseSkipped => {
+            TreatmentPlanEvent::ExerciseSkipped(TreatmentPlanExerciseSkipped {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session: 2,
+                reason: SkipReason::Fatigue,
+            })
+        }
+        EventType::TreatmentPlanCompleted => TreatmentPlanEvent::Completed(TreatmentPlanCompleted {
+            patient_id,
+            outcome: PlanOutcome::GoalsReached,
+            assigned_sessions: 54,
+            completed_sessions: 47,
+            skipped_sessions: 4,
+        }),
         _ => return None,
     };
     Some(event)

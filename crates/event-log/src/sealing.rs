@@ -39,6 +39,7 @@ pub(crate) fn subject_of(stream: &StreamKey, named: Option<PatientId>) -> Option
         | StreamKind::Appointment
         | StreamKind::Form
         | StreamKind::File
+        | StreamKind::TreatmentPlan
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

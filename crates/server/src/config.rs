@@ -73,6 +73,8 @@ pub struct DatabaseConfig {
     pub url: Option<DatabaseUrl>,
     /// The trail's database.
     pub audit_url: Option<DatabaseUrl>,
+    /// The analysts' database.
+    pub analytics_url: Option<DatabaseUrl>,
     /// The keys' database.
     pub vault_url: Option<DatabaseUrl>,
 }
@@ -326,7 +328,7 @@ impl Config {
 }
 
 impl DatabaseConfig {
-    /// The three databases, where the configuration names a server.
+    /// The four databases, where the configuration names a server.
     ///
     /// # Errors
     /// When the URL names no database.
@@ -341,6 +343,7 @@ impl DatabaseConfig {
         Ok(Some(DatabaseOptions {
             core: core.clone(),
             audit: beside(&self.audit_url, "audit"),
+            analytics: beside(&self.analytics_url, "analytics"),
             vault: beside(&self.vault_url, "vault"),
         }))
     }

@@ -1,8 +1,9 @@
 //! The databases: where they are, their roles, and the connections to each.
 //!
-//! By default one server holds three: `…_core` (log, records, webhooks), `…_audit` and `…_vault`. The run-time roles own
+//! By default one server holds four: `…_core` (log, records, webhooks), `…_audit`, `…_analytics` and `…_vault`. The run-time roles own
 //! nothing: `carelog_system` follows the log and works for every organization, `carelog_app` answers requests and
-//! sees one organization at a time, `carelog_vault` reaches the keys. Whoever migrates owns the tables.
+//! sees one organization at a time, `carelog_vault` reaches the keys, `carelog_pseudonyms` those of pseudonyms alone, and
+//! `carelog_analyst` stands for the logins of analysts. Whoever migrates owns the tables.
 
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct DatabaseOptions {
     pub core: PgConnectOptions,
     /// The audit trail.
     pub audit: PgConnectOptions,
+    /// Facts under pseudonyms.
+    pub analytics: PgConnectOptions,
     /// The keys.
     pub vault: PgConnectOptions,
 }
@@ -55,15 +58,28 @@ pub struct Databases {
     pub audit_system: PgPool,
     /// Reads the trail, one organization at a time.
     pub audit_app: PgPool,
+    /// Owner of the tables of analytics.
+    pub analytics_owner: PgPool,
+    /// Writes facts.
+    pub analytics_system: PgPool,
+    /// Reads the published views, one organization at a time.
+    pub analytics_app: PgPool,
+    /// Reaches the keys of pseudonyms, and no others.
+    pub pseudonyms: PgPool,
     /// Reaches the keys.
     pub vault: PgPool,
 }
 
 impl DatabaseOptions {
-    /// The three databases of one server, named from a prefix.
+    /// The four databases of one server, named from a prefix.
     pub fn on_server(server: &PgConnectOptions, prefix: &str) -> Self {
         let named = |suffix: &str| server.clone().database(&format!("{prefix}_{suffix}"));
-        Self { core: named("core"), audit: named("audit"), vault: named("vault") }
+        Self {
+            core: named("core"),
+            audit: named("audit"),
+            analytics: named("analytics"),
+            vault: named("vault"),
+        }
     }
 
     /// Creates what is missing: roles, databases, tables, the log itself.
@@ -72,9 +88,10 @@ impl DatabaseOptions {
     /// When the server refuses; the connection must belong to a superuser or to a role that may create databases and
     /// roles that bypass row-level security.
     pub async fn migrate(&self) -> anyhow::Result<()> {
-        let (mut core, mut audit, mut vault) = tokio::try_join!(
+        let (mut core, mut audit, mut analytics, mut vault) = tokio::try_join!(
             create_database(&self.core),
             create_database(&self.audit),
+            create_database(&self.analytics),
             create_database(&self.vault)
         )?;
         // Roles belong to the whole server, and every database's migrations grant rights to them.
@@ -82,6 +99,12 @@ impl DatabaseOptions {
         tokio::try_join!(
             async { carelog_event_log::CORE_MIGRATIONS.run(&mut core).await.context("database core") },
             async { carelog_audit::AUDIT_MIGRATIONS.run(&mut audit).await.context("database audit") },
+            async {
+                carelog_analytics::ANALYTICS_MIGRATIONS
+                    .run(&mut analytics)
+                    .await
+                    .context("database analytics")
+            },
             async { carelog_vault::MIGRATOR.run(&mut vault).await.context("database vault") }
         )?;
         let epoch = new_id();
@@ -100,6 +123,10 @@ impl DatabaseOptions {
             audit_system: pool(&self.audit, BOUNDS.into_iter().chain(SYSTEM), 16),
             audit_app: pool(&self.audit, BOUNDS.into_iter().chain(app), 8),
             vault: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_vault")]), 4),
+            analytics_owner: pool(&self.analytics, [], 10),
+            analytics_system: pool(&self.analytics, BOUNDS.into_iter().chain(SYSTEM), 8),
+            analytics_app: pool(&self.analytics, BOUNDS.into_iter().chain(app), 8),
+            pseudonyms: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_pseudonyms")]), 4),
         }
     }
 }
@@ -150,7 +177,8 @@ pub const ROLES: &str = "
     begin
         for wanted in
             select * from (values ('carelog_log', true), ('carelog_system', true), ('carelog_app', false),
-                                  ('carelog_vault', false)) as roles (name, bypasses)
+                                  ('carelog_vault', false), ('carelog_pseudonyms', false),
+                                  ('carelog_analyst', false)) as roles (name, bypasses)
         loop
             if not exists (select from pg_roles where rolname = wanted.name) then
                 begin

@@ -25,6 +25,9 @@ use crate::files;
 use crate::system::System;
 
 /// How often unfinished erasures are looked for.
+/// Whose confirmation an erasure waits for.
+const PROJECTIONS: [&str; 3] =
+    [carelog_records::Records::NAME, carelog_audit::Audit::NAME, carelog_analytics::Analytics::NAME];
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long one erasure waits for the projections before it is left for the next look.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -165,12 +168,12 @@ async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Resu
     loop {
         let mut lags = lag(&system.log, &mut *system.databases.core_system.acquire().await?).await?;
         lags.extend(lag(&system.log, &mut *system.databases.audit_system.acquire().await?).await?);
-        let has_passed =
-            [carelog_records::Records::NAME, carelog_audit::Audit::NAME].iter().all(|projector| {
-                lags.iter().any(|lag| {
-                    lag.projector == *projector && lag.lane == place.lane && lag.position >= place.position
-                })
-            });
+        lags.extend(lag(&system.log, &mut *system.databases.analytics_system.acquire().await?).await?);
+        let has_passed = PROJECTIONS.iter().all(|projector| {
+            lags.iter().any(|lag| {
+                lag.projector == *projector && lag.lane == place.lane && lag.position >= place.position
+            })
+        });
         if has_passed {
             return Ok(true);
         }

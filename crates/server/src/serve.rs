@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use carelog_analytics::Analytics;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
@@ -111,6 +112,8 @@ impl Server {
             system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
             let sealer = carelog_audit::Sealer::new(system.log.name());
             system.runtime.start(&Arc::new(sealer), None, &databases.audit_system);
+            let analytics = Arc::new(Analytics::new(Arc::clone(&system.pseudonyms)));
+            system.runtime.start(&analytics, None, &databases.analytics_system);
         }
         if roles.projectors || roles.signer {
             system.runtime.tasks.spawn(signing::watch(system.clone(), config.proofs.clone()));

@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Context;
 use carelog_event_log::runtime::{Runtime, follow_other_processes};
 use carelog_event_log::{Clock, EventLog, new_id};
-use carelog_vault::{RootKey, Vault};
+use carelog_vault::{Pseudonyms, RootKey, Vault};
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +25,8 @@ pub struct System {
     pub databases: Databases,
     /// The log.
     pub log: EventLog,
+    /// Keys of pseudonyms, which open nothing.
+    pub pseudonyms: Arc<Pseudonyms>,
     /// What projector loops need.
     pub runtime: Runtime,
     /// Where files lie; known once a server has started.
@@ -40,7 +43,7 @@ impl System {
         root_key: &Path,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        options.migrate().await?;
+        Box::pin(options.migrate()).await?;
         Self::open_migrated(options, root_key, clock).await
     }
 
@@ -48,7 +51,15 @@ impl System {
     ///
     /// # Errors
     /// When a database or the root key cannot be used.
-    pub async fn open_migrated(
+    pub fn open_migrated<'a>(
+        options: &'a DatabaseOptions,
+        root_key: &'a Path,
+        clock: Arc<dyn Clock>,
+    ) -> BoxFuture<'a, anyhow::Result<Self>> {
+        Box::pin(Self::open_log(options, root_key, clock))
+    }
+
+    async fn open_log(
         options: &DatabaseOptions,
         root_key: &Path,
         clock: Arc<dyn Clock>,
@@ -67,12 +78,13 @@ impl System {
                 root_key.display()
             );
         }
-        let root_key = RootKey::load_or_create(root_key).context("the root key cannot be used")?;
-        let vault = Vault::new(databases.vault.clone(), root_key);
+        let load = || RootKey::load_or_create(root_key).context("the root key cannot be used");
+        let vault = Vault::new(databases.vault.clone(), load()?);
+        let pseudonyms = Arc::new(Pseudonyms::new(databases.pseudonyms.clone(), load()?));
         let tasks = TaskTracker::new();
         let log = EventLog::open(databases.core_system.clone(), vault, clock, &tasks).await?;
         let runtime = Runtime { log: log.clone(), owner: new_id(), stop: CancellationToken::new(), tasks };
-        Ok(Self { databases, log, runtime, storages: Arc::default() })
+        Ok(Self { databases, log, pseudonyms, runtime, storages: Arc::default() })
     }
 
     /// Hears of what other processes append, and tells them of what is appended here.

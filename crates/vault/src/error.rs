@@ -43,6 +43,14 @@ pub enum VaultError {
         /// The epoch.
         epoch: i32,
     },
+    /// There never was such an epoch, its key was destroyed, or it belongs to another root key.
+    #[error("organization {organization_id} has no pseudonym key of epoch {epoch} that opens")]
+    NoPseudonymKey {
+        /// The organization.
+        organization_id: OrganizationId,
+        /// The epoch.
+        epoch: i32,
+    },
     /// The key in the vault is not the one that its commitment stands for.
     #[error("vault.data_keys.key_commit of key {0} does not match the key")]
     Commitment(KeyId),

@@ -29,6 +29,10 @@
 //! - *Sealed value*: a box under the data key over the plaintext, with additional data `fields("carelog-seal-v1",
 //!   organization id, subject, class, stream kind, stream id, version as u64 big-endian, event id, event type,
 //!   schema version as u16 big-endian, key id)`.
+//! - *Wrapped pseudonym key*: a box under the root key over the 32 bytes, with additional data
+//!   `fields("carelog-wrap-v1", organization id, "", "pseudonym", epoch as u32 big-endian)`.
+//! - *Pseudonym*: the first 16 bytes of HMAC-SHA256(pseudonym key, `fields("carelog-pseudonym-v1", kind, id)`), where
+//!   the kind is `patient`, `specialist`, `record` or `erased`.
 //! - *Key commitment*: HMAC-SHA256(data key, `"commit" ‖ key id`). It is public, part of the event's leaf, and says
 //!   which key of that name was meant: AES-GCM alone lets one box open under two keys.
 //! - *Blind index*: HMAC-SHA256(index key, `fields(purpose, value)`), where the index key is HMAC-SHA256(data key,
@@ -67,6 +71,7 @@ mod cache;
 mod context;
 mod data_key;
 mod error;
+mod pseudonyms;
 mod random;
 mod root;
 mod secret;
@@ -81,6 +86,7 @@ pub use cache::CACHE_SECONDS;
 pub use context::SealContext;
 pub use data_key::{DataKey, KeyCommit, KeyState};
 pub use error::VaultError;
+pub use pseudonyms::{Pseudonym, PseudonymKey, PseudonymKind, Pseudonyms};
 pub use root::{RootKey, RootKeyError};
 pub use vault::Vault;
 

@@ -39,6 +39,12 @@ pub(crate) fn organization_place(organization_id: OrganizationId, epoch: u32) ->
     aead::fields(&[LABEL, organization.as_bytes(), &[], b"organization", &epoch.to_be_bytes()])
 }
 
+/// What a wrapped key of pseudonyms is bound to.
+pub(crate) fn pseudonym_place(organization_id: OrganizationId, epoch: u32) -> Vec<u8> {
+    let organization = organization_id.uuid();
+    aead::fields(&[LABEL, organization.as_bytes(), &[], b"pseudonym", &epoch.to_be_bytes()])
+}
+
 /// What a wrapped data key is bound to.
 pub(crate) fn data_key_place(scope: &KeyScope, key_id: KeyId) -> Vec<u8> {
     let organization = scope.organization_id.uuid();

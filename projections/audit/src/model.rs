@@ -108,6 +108,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::AppointmentBooked
         | EventType::FormAssigned
         | EventType::FileUploadRequested
+        | EventType::TreatmentPlanCreated
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookReplayRequested => Action::Create,
@@ -116,6 +117,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::AccessDisclosureMade
         | EventType::AccessTrailQueried
         | EventType::FileLinkIssued => Action::Read,
+        EventType::AccessAnalyticsQueried => Action::Read,
         EventType::OrganizationSettingsChanged
         | EventType::OrganizationIntegrationConfigured
         | EventType::PatientOnboarded
@@ -136,6 +138,10 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::FormVoided
         | EventType::FileStored
         | EventType::FileUploadFailed
+        | EventType::TreatmentPlanExerciseAssigned
+        | EventType::TreatmentPlanExerciseCompleted
+        | EventType::TreatmentPlanExerciseSkipped
+        | EventType::TreatmentPlanCompleted
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
         | EventType::WebhookSubscriptionDisabled
@@ -200,6 +206,11 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::FileStored
         | EventType::FileLinkIssued
         | EventType::FileDeleted
+        | EventType::TreatmentPlanCreated
+        | EventType::TreatmentPlanExerciseAssigned
+        | EventType::TreatmentPlanExerciseCompleted
+        | EventType::TreatmentPlanExerciseSkipped
+        | EventType::TreatmentPlanCompleted
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -218,7 +229,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
-        | EventType::AccessTrailQueried => Ok(Outcome::Success),
+        | EventType::AccessTrailQueried
+        | EventType::AccessAnalyticsQueried => Ok(Outcome::Success),
     }
 }
 
@@ -250,6 +262,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Appointment
         | StreamKind::Form
         | StreamKind::File
+        | StreamKind::TreatmentPlan
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),
@@ -267,6 +280,8 @@ fn target_of_access(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>),
             (exported.target_kind, patient.map(Uuid::from))
         }
         AccessEvent::DisclosureMade(made) => (StreamKind::Patient, Some(made.patient_id.uuid())),
-        AccessEvent::TrailQueried(_) | AccessEvent::Denied(_) => (StreamKind::Access, Some(event.stream.id)),
+        AccessEvent::TrailQueried(_) | AccessEvent::AnalyticsQueried(_) | AccessEvent::Denied(_) => {
+            (StreamKind::Access, Some(event.stream.id))
+        }
     })
 }

@@ -3,6 +3,12 @@
 //! # Tables
 //! `organizations`, `organization_members`, `organization_integrations`, `api_keys`, `patients`,
 //! `patient_consents`, `specialists`, `appointments`, `forms` and `files` in the schema `records` of the database `core`.
+//! The current state of every clinic, patient, specialist, appointment, form and treatment plan, for the reads of the API.
+//!
+//! # Tables
+//! `organizations`, `organization_members`, `organization_integrations`, `api_keys`, `patients`,
+//! `patient_consents`, `specialists`, `appointments`, `forms`, `treatment_plans` and `treatment_plan_exercises` in the
+//! schema `records` of the database `core`.
 //! Each row says which version of its stream it shows and which event touched it last ([`Stamp`]), so that a
 //! caller can send the version back with its next command. Webhook subscriptions and deliveries are read models
 //! of the projection that sends them.
@@ -37,7 +43,7 @@ pub mod queries;
 pub use model::{
     ApiKeyRecord, AppointmentRecord, ConsentRecord, FileRecord, FormRecord, IntegrationRecord,
     IntegrationStatus, MemberRecord, MemberStatus, OrganizationRecord, PatientRecord, PatientStatus,
-    SealedColumns, SpecialistRecord, SpecialistStatus, Stamp,
+    PlanExerciseRecord, PlanRecord, SealedColumns, SessionCounts, SpecialistRecord, SpecialistStatus, Stamp,
 };
 pub use projector::Records;
 pub use queries::QueryError;

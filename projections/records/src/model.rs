@@ -5,6 +5,7 @@ mod file;
 mod form;
 mod organization;
 mod patient;
+mod plan;
 mod row;
 mod rows;
 mod specialist;
@@ -15,7 +16,8 @@ use std::collections::HashSet;
 
 use carelog_domain::organization::{IntegrationKind, OrganizationEvent};
 use carelog_domain::patient::{ConsentKind, PatientEvent};
-use carelog_domain::{CodecError, Event, OrganizationId, StreamKind};
+use carelog_domain::treatment_plan::TreatmentPlanEvent;
+use carelog_domain::{AssignmentId, CodecError, Event, OrganizationId, StreamKind};
 use carelog_event_log::{RecordedEvent, StreamKey};
 use uuid::Uuid;
 
@@ -26,6 +28,7 @@ pub use organization::{
     ApiKeyRecord, IntegrationRecord, IntegrationStatus, MemberRecord, MemberStatus, OrganizationRecord,
 };
 pub use patient::{ConsentRecord, PatientRecord, PatientStatus};
+pub use plan::{PlanExerciseRecord, PlanRecord, SessionCounts};
 pub use row::{FoldError, SealedColumns, Stamp};
 pub use rows::Rows;
 pub use specialist::{SpecialistRecord, SpecialistStatus};
@@ -36,6 +39,8 @@ pub type RowKey = (OrganizationId, Uuid);
 pub type IntegrationKey = (OrganizationId, IntegrationKind);
 /// A row of a patient's consent.
 pub type ConsentKey = (OrganizationId, Uuid, ConsentKind);
+/// A row of an exercise of a treatment plan.
+pub type ExerciseKey = (OrganizationId, Uuid, AssignmentId);
 
 /// An event of a kind that has rows here.
 #[derive(Clone, Debug)]
@@ -57,6 +62,7 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::Appointment
             | StreamKind::Form
             | StreamKind::File => Ok(Some(Self { recorded, event: recorded.decode()? })),
+            StreamKind::TreatmentPlan => Ok(Some(Self { recorded, event: recorded.decode()? })),
             StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -88,6 +94,10 @@ pub struct Needed {
     pub forms: HashSet<RowKey>,
     /// Files.
     pub files: HashSet<RowKey>,
+    /// Treatment plans.
+    pub plans: HashSet<RowKey>,
+    /// Their exercises.
+    pub exercises: HashSet<ExerciseKey>,
 }
 
 impl Needed {
@@ -115,6 +125,7 @@ impl Needed {
             StreamKind::Appointment => self.appointments.insert(key),
             StreamKind::Form => self.forms.insert(key),
             StreamKind::File => self.files.insert(key),
+            StreamKind::TreatmentPlan => self.plans.insert(key),
             StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -131,6 +142,10 @@ impl Needed {
             }
             Event::Patient(PatientEvent::ConsentWithdrawn(withdrawn)) => {
                 self.consents.insert((organization_id, stream.id, withdrawn.consent));
+            }
+            Event::TreatmentPlan(event) => {
+                let key = plan::exercise_of(event).map(|id| (organization_id, stream.id, id));
+                self.exercises.extend(key);
             }
             Event::Patient(
                 PatientEvent::Registered(_)
@@ -199,6 +214,10 @@ pub struct State {
     pub forms: Rows<RowKey, FormRecord>,
     /// Files.
     pub files: Rows<RowKey, FileRecord>,
+    /// Treatment plans.
+    pub plans: Rows<RowKey, PlanRecord>,
+    /// Their exercises.
+    pub exercises: Rows<ExerciseKey, PlanExerciseRecord>,
 }
 
 impl State {
@@ -220,6 +239,7 @@ impl State {
             }
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
             Event::File(event) => self.files.change(key, |row| FileRecord::apply(row, event, recorded)),
+            Event::TreatmentPlan(event) => self.apply_plan(key, event, recorded),
             Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -290,6 +310,18 @@ impl State {
         }
     }
 
+    fn apply_plan(
+        &mut self,
+        key: RowKey,
+        event: &TreatmentPlanEvent,
+        recorded: &RecordedEvent,
+    ) -> Result<(), FoldError> {
+        self.plans.change(key, |row| PlanRecord::apply(row, event, recorded))?;
+        let Some(assignment_id) = plan::exercise_of(event) else { return Ok(()) };
+        self.exercises
+            .change((key.0, key.1, assignment_id), |row| PlanExerciseRecord::apply(row, event, recorded))
+    }
+
     /// Patients whose sealed values may have to leave other tables: those whose keys are gone, and those about
     /// whom this page brought something sealed, which can arrive after the keys were destroyed.
     pub fn patients_to_check(&self) -> HashSet<RowKey> {
@@ -297,11 +329,15 @@ impl State {
         let noted = self.appointments.changed().into_iter().filter(|row| row.personal.is_some());
         let answered = self.forms.changed().into_iter().filter(|row| row.personal.is_some());
         let named = self.files.changed().into_iter().filter(|row| row.personal.is_some());
+        let planned = self.plans.changed().into_iter().filter(|row| row.personal.is_some());
+        let instructed = self.exercises.changed().into_iter().filter(|row| row.personal.is_some());
         erased
             .map(|row| (row.organization_id, row.patient_id.uuid()))
             .chain(noted.map(|row| (row.organization_id, row.patient_id.uuid())))
             .chain(answered.map(|row| (row.organization_id, row.patient_id.uuid())))
             .chain(named.filter_map(|row| Some((row.organization_id, row.patient_id?.uuid()))))
+            .chain(planned.map(|row| (row.organization_id, row.patient_id.uuid())))
+            .chain(instructed.map(|row| (row.organization_id, row.patient_id.uuid())))
             .collect()
     }
 }

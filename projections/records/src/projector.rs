@@ -7,6 +7,7 @@ mod files;
 mod forms;
 mod organizations;
 mod patients;
+mod plans;
 mod specialists;
 
 use std::sync::Arc;
@@ -44,6 +45,8 @@ impl Projector for Records {
             "appointments",
             "forms",
             "files",
+            "treatment_plans",
+            "treatment_plan_exercises",
         ],
     };
 
@@ -97,6 +100,8 @@ async fn load(tables: &mut PgConnection, needed: &Needed) -> Result<State, Query
         appointments: queries::load_appointments(tables, &needed.appointments).await?,
         forms: queries::load_forms(tables, &needed.forms).await?,
         files: queries::load_files(tables, &needed.files).await?,
+        plans: queries::load_plans(tables, &needed.plans).await?,
+        exercises: queries::load_exercises(tables, &needed.exercises).await?,
     })
 }
 
@@ -110,5 +115,7 @@ async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyErro
     specialists::write_specialists(tables, &state.specialists.changed()).await?;
     appointments::write_appointments(tables, &state.appointments.changed()).await?;
     forms::write_forms(tables, &state.forms.changed()).await?;
-    files::write_files(tables, &state.files.changed()).await
+    files::write_files(tables, &state.files.changed()).await?;
+    plans::write_plans(tables, &state.plans.changed()).await?;
+    plans::write_exercises(tables, &state.exercises.changed()).await
 }

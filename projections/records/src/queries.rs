@@ -14,6 +14,7 @@ mod members;
 mod organizations;
 mod page;
 mod patients;
+mod plans;
 mod specialists;
 
 pub(crate) use api_keys::load_api_keys;
@@ -35,5 +36,7 @@ pub(crate) use organizations::{load_integrations, load_organizations};
 pub use page::{MAX_LIMIT, Page};
 pub use patients::{get_patient, list_consents, list_patients, organizations_with_erasures};
 pub(crate) use patients::{load_consents, load_patients};
+pub use plans::{PlanFilter, get_plan, list_plan_exercises, list_plans};
+pub(crate) use plans::{load_exercises, load_plans};
 pub(crate) use specialists::load_specialists;
 pub use specialists::{get_specialist, list_specialists};

@@ -176,6 +176,7 @@ impl Page {
             | StreamKind::Appointment
             | StreamKind::Form
             | StreamKind::File
+            | StreamKind::TreatmentPlan
             | StreamKind::Access => {
                 if is_announced(event) {
                     self.fan_out(event);

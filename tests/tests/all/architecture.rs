@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["carelog-domain"],
     &["carelog-vault"],
     &["carelog-event-log"],
-    &["carelog-audit", "carelog-files", "carelog-records", "carelog-webhooks"],
+    &["carelog-analytics", "carelog-audit", "carelog-files", "carelog-records", "carelog-webhooks"],
     &["carelog-embedded"],
     &["carelog-server"],
     &["carelog-tests"],

@@ -4,7 +4,7 @@
 //! one of the same shape. Either is counted here once more, with nothing but a CSV reader, to compare with. The
 //! ordinary run takes the first rows; `CARELOG_FULL_IMPORT=1` takes all.
 
-mod sample;
+pub(super) mod sample;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ fn is_full(sample: &Sample) -> bool {
 /// What a child is to do.
 #[derive(Serialize, Deserialize)]
 struct Work {
-    urls: [String; 3],
+    urls: [String; 4],
     directory: PathBuf,
     csv: PathBuf,
 }
@@ -142,8 +142,8 @@ async fn a_history_is_brought_in_whole_and_a_second_time_adds_nothing() {
 async fn child() {
     let Ok(work) = std::env::var(WORK) else { return };
     let work: Work = serde_json::from_str(&work).unwrap();
-    let [core, audit, vault] = work.urls.map(|url| url.parse().unwrap());
-    let system = open(&DatabaseOptions { core, audit, vault }, &work.directory).await;
+    let [core, audit, analytics, vault] = work.urls.map(|url| url.parse().unwrap());
+    let system = open(&DatabaseOptions { core, audit, analytics, vault }, &work.directory).await;
     import(&system, &work.csv, false).await;
     system.stop().await;
 }

@@ -1,6 +1,7 @@
 //! The tests of Carelog as a whole, against a real PostgreSQL. The harness is the library beside them.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod analytics;
 mod api;
 mod append;
 mod architecture;

@@ -171,6 +171,7 @@ async fn a_lost_root_key_is_not_replaced_by_a_new_one() {
     let databases = DatabaseOptions {
         core: options(&databases.core_owner),
         audit: options(&databases.audit_owner),
+        analytics: options(&databases.analytics_owner),
         vault: options(&databases.vault),
     };
     let home = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::events::{DenialReason, Disclosure, Interaction};
+use super::events::{AnalyticsFormat, AnalyticsView, DenialReason, Disclosure, Interaction};
 use crate::aggregate::rejections;
 use crate::ids::PatientId;
 use crate::{PurposeOfUse, StreamKind};
@@ -36,6 +36,17 @@ pub enum AccessCommand {
         patient_id: Option<PatientId>,
         /// How many entries were shown.
         entry_count: u32,
+    },
+    /// A view of analytics was queried.
+    RecordAnalyticsQuery {
+        /// Which view.
+        view: AnalyticsView,
+        /// In which form it was handed out.
+        format: AnalyticsFormat,
+        /// How many cells were asked for.
+        cell_count: u32,
+        /// How many of them were withheld.
+        withheld_count: u32,
     },
     /// A known caller was refused.
     RecordDenial {

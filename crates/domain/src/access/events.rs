@@ -32,6 +32,32 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// A published view of analytics.
+    pub enum AnalyticsView {
+        /// Appointments by weekday, lead time and reminder.
+        AppointmentPatterns = "appointment_patterns",
+        /// Time set aside, and time spent in consultations.
+        ClinicUtilisation = "clinic_utilisation",
+        /// Exercises by week of their plan.
+        ExerciseCompletion = "exercise_completion",
+        /// Patients by the most days in a row with an exercise.
+        ExerciseStreaks = "exercise_streaks",
+        /// How long forms take.
+        FormTurnaround = "form_turnaround",
+    }
+}
+
+closed_enum! {
+    /// In which form figures were handed out.
+    pub enum AnalyticsFormat {
+        /// As JSON.
+        Json = "json",
+        /// As comma-separated values.
+        Csv = "csv",
+    }
+}
+
 personal_structs! {
     /// What an accounting of disclosures has to say (45 CFR 164.528).
     pub struct Disclosure {
@@ -99,6 +125,20 @@ facts! {
 }
 
 facts! {
+    /// A view of analytics was queried.
+    pub struct AccessAnalyticsQueried {
+        /// Which view.
+        pub view: AnalyticsView,
+        /// In which form it was handed out.
+        pub format: AnalyticsFormat,
+        /// How many cells were asked for.
+        pub cell_count: u32,
+        /// How many of them were withheld.
+        pub withheld_count: u32,
+    }
+}
+
+facts! {
     /// A known caller was refused.
     pub struct AccessDenied {
         /// Why.
@@ -119,6 +159,8 @@ events! {
         DisclosureMade(AccessDisclosureMade) = AccessDisclosureMade,
         /// The audit trail was queried.
         TrailQueried(AccessTrailQueried) = AccessTrailQueried,
+        /// A view of analytics was queried.
+        AnalyticsQueried(AccessAnalyticsQueried) = AccessAnalyticsQueried,
         /// A known caller was refused.
         Denied(AccessDenied) = AccessDenied,
     }

@@ -50,6 +50,14 @@ impl Access {
             AccessCommand::RecordTrailQuery { patient_id, entry_count } => {
                 AccessEvent::TrailQueried(AccessTrailQueried { patient_id, entry_count })
             }
+            AccessCommand::RecordAnalyticsQuery { view, format, cell_count, withheld_count } => {
+                AccessEvent::AnalyticsQueried(AccessAnalyticsQueried {
+                    view,
+                    format,
+                    cell_count,
+                    withheld_count,
+                })
+            }
             AccessCommand::RecordDenial { reason, status } => {
                 AccessEvent::Denied(AccessDenied { reason, status })
             }
@@ -80,6 +88,7 @@ impl Aggregate for Access {
             | AccessEvent::RecordExported(_)
             | AccessEvent::DisclosureMade(_)
             | AccessEvent::TrailQueried(_)
+            | AccessEvent::AnalyticsQueried(_)
             | AccessEvent::Denied(_) => self.is_recorded = true,
         }
     }

@@ -120,11 +120,11 @@ pub(super) async fn run(options: &DeliverOptions, stage: &Stage, report: &mut Re
     scene.project_everything().await?;
     for round in 1..=options.common.rounds() {
         eprintln!("deliver: round {round} of {}", options.common.rounds());
-        scene.backlog(report).await?;
+        Box::pin(scene.backlog(report)).await?;
         scene.limit(report).await?;
         scene.fan_out(report).await?;
         scene.flow(report).await?;
-        scene.steady(report).await?;
+        Box::pin(scene.steady(report)).await?;
     }
     report.ratio("backlog ÷ bare", BACKLOG, LIMIT);
     report.ratio("fan-out ÷ bare", FAN_OUT, LIMIT);

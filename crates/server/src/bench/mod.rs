@@ -78,9 +78,9 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
     let stage = Stage::set(&common.stage).await?;
     let mut report = Report::new(stage.description());
     let result = match &bench {
-        Bench::Append(options) => append::run(options, &stage, &mut report).await,
+        Bench::Append(options) => Box::pin(append::run(options, &stage, &mut report)).await,
         Bench::Rebuild(options) => rebuild::run(options, &stage, &mut report).await,
-        Bench::Deliver(options) => deliver::run(options, &stage, &mut report).await,
+        Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;

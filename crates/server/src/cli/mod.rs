@@ -114,7 +114,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Config | Command::Webhooks(_) => Ok(ExitCode::SUCCESS),
-        Command::Serve { roles } => serve::run(&config, roles.unwrap_or(Roles::ALL)).await,
+        Command::Serve { roles } => Box::pin(serve::run(&config, roles.unwrap_or(Roles::ALL))).await,
         Command::Psql(arguments) => psql::run(&config, arguments).await,
         Command::Migrate => {
             let place = Place::find(&config).await?;
@@ -125,21 +125,21 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             Ok(ExitCode::SUCCESS)
         }
         Command::Rebuild(arguments) => {
-            let (place, system) = open(&config).await?;
+            let (place, system) = Box::pin(open(&config)).await?;
             let result = rebuild::run(&system, arguments).await;
             system.stop().await;
             place.leave().await;
             result
         }
         Command::Quarantine(command) => {
-            let (place, system) = open(&config).await?;
+            let (place, system) = Box::pin(open(&config)).await?;
             let result = quarantine::run(&system, command).await;
             system.stop().await;
             place.leave().await;
             result
         }
         Command::Import(command) => {
-            let (place, system) = open(&config).await?;
+            let (place, system) = Box::pin(open(&config)).await?;
             let result = import::run(&system, command).await;
             system.stop().await;
             place.leave().await;

@@ -32,6 +32,8 @@ enum Which {
     Core,
     /// The audit trail
     Audit,
+    /// Facts under pseudonyms
+    Analytics,
     /// The keys
     Vault,
 }
@@ -41,6 +43,7 @@ impl Which {
         match self {
             Self::Core => &databases.core,
             Self::Audit => &databases.audit,
+            Self::Analytics => &databases.analytics,
             Self::Vault => &databases.vault,
         }
     }

@@ -1,8 +1,10 @@
 //! `carelog rebuild`: a projection from position 0, while the present one serves.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
+use carelog_analytics::Analytics;
 use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{Progress, Projector, RebuildError, RebuildScope, cancel_rebuild, rebuild};
 use carelog_webhooks::WebhooksProjector;
@@ -37,6 +39,7 @@ enum Projection {
     Audit,
     Proofs,
     Webhooks,
+    Analytics,
 }
 
 /// Rebuilds, shows how far it came, and gives up on Ctrl-C; the present version is then untouched.
@@ -52,6 +55,10 @@ pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow:
             one(system, &sealer, &databases.audit_owner, &arguments).await
         }
         Projection::Webhooks => one(system, &WebhooksProjector, &databases.core_owner, &arguments).await,
+        Projection::Analytics => {
+            let analytics = Analytics::new(Arc::clone(&system.pseudonyms));
+            one(system, &analytics, &databases.analytics_owner, &arguments).await
+        }
     }
 }
 

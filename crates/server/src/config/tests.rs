@@ -53,8 +53,12 @@ fn the_other_databases_stand_beside_the_logs() {
 
     let options = read.database.options().unwrap().unwrap();
 
-    let names = [&options.core, &options.audit, &options.vault].map(|options| options.get_database());
-    assert_eq!(names, [Some("clinic_core"), Some("clinic_audit"), Some("clinic_vault")]);
+    let names = [&options.core, &options.audit, &options.analytics, &options.vault]
+        .map(|options| options.get_database());
+    assert_eq!(
+        names,
+        [Some("clinic_core"), Some("clinic_audit"), Some("clinic_analytics"), Some("clinic_vault")]
+    );
     assert!(!format!("{read:?}").contains("hunter2"));
 }
 

@@ -87,7 +87,7 @@ pub async fn run(options: DemoOptions, config: Config) -> anyhow::Result<ExitCod
     end_on_signals(&tasks, stop.clone())?;
     let setting = async {
         stage::install_postgres(&view).await?;
-        Stage::set(config, options.rate, began).await
+        Box::pin(Stage::set(config, options.rate, began)).await
     };
     let mut stage = tokio::select! {
         stage = setting => stage?,

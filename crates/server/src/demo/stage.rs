@@ -183,9 +183,10 @@ impl Stage {
 }
 
 async fn close(databases: &Databases) {
-    let Databases { core_owner, core_system, core_app, audit_owner, audit_system, audit_app, vault } =
-        databases;
-    let pools = [core_owner, core_system, core_app, audit_owner, audit_system, audit_app, vault];
+    let Databases { core_owner, core_system, core_app, audit_owner, audit_system, audit_app, .. } = databases;
+    let Databases { analytics_owner, analytics_system, analytics_app, pseudonyms, vault, .. } = databases;
+    let core = [core_owner, core_system, core_app, audit_owner, audit_system, audit_app];
+    let pools = core.into_iter().chain([analytics_owner, analytics_system, analytics_app, pseudonyms, vault]);
     join_all(pools.map(sqlx::Pool::close)).await;
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn rights(connection: &mut PgConnection) -> Result<Finding, sql
                        ::regclass::oid
         ) t
         join pg_class c on c.oid = t.relid
-        where r.rolname in ('carelog_app', 'carelog_system', 'carelog_vault')
+        where r.rolname in ('carelog_app', 'carelog_system', 'carelog_vault', 'carelog_pseudonyms', 'carelog_analyst')
         order by 1, 2
         "#
     )

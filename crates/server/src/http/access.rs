@@ -3,7 +3,9 @@
 //! Each access is a stream of its own, so that recording one never waits for another. Its id is made here and not
 //! taken from the request, because a client may send one request id twice.
 
-use carelog_domain::access::{Access, AccessCommand, DenialReason, Interaction, RecordView};
+use carelog_domain::access::{
+    Access, AccessCommand, AnalyticsFormat, AnalyticsView, DenialReason, Interaction, RecordView,
+};
 use carelog_domain::{PatientId, StreamKind};
 use carelog_event_log::{Expected, new_id};
 use uuid::Uuid;
@@ -60,6 +62,22 @@ pub(super) async fn record_trail_query(
 ) -> Result<(), Problem> {
     let entry_count = u32::try_from(entry_count).unwrap_or(u32::MAX);
     record(caller, AccessCommand::RecordTrailQuery { patient_id, entry_count }).await
+}
+
+/// Records that a view of analytics was queried.
+///
+/// # Errors
+/// When the log cannot be written: the cells must not be shown.
+pub(super) async fn record_analytics_query(
+    caller: &Caller,
+    view: AnalyticsView,
+    format: AnalyticsFormat,
+    cell_count: usize,
+    withheld_count: usize,
+) -> Result<(), Problem> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let (cell_count, withheld_count) = (number(cell_count), number(withheld_count));
+    record(caller, AccessCommand::RecordAnalyticsQuery { view, format, cell_count, withheld_count }).await
 }
 
 /// Records that the caller was refused.

@@ -42,6 +42,7 @@ const SUBSCRIBERS: &[Role] = &[Admin, Partner];
 /// Whoever looks at what was sent, and cannot change it.
 const WATCHERS: &[Role] = &[Admin, Partner, Compliance];
 const AUDITORS: &[Role] = &[Admin, Compliance];
+const ANALYSTS: &[Role] = &[Admin, Compliance, Analyst];
 const FOLLOWERS: &[Role] = &[Admin, Compliance, Partner];
 const READERS_OF_SETTINGS: &[Role] = &[Admin, Specialist, Compliance, Partner, Analyst];
 
@@ -115,6 +116,13 @@ pub(super) const RULES: &[Rule] = &[
     commands("/v1/files/{file_id}/upload-links", STAFF_AND_PATIENT),
     commands("/v1/files/{file_id}/complete", STAFF_AND_PATIENT),
     rule("POST", "/v1/files/{file_id}/download-links", Allows::Keys(Scope::Reads, READERS_AND_PATIENT)),
+    commands("/v1/treatment-plans", STAFF),
+    reads("/v1/treatment-plans", READERS_AND_PATIENT),
+    reads("/v1/treatment-plans/{treatment_plan_id}", READERS_AND_PATIENT),
+    commands("/v1/treatment-plans/{treatment_plan_id}/exercises", STAFF),
+    commands("/v1/treatment-plans/{treatment_plan_id}/exercises/{assignment_id}/complete", STAFF_AND_PATIENT),
+    commands("/v1/treatment-plans/{treatment_plan_id}/exercises/{assignment_id}/skip", STAFF_AND_PATIENT),
+    commands("/v1/treatment-plans/{treatment_plan_id}/complete", STAFF),
     rule("POST", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/webhook-subscriptions", Allows::Keys(Scope::Webhooks, WATCHERS)),
     rule("GET", "/v1/webhook-subscriptions/{subscription_id}", Allows::Keys(Scope::Webhooks, WATCHERS)),
@@ -171,6 +179,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("GET", "/v1/proofs/consistency", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/events/{sequence}", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/events/{sequence}/tlog-proof", Allows::Keys(Scope::Events, FOLLOWERS)),
+    reads("/v1/analytics", ANALYSTS),
+    reads("/v1/analytics/{view}", ANALYSTS),
 ];
 
 static BY_ROUTE: LazyLock<HashMap<(&'static str, &'static str), Allows>> =

@@ -19,7 +19,7 @@ struct Live {
 #[derive(Serialize)]
 struct Ready {
     status: &'static str,
-    databases: [Database; 3],
+    databases: [Database; 4],
     is_migrated: bool,
     projectors: Vec<ProjectorLag>,
 }
@@ -48,9 +48,13 @@ pub(super) async fn live() -> Response {
 /// of service, and none of them would be better for it.
 pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let pools = &api.system.databases;
-    let (core, audit, vault) =
-        tokio::join!(answers(&pools.core_app), answers(&pools.audit_app), answers(&pools.vault));
-    let databases = [("core", core), ("audit", audit), ("vault", vault)]
+    let (core, audit, analytics, vault) = tokio::join!(
+        answers(&pools.core_app),
+        answers(&pools.audit_app),
+        answers(&pools.analytics_app),
+        answers(&pools.vault)
+    );
+    let databases = [("core", core), ("audit", audit), ("analytics", analytics), ("vault", vault)]
         .map(|(name, is_reachable)| Database { name, is_reachable });
     let are_reachable = databases.iter().all(|database| database.is_reachable);
     let is_migrated = are_reachable && is_migrated(&api).await;

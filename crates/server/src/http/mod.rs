@@ -15,6 +15,7 @@
 //! Start reading at `appointments.rs`, then `caller.rs` and `command.rs`.
 
 mod access;
+mod analytics;
 mod api_keys;
 mod appointments;
 mod asyncapi;
@@ -44,6 +45,7 @@ mod opening;
 mod organizations;
 mod page;
 mod patients;
+mod plans;
 mod problem;
 mod proofs;
 mod receiving;
@@ -183,6 +185,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(appointments::routes())
         .merge(forms::routes())
         .merge(files::routes())
+        .merge(plans::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())
@@ -192,4 +195,5 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(events::routes())
         .merge(trail::routes())
         .merge(proofs::routes())
+        .merge(analytics::routes())
 }

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use carelog_domain::patient::{Patient, PatientEvent};
-use carelog_domain::{AppointmentId, FormId, OrganizationId, PatientId, SpecialistId, StreamKind};
+use carelog_domain::{
+    AppointmentId, FormId, OrganizationId, PatientId, SpecialistId, StreamKind, TreatmentPlanId,
+};
 use carelog_event_log::StreamKey;
 use cqrs_es::Aggregate;
 use moka::sync::Cache;
@@ -112,6 +114,14 @@ impl Caller {
             Some(Some(subject)) if subject == patient_id => Ok(()),
             Some(_) | None => Err(Problem::invalid("/form_id", "is no form of this patient")),
         }
+    }
+
+    /// Lets a patient's key touch treatment plans of that patient only. Other keys pass without a look.
+    ///
+    /// # Errors
+    /// Not found, whether or not there is such a plan.
+    pub(super) async fn may_touch_plan(&self, id: TreatmentPlanId) -> Result<(), Problem> {
+        self.may_touch_stream(StreamKind::TreatmentPlan, id.uuid()).await
     }
 
     async fn may_touch_stream(&self, kind: StreamKind, id: Uuid) -> Result<(), Problem> {

@@ -1,6 +1,7 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
 use carelog_audit::{Action, Outcome};
+use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
@@ -10,6 +11,7 @@ use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
+use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
@@ -32,6 +34,8 @@ macro_rules! enums {
 }
 
 enums! {
+    analytics_format: AnalyticsFormat;
+    analytics_view: AnalyticsView;
     appointment_mode: AppointmentMode;
     appointment_status: AppointmentStatus;
     action: Action;
@@ -53,6 +57,8 @@ enums! {
     member_status: MemberStatus;
     outcome: Outcome;
     patient_status: PatientStatus;
+    plan_outcome: PlanOutcome;
+    plan_status: PlanStatus;
     profession: Profession;
     replay_end: ReplayEnd;
     replay_status: ReplayStatus;
@@ -61,6 +67,7 @@ enums! {
     role: Role;
     scope: Scope;
     signatory: Signatory;
+    skip_reason: SkipReason;
     specialist_status: SpecialistStatus;
     stream_kind: StreamKind;
     subscription_status: SubscriptionStatus;

@@ -74,6 +74,9 @@ pub(super) async fn lags(api: &Api) -> Result<Vec<Lag>, sqlx::Error> {
     drop(core);
     let mut audit = databases.audit_system.acquire().await?;
     lags.extend(lag(api.log(), &mut audit).await?);
+    drop(audit);
+    let mut analytics = databases.analytics_system.acquire().await?;
+    lags.extend(lag(api.log(), &mut analytics).await?);
     Ok(lags)
 }
 

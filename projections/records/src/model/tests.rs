@@ -23,11 +23,14 @@ use carelog_domain::organization::{
 use carelog_domain::patient::{
     PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientKeysDestroyed,
 };
+use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason, TreatmentPlanCompleted};
 use carelog_domain::{ApiKeyId, MemberId, PatientId};
 use proptest::prelude::*;
 
 use super::*;
-use log::{APPOINTMENT, FORM, Log, ORGANIZATION, PATIENT, WebhookNoise, at, events};
+use log::{
+    APPOINTMENT, FORM, Log, ORGANIZATION, PATIENT, PLAN, SQUATS, WebhookNoise, at, done, events, skipped,
+};
 
 /// The tables, as far as a test needs them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +45,8 @@ struct Tables {
     appointments: HashMap<RowKey, AppointmentRecord>,
     forms: HashMap<RowKey, FormRecord>,
     files: HashMap<RowKey, FileRecord>,
+    plans: HashMap<RowKey, PlanRecord>,
+    exercises: HashMap<ExerciseKey, PlanExerciseRecord>,
 }
 
 fn load<K: Eq + Hash + Copy, R: Clone>(
@@ -69,6 +74,8 @@ macro_rules! tables {
         $do!(appointments, |r| (r.organization_id, r.appointment_id.uuid()));
         $do!(forms, |r| (r.organization_id, r.form_id.uuid()));
         $do!(files, |r| (r.organization_id, r.file_id.uuid()));
+        $do!(plans, |r| (r.organization_id, r.treatment_plan_id.uuid()));
+        $do!(exercises, |r| (r.organization_id, r.treatment_plan_id.uuid(), r.assignment_id));
     };
 }
 
@@ -118,6 +125,16 @@ impl Tables {
                     row.erased_at = Some(erased_at);
                 }
             }
+            for row in self.plans.values_mut().filter(|row| is_theirs(row.patient_id)) {
+                if row.personal.take().is_some() {
+                    row.erased_at = Some(erased_at);
+                }
+            }
+            for row in self.exercises.values_mut().filter(|row| is_theirs(row.patient_id)) {
+                if row.personal.take().is_some() {
+                    row.erased_at = Some(erased_at);
+                }
+            }
             for row in self.forms.values_mut().filter(|row| is_theirs(row.patient_id)) {
                 if row.personal.take().is_some() {
                     row.erased_at = Some(erased_at);
@@ -159,6 +176,8 @@ proptest! {
             .is_some_and(|row| row.erased_at.is_some());
         prop_assert!(tables.patients.values().all(|r| r.erased_at.is_none() || r.personal.is_none()));
         prop_assert!(tables.appointments.values().all(|r| !is_erased(r.patient_id) || r.personal.is_none()));
+        prop_assert!(tables.plans.values().all(|r| !is_erased(r.patient_id) || r.personal.is_none()));
+        prop_assert!(tables.exercises.values().all(|r| !is_erased(r.patient_id) || r.personal.is_none()));
         prop_assert!(tables.forms.values().all(|r| !is_erased(r.patient_id) || r.personal.is_none()));
     }
 
@@ -283,6 +302,45 @@ fn what_was_sealed_before_the_erasure_and_arrives_after_it_is_dropped() {
 
     assert_eq!(tables.appointment().personal, None);
     assert_eq!(tables.appointment().erased_at, Some(destroyed_at));
+}
+
+#[test]
+fn a_plan_and_its_exercise_count_what_was_done_and_skipped() {
+    let mut log = Log::default();
+    log.create_plan(PLAN, PATIENT);
+    log.assign_exercise(PLAN, PATIENT, SQUATS);
+    log.plan(done(PATIENT, SQUATS, 4));
+    log.plan(skipped(PATIENT, SQUATS));
+    let skipped_at = log.now();
+    log.plan(TreatmentPlanEvent::Completed(TreatmentPlanCompleted {
+        patient_id: PATIENT,
+        outcome: PlanOutcome::GoalsReached,
+        assigned_sessions: 3,
+        completed_sessions: 1,
+        skipped_sessions: 1,
+    }));
+
+    let tables = Tables::of_pages(log.events.chunks(2));
+
+    let sessions = SessionCounts { assigned: 3, completed: 1, skipped: 1 };
+    let plan = &tables.plans[&(ORGANIZATION, PLAN)];
+    assert_eq!((plan.status, plan.outcome), (PlanStatus::Completed, Some(PlanOutcome::GoalsReached)));
+    assert_eq!((plan.sessions, plan.completed_at, plan.stamp.version), (sessions, Some(log.now()), 5));
+    let squats = &tables.exercises[&(ORGANIZATION, PLAN, SQUATS)];
+    assert_eq!((squats.sessions, squats.last_session_at), (sessions, Some(skipped_at)));
+    assert_eq!((squats.last_pain, squats.last_exertion), (Some(4), None));
+    assert_eq!((squats.last_skip_reason, squats.stamp.version), (Some(SkipReason::Fatigue), 4));
+}
+
+#[test]
+fn an_exercise_that_was_not_assigned_is_refused() {
+    let mut log = Log::default();
+    log.create_plan(PLAN, PATIENT);
+    log.plan(done(PATIENT, SQUATS, 4));
+
+    let refused = Tables::default().apply(&log.events);
+
+    assert!(matches!(refused, Err(FoldError::NotThere { version: 2, .. })));
 }
 
 #[test]

@@ -14,7 +14,8 @@ struct Erased {
     moments: Vec<OffsetDateTime>,
 }
 
-/// Empties the sealed columns of these patients' appointments, forms and files, as far as the patients are erased.
+/// Empties the sealed columns of these patients' appointments, forms, files and treatment plans, as far as the patients
+/// are erased.
 pub(super) async fn erase_sealed(
     tables: &mut PgConnection,
     candidates: impl Iterator<Item = RowKey>,
@@ -26,6 +27,8 @@ pub(super) async fn erase_sealed(
     erase_appointments(tables, &erased).await?;
     erase_forms(tables, &erased).await?;
     erase_files(tables, &erased).await?;
+    erase_plans(tables, &erased).await?;
+    erase_exercises(tables, &erased).await?;
     Ok(())
 }
 
@@ -103,6 +106,42 @@ async fn erase_files(tables: &mut PgConnection, erased: &Erased) -> Result<(), s
             personal_event_id = null, personal_event_type = null, personal_schema_version = null
         from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as e (organization_id, patient_id, erased_at)
         where f.organization_id = e.organization_id and f.patient_id = e.patient_id and f.personal is not null
+        ",
+        &erased.organizations,
+        &erased.patients,
+        &erased.moments
+    )
+    .execute(tables)
+    .await?;
+    Ok(())
+}
+
+async fn erase_plans(tables: &mut PgConnection, erased: &Erased) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update treatment_plans p
+        set erased_at = e.erased_at, personal = null, personal_key_id = null, personal_version = null,
+            personal_event_id = null, personal_event_type = null, personal_schema_version = null
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as e (organization_id, patient_id, erased_at)
+        where p.organization_id = e.organization_id and p.patient_id = e.patient_id and p.personal is not null
+        ",
+        &erased.organizations,
+        &erased.patients,
+        &erased.moments
+    )
+    .execute(tables)
+    .await?;
+    Ok(())
+}
+
+async fn erase_exercises(tables: &mut PgConnection, erased: &Erased) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update treatment_plan_exercises x
+        set erased_at = e.erased_at, personal = null, personal_key_id = null, personal_version = null,
+            personal_event_id = null, personal_event_type = null, personal_schema_version = null
+        from unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) as e (organization_id, patient_id, erased_at)
+        where x.organization_id = e.organization_id and x.patient_id = e.patient_id and x.personal is not null
         ",
         &erased.organizations,
         &erased.patients,

@@ -166,8 +166,26 @@ impl Staff<'_> {
         let path_of_file = format!("/v1/files/{}", file.id());
         self.act(Method::POST, &format!("{path_of_file}/complete"), json!({})).await;
         self.act(Method::DELETE, &path_of_file, json!({})).await;
+        self.carry_out_a_plan(&patient, &specialist).await;
         self.post(&format!("/v1/specialists/{specialist}/deactivate"), json!({ "reason": "leave" })).await;
         self.act(Method::POST, &format!("{path}/erasure"), json!({ "ground": "patient_request" })).await;
+    }
+
+    async fn carry_out_a_plan(&self, patient: &str, specialist: &str) {
+        let plan = json!({
+            "patient_id": patient, "specialist_id": specialist, "week_count": 1, "title": "The knee",
+            "starts_at": "2026-03-02T00:00:00Z",
+        });
+        let path = format!("/v1/treatment-plans/{}", self.post("/v1/treatment-plans", plan).await);
+        let exercise = json!({
+            "exercise_id": "0197a000-0000-7000-8000-00000000000a", "week": 1, "session_count": 2, "sets": 3,
+            "repetitions": 12, "instructions": "Heels stay down",
+        });
+        let assigned = self.act(Method::POST, &format!("{path}/exercises"), exercise).await;
+        let exercise = format!("{path}/exercises/{}", assigned.text_at("/assignment_id"));
+        self.post(&format!("{exercise}/complete"), json!({ "pain": 2 })).await;
+        self.post(&format!("{exercise}/skip"), json!({ "reason": "fatigue" })).await;
+        self.post(&format!("{path}/complete"), json!({ "outcome": "goals_reached" })).await;
     }
 }
 

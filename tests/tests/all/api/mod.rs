@@ -9,6 +9,7 @@ mod life;
 mod once;
 mod partners;
 mod personal;
+mod plans;
 mod refusals;
 mod replays;
 mod roles;

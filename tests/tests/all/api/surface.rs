@@ -84,7 +84,7 @@ async fn health_and_metrics_tell_how_it_is_and_nothing_else() {
     assert_eq!(ready.body["is_migrated"], json!(true));
     let databases: Vec<&Value> =
         ready.body["databases"].as_array().unwrap().iter().map(|database| &database["name"]).collect();
-    assert_eq!(databases, ["core", "audit", "vault"]);
+    assert_eq!(databases, ["core", "audit", "analytics", "vault"]);
     assert_eq!(metrics.status, 200);
     assert!(metrics.text.contains("carelog_http_requests_total"), "{}", metrics.text);
     for text in [&ready.text, &metrics.text] {

@@ -26,8 +26,8 @@ const HEADER: [&str; 14] = [
 const FIRST_ROWS: usize = 2_000;
 
 /// The rows of the input.
-pub(super) struct Sample {
-    pub(super) rows: Vec<StringRecord>,
+pub(crate) struct Sample {
+    pub(crate) rows: Vec<StringRecord>,
     pub(super) is_real: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Recount {
     pub(super) events: BTreeMap<String, u64>,
 }
 
-pub(super) fn sample() -> Sample {
+pub(crate) fn sample() -> Sample {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/appointments-vitoria-2016.csv.gz");
     match std::fs::File::open(&path) {
@@ -102,7 +102,7 @@ pub(super) fn beginning(sample: &Sample) -> Vec<StringRecord> {
     rows
 }
 
-pub(super) fn write_csv(directory: &Path, name: &str, rows: &[StringRecord]) -> PathBuf {
+pub(crate) fn write_csv(directory: &Path, name: &str, rows: &[StringRecord]) -> PathBuf {
     let path = directory.join(name);
     let mut writer = csv::Writer::from_path(&path).unwrap();
     writer.write_record(HEADER).unwrap();

@@ -24,9 +24,14 @@ use carelog_domain::patient::{
 use carelog_domain::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
+use carelog_domain::treatment_plan::{
+    PlanOutcome, SkipReason, TreatmentPlanCompleted, TreatmentPlanCreated, TreatmentPlanEvent,
+    TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
+};
 use carelog_domain::{
-    Actor, ApiKeyId, Circumstances, CorrelationId, Event, EventId, EventType, FormTemplateId, KeyId,
-    MemberId, OrganizationId, Origin, PatientId, Role, Sealed, StreamKind, Timestamp,
+    Actor, ApiKeyId, AssignmentId, Circumstances, CorrelationId, Event, EventId, EventType, ExerciseId,
+    FormTemplateId, KeyId, MemberId, OrganizationId, Origin, PatientId, Role, Sealed, SpecialistId,
+    StreamKind, Timestamp,
 };
 use carelog_event_log::{RecordedEvent, SealedPart, StreamKey};
 use proptest::prelude::*;
@@ -36,6 +41,8 @@ pub(super) const ORGANIZATION: OrganizationId = OrganizationId::new(Uuid::from_u
 pub(super) const PATIENT: PatientId = PatientId::new(Uuid::from_u128(0x10));
 pub(super) const APPOINTMENT: Uuid = Uuid::from_u128(0x100);
 pub(super) const FORM: Uuid = Uuid::from_u128(0x200);
+pub(super) const PLAN: Uuid = Uuid::from_u128(0x500);
+pub(super) const SQUATS: AssignmentId = AssignmentId::new(Uuid::from_u128(0x600));
 
 /// So many seconds after the epoch.
 pub(super) fn at(seconds: i64) -> Timestamp {
@@ -175,6 +182,66 @@ impl Log {
         self.append(StreamKind::Form, id, FormEvent::Saved(saved));
     }
 
+    pub(super) fn create_plan(&mut self, id: Uuid, patient_id: PatientId) {
+        let created = TreatmentPlanCreated {
+            patient_id,
+            specialist_id: SpecialistId::new(Uuid::from_u128(0x98)),
+            starts_at: at(8_000),
+            week_count: 6,
+            personal: None,
+        };
+        self.append(StreamKind::TreatmentPlan, id, TreatmentPlanEvent::Created(created));
+    }
+
+    pub(super) fn assign_exercise(&mut self, id: Uuid, patient_id: PatientId, assignment_id: AssignmentId) {
+        let assigned = TreatmentPlanExerciseAssigned {
+            patient_id,
+            assignment_id,
+            exercise_id: ExerciseId::new(Uuid::from_u128(0x97)),
+            week: 2,
+            session_count: 3,
+            sets: 4,
+            repetitions: Some(12),
+            seconds: None,
+            personal: None,
+        };
+        self.append(StreamKind::TreatmentPlan, id, TreatmentPlanEvent::ExerciseAssigned(assigned));
+    }
+
+    pub(super) fn plan(&mut self, event: TreatmentPlanEvent) {
+        self.append(StreamKind::TreatmentPlan, PLAN, event);
+    }
+
+    /// The exercise of a plan that was assigned last.
+    fn last_exercise(&self, plan_id: Uuid) -> Option<AssignmentId> {
+        let of_plan = self.events.iter().filter(|event| event.stream.id == plan_id);
+        of_plan.rev().find_map(|event| match event.decode().unwrap() {
+            Event::TreatmentPlan(TreatmentPlanEvent::ExerciseAssigned(assigned)) => {
+                Some(assigned.assignment_id)
+            }
+            _ => None,
+        })
+    }
+
+    fn change_plan(&mut self, id: Uuid, patient_id: PatientId, choice: u8) {
+        let event = match (choice % 4, self.last_exercise(id)) {
+            (0, _) | (1 | 2, None) => {
+                let assignment_id = AssignmentId::new(Uuid::from_u128(0x1000 + self.events.len() as u128));
+                return self.assign_exercise(id, patient_id, assignment_id);
+            }
+            (1, Some(assignment_id)) => done(patient_id, assignment_id, choice % 11),
+            (2, Some(assignment_id)) => skipped(patient_id, assignment_id),
+            _ => TreatmentPlanEvent::Completed(TreatmentPlanCompleted {
+                patient_id,
+                outcome: PlanOutcome::Superseded,
+                assigned_sessions: 3,
+                completed_sessions: 1,
+                skipped_sessions: 1,
+            }),
+        };
+        self.append(StreamKind::TreatmentPlan, id, event);
+    }
+
     fn is_voided(&self, form_id: Uuid) -> bool {
         let is_end = |event: &RecordedEvent| event.event_type == EventType::FormVoided;
         self.events.iter().any(|event| event.stream.id == form_id && is_end(event))
@@ -202,6 +269,7 @@ pub(super) fn events() -> impl Strategy<Value = Vec<RecordedEvent>> {
         StreamKind::Specialist,
         StreamKind::Appointment,
         StreamKind::Form,
+        StreamKind::TreatmentPlan,
     ]);
     let moves = (kind, 0_u8..3, any::<u8>(), any::<bool>())
         .prop_map(|(kind, stream, choice, is_sealed)| Move { kind, stream, choice, is_sealed });
@@ -225,6 +293,7 @@ impl Log {
             StreamKind::Organization => ORGANIZATION.uuid(),
             StreamKind::Patient => patient_id.uuid(),
             StreamKind::Appointment => Uuid::from_u128(0x100 + u128::from(step.stream)),
+            StreamKind::TreatmentPlan => Uuid::from_u128(0x500 + u128::from(step.stream)),
             _ => Uuid::from_u128(0x200 + u128::from(step.stream)),
         };
         let is_begun = self.begun(kind, id);
@@ -236,6 +305,8 @@ impl Log {
             StreamKind::Specialist => self.append(kind, id, specialist_event(is_begun)),
             StreamKind::Appointment if !is_begun => self.book_for(id, patient_id),
             StreamKind::Appointment => self.append(kind, id, appointment_event(choice, patient_id)),
+            StreamKind::TreatmentPlan if !is_begun => self.create_plan(id, patient_id),
+            StreamKind::TreatmentPlan => self.change_plan(id, patient_id, choice),
             _ if !is_begun => self.assign_form_to(id, patient_id),
             // Nothing follows on a voided form; there is always another appointment to book.
             _ if self.is_voided(id) => {
@@ -342,6 +413,30 @@ fn form_event(choice: u8, patient_id: PatientId) -> FormEvent {
         }),
         _ => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
     }
+}
+
+pub(super) fn done(patient_id: PatientId, assignment_id: AssignmentId, pain: u8) -> TreatmentPlanEvent {
+    TreatmentPlanEvent::ExerciseCompleted(TreatmentPlanExerciseCompleted {
+        patient_id,
+        assignment_id,
+        exercise_id: ExerciseId::new(Uuid::from_u128(0x97)),
+        week: 2,
+        session: 1,
+        duration_seconds: Some(600),
+        pain: Some(pain),
+        exertion: None,
+    })
+}
+
+pub(super) fn skipped(patient_id: PatientId, assignment_id: AssignmentId) -> TreatmentPlanEvent {
+    TreatmentPlanEvent::ExerciseSkipped(TreatmentPlanExerciseSkipped {
+        patient_id,
+        assignment_id,
+        exercise_id: ExerciseId::new(Uuid::from_u128(0x97)),
+        week: 2,
+        session: 2,
+        reason: SkipReason::Fatigue,
+    })
 }
 
 /// An event that is no business of this projection.

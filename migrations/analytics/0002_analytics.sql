@@ -1,0 +1,525 @@
+create schema analytics;
+comment on schema analytics is 'Facts about appointments, exercises and forms under pseudonyms, and the views that are published of them';
+grant usage on schema analytics to carelog_app, carelog_system, carelog_analyst;
+
+create or replace function public.carelog_organization() returns uuid
+language sql stable parallel safe as $$
+    select nullif(current_setting('carelog.organization_id', true), '')::uuid
+$$;
+comment on function public.carelog_organization is 'The organization that this transaction may see; set local by the application';
+
+create schema analytics_access;
+comment on schema analytics_access is 'Which login of an analyst belongs to which organization; a rebuild leaves it alone';
+
+create table analytics_access.logins (
+    role_name text not null,
+    organization_id uuid not null,
+    created_at timestamptz not null default now(),
+    constraint logins_pkey primary key (role_name)
+);
+comment on table analytics_access.logins is 'Read-only logins of analysts. Class: access';
+comment on column analytics_access.logins.role_name is 'The role of the server that signs in. Class: access';
+comment on column analytics_access.logins.organization_id is 'The clinic that it sees. Class: organization';
+comment on column analytics_access.logins.created_at is 'When it was made. Class: time';
+alter table analytics_access.logins enable row level security;
+alter table analytics_access.logins force row level security;
+create policy own_login on analytics_access.logins for select using (role_name = session_user);
+
+-- An analyst's login is bound by its role, which nobody can change who has signed in; the setting counts for the
+-- application alone.
+create function public.analytics_organization() returns uuid
+language sql stable security definer set search_path = pg_catalog as $$
+    select case
+        when session_user like 'carelog\_analyst%'
+            then (select organization_id from analytics_access.logins where role_name = session_user)
+        else public.carelog_organization()
+    end
+$$;
+comment on function public.analytics_organization is 'The organization whose figures this session may see';
+
+set local search_path to analytics, public;
+
+-- Owned by the projection analytics. A rebuild runs the parts below in a schema of its own. Nothing here can name a
+-- person: the classes at the end of the comments are all that there are, and a test holds every column to its class.
+-- Facts of video sessions and of their quality will stand beside these.
+
+-- tables
+
+do $$ begin
+    execute format('grant usage on schema %I to carelog_app, carelog_system, carelog_analyst', current_schema());
+end $$;
+
+create table analytics_organizations (
+    organization_id uuid not null,
+    pseudonym_epoch integer not null,
+    small_cell_threshold integer not null,
+    newest_event_at timestamptz not null,
+    last_position bigint not null,
+    constraint analytics_organizations_pkey primary key (organization_id)
+) with (fillfactor = 80);
+comment on table analytics_organizations is 'Clinics, and how their rows are made';
+comment on column analytics_organizations.organization_id is 'The clinic. Class: organization';
+comment on column analytics_organizations.pseudonym_epoch is 'Which of the keys of the clinic its pseudonyms are made with, from 1. Class: number';
+comment on column analytics_organizations.small_cell_threshold is 'Groups of fewer patients than this are not published; patients. Class: number';
+comment on column analytics_organizations.newest_event_at is 'When the newest event that was applied was written to the log, microseconds. Class: time';
+comment on column analytics_organizations.last_position is 'Place in the lane of the newest event that touched the row. Class: place';
+
+create table erased_patients (
+    organization_id uuid not null,
+    tombstone uuid not null,
+    position bigint not null,
+    constraint erased_patients_pkey primary key (organization_id, tombstone)
+);
+comment on table erased_patients is 'Patients of whom nothing is kept, so that what comes later about them is dropped';
+comment on column erased_patients.organization_id is 'The clinic. Class: organization';
+comment on column erased_patients.tombstone is 'Stands for the patient here and in no other table. Class: pseudonym';
+comment on column erased_patients.position is 'Place in the lane of the event that made the row. Class: place';
+
+create table patient_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    patient uuid not null,
+    age_band text not null,
+    constraint patient_facts_pkey primary key (organization_id, position),
+    constraint patient_facts_age_band check (age_band in ('0-17', '18-29', '30-39', '40-49', '50-59', '60-69', '70-79', '80-89', '90+', 'unknown')),
+    constraint patient_facts_patient unique (organization_id, patient)
+);
+comment on table patient_facts is 'Patients';
+comment on column patient_facts.organization_id is 'The clinic. Class: organization';
+comment on column patient_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column patient_facts.patient is 'The patient. Class: pseudonym';
+comment on column patient_facts.age_band is 'Age in the year in which the patient was registered, years. Class: code';
+
+create table appointment_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    last_position bigint not null,
+    appointment uuid not null,
+    patient uuid not null,
+    specialist uuid,
+    mode text not null,
+    origin text not null,
+    status text not null,
+    status_path text[] not null,
+    precision text not null,
+    booked_at timestamptz not null,
+    starts_at timestamptz not null,
+    starts_on date not null,
+    weekday smallint not null,
+    start_hour smallint,
+    lead_days integer not null,
+    planned_minutes integer,
+    reschedule_count integer not null,
+    is_confirmed boolean not null,
+    is_reminded boolean not null,
+    punctuality_minutes integer,
+    length_minutes integer,
+    cancelled_by text,
+    cancel_notice_hours integer,
+    constraint appointment_facts_pkey primary key (organization_id, position),
+    constraint appointment_facts_mode check (mode in ('in_person', 'video', 'phone')),
+    constraint appointment_facts_origin check (origin in ('live', 'imported', 'imported_notify')),
+    constraint appointment_facts_status check (status in ('booked', 'confirmed', 'onboarded', 'started', 'completed', 'cancelled', 'no_show')),
+    constraint appointment_facts_status_path check (status_path <@ array['booked', 'confirmed', 'onboarded', 'started', 'completed', 'cancelled', 'no_show']),
+    constraint appointment_facts_precision check (precision in ('minute', 'day')),
+    constraint appointment_facts_cancelled_by check (cancelled_by in ('patient', 'clinic', 'system')),
+    constraint appointment_facts_appointment unique (organization_id, appointment),
+    constraint appointment_facts_weekday check (weekday between 1 and 7),
+    constraint appointment_facts_hour check (start_hour between 0 and 23)
+) with (fillfactor = 80);
+comment on table appointment_facts is 'Appointments, one row each. Days, weekdays and hours are those of UTC, except where only the day of an appointment is known: then they are those of the clinic.';
+comment on column appointment_facts.organization_id is 'The clinic. Class: organization';
+comment on column appointment_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column appointment_facts.last_position is 'Place in the lane of the newest event that touched the row. Class: place';
+comment on column appointment_facts.appointment is 'The appointment. Class: pseudonym';
+comment on column appointment_facts.patient is 'The patient. Class: pseudonym';
+comment on column appointment_facts.specialist is 'The specialist; null while it is not known who. Class: pseudonym';
+comment on column appointment_facts.mode is 'How they meet. Class: code';
+comment on column appointment_facts.origin is 'Whether the appointment was made here or brought in with a history. Class: code';
+comment on column appointment_facts.status is 'Where it stands. Class: code';
+comment on column appointment_facts.status_path is 'The states that it went through, in order; the first sixteen. Class: code';
+comment on column appointment_facts.precision is 'How exactly the beginning is known. Class: code';
+comment on column appointment_facts.booked_at is 'When it was made, cut to 5 minutes. Class: time';
+comment on column appointment_facts.starts_at is 'When it is to begin, cut to 5 minutes; its first moment where only the day is known. Class: time';
+comment on column appointment_facts.starts_on is 'The day on which it is to begin. Class: time';
+comment on column appointment_facts.weekday is 'The weekday of that day, 1 (Monday) to 7. Class: number';
+comment on column appointment_facts.start_hour is 'The hour in which it is to begin, 0 to 23; null where only the day is known. Class: number';
+comment on column appointment_facts.lead_days is 'From booking to beginning: whole days, or calendar days where only the day is known; days. Class: number';
+comment on column appointment_facts.planned_minutes is 'How long it is to take, minutes. Class: number';
+comment on column appointment_facts.reschedule_count is 'How often it moved. Class: number';
+comment on column appointment_facts.is_confirmed is 'Whether somebody confirmed it, other than by a reminder. Class: flag';
+comment on column appointment_facts.is_reminded is 'Whether a reminder went out. Class: flag';
+comment on column appointment_facts.punctuality_minutes is 'From the planned to the real beginning, cut to 5 minutes; less than 0 where it began early; null where it did not begin or only the day is known; minutes. Class: number';
+comment on column appointment_facts.length_minutes is 'How long the consultation took, cut to 5 minutes; null where that was not told; minutes. Class: number';
+comment on column appointment_facts.cancelled_by is 'Who called it off. Class: code';
+comment on column appointment_facts.cancel_notice_hours is 'From the cancellation to the planned beginning, whole hours; less than 0 after it; hours. Class: number';
+
+create table exercise_assignment_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    last_position bigint not null,
+    assignment uuid not null,
+    plan uuid not null,
+    patient uuid not null,
+    exercise_id uuid not null,
+    week smallint not null,
+    assigned_sessions smallint not null,
+    completed_sessions smallint not null,
+    skipped_sessions smallint not null,
+    constraint exercise_assignment_facts_pkey primary key (organization_id, position),
+    constraint exercise_assignment_facts_assignment unique (organization_id, assignment),
+    constraint exercise_assignment_facts_sessions check (completed_sessions + skipped_sessions <= assigned_sessions)
+) with (fillfactor = 80);
+comment on table exercise_assignment_facts is 'Exercises of the weeks of treatment plans';
+comment on column exercise_assignment_facts.organization_id is 'The clinic. Class: organization';
+comment on column exercise_assignment_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column exercise_assignment_facts.last_position is 'Place in the lane of the newest event that touched the row. Class: place';
+comment on column exercise_assignment_facts.assignment is 'The exercise in its week of its plan. Class: pseudonym';
+comment on column exercise_assignment_facts.plan is 'The treatment plan. Class: pseudonym';
+comment on column exercise_assignment_facts.patient is 'The patient. Class: pseudonym';
+comment on column exercise_assignment_facts.exercise_id is 'The exercise of the catalogue of the clinic. Class: catalogue';
+comment on column exercise_assignment_facts.week is 'The week of the plan, from 1. Class: number';
+comment on column exercise_assignment_facts.assigned_sessions is 'How often it is to be done in that week, sessions. Class: number';
+comment on column exercise_assignment_facts.completed_sessions is 'How often it was done, sessions. Class: number';
+comment on column exercise_assignment_facts.skipped_sessions is 'How often it was skipped, sessions. Class: number';
+
+create table exercise_session_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    plan uuid not null,
+    patient uuid not null,
+    exercise_id uuid not null,
+    week smallint not null,
+    session smallint not null,
+    outcome text not null,
+    skip_reason text,
+    pain smallint,
+    exertion smallint,
+    duration_minutes integer,
+    happened_on date not null,
+    constraint exercise_session_facts_pkey primary key (organization_id, position),
+    constraint exercise_session_facts_outcome check (outcome in ('completed', 'skipped')),
+    constraint exercise_session_facts_skip_reason check (skip_reason in ('pain', 'fatigue', 'illness', 'no_time', 'unclear', 'no_equipment', 'other')),
+    constraint exercise_session_facts_skipped check ((outcome = 'skipped') = (skip_reason is not null))
+);
+comment on table exercise_session_facts is 'Sessions of exercises that were done or skipped';
+comment on column exercise_session_facts.organization_id is 'The clinic. Class: organization';
+comment on column exercise_session_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column exercise_session_facts.plan is 'The treatment plan. Class: pseudonym';
+comment on column exercise_session_facts.patient is 'The patient. Class: pseudonym';
+comment on column exercise_session_facts.exercise_id is 'The exercise of the catalogue of the clinic. Class: catalogue';
+comment on column exercise_session_facts.week is 'The week of the plan that it was assigned to, from 1. Class: number';
+comment on column exercise_session_facts.session is 'Which session of the exercise in that week, from 1. Class: number';
+comment on column exercise_session_facts.outcome is 'Whether it was done. Class: code';
+comment on column exercise_session_facts.skip_reason is 'Why it was skipped. Class: code';
+comment on column exercise_session_facts.pain is 'Pain, 0 to 10; null where that was not told. Class: number';
+comment on column exercise_session_facts.exertion is 'Exertion, 0 to 10; null where that was not told. Class: number';
+comment on column exercise_session_facts.duration_minutes is 'How long it took, cut to 5 minutes; minutes. Class: number';
+comment on column exercise_session_facts.happened_on is 'The day on which it was done or skipped, in UTC. Class: time';
+
+create table form_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    last_position bigint not null,
+    form uuid not null,
+    patient uuid not null,
+    template_id uuid not null,
+    template_version integer not null,
+    status text not null,
+    assigned_at timestamptz not null,
+    due_at timestamptz,
+    save_count integer not null,
+    turnaround_hours integer,
+    is_late boolean,
+    constraint form_facts_pkey primary key (organization_id, position),
+    constraint form_facts_status check (status in ('assigned', 'saved', 'signed', 'voided')),
+    constraint form_facts_form unique (organization_id, form)
+) with (fillfactor = 80);
+comment on table form_facts is 'Forms, from the assignment to the signature';
+comment on column form_facts.organization_id is 'The clinic. Class: organization';
+comment on column form_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column form_facts.last_position is 'Place in the lane of the newest event that touched the row. Class: place';
+comment on column form_facts.form is 'The form. Class: pseudonym';
+comment on column form_facts.patient is 'The patient. Class: pseudonym';
+comment on column form_facts.template_id is 'The template that it was made from. Class: catalogue';
+comment on column form_facts.template_version is 'The version of the template. Class: number';
+comment on column form_facts.status is 'How far it has come. Class: code';
+comment on column form_facts.assigned_at is 'When it was assigned, cut to 5 minutes. Class: time';
+comment on column form_facts.due_at is 'Until when it is to be filled in, cut to 5 minutes. Class: time';
+comment on column form_facts.save_count is 'How often answers were kept. Class: number';
+comment on column form_facts.turnaround_hours is 'From the assignment to the signature, whole hours; null while it is not signed; hours. Class: number';
+comment on column form_facts.is_late is 'Whether it was signed after it was due; null where it is not signed or was never due. Class: flag';
+
+-- What an erasure removes is found through these.
+create index appointment_facts_patient on appointment_facts (organization_id, patient);
+create index exercise_assignment_facts_patient on exercise_assignment_facts (organization_id, patient);
+create index exercise_session_facts_patient on exercise_session_facts (organization_id, patient);
+create index form_facts_patient on form_facts (organization_id, patient);
+
+alter table analytics_organizations enable row level security;
+alter table analytics_organizations force row level security;
+create policy own_organization on analytics_organizations
+    using (organization_id = (select public.analytics_organization()));
+alter table erased_patients enable row level security;
+alter table erased_patients force row level security;
+create policy own_organization on erased_patients
+    using (organization_id = (select public.analytics_organization()));
+alter table patient_facts enable row level security;
+alter table patient_facts force row level security;
+create policy own_organization on patient_facts
+    using (organization_id = (select public.analytics_organization()));
+alter table appointment_facts enable row level security;
+alter table appointment_facts force row level security;
+create policy own_organization on appointment_facts
+    using (organization_id = (select public.analytics_organization()));
+alter table exercise_assignment_facts enable row level security;
+alter table exercise_assignment_facts force row level security;
+create policy own_organization on exercise_assignment_facts
+    using (organization_id = (select public.analytics_organization()));
+alter table exercise_session_facts enable row level security;
+alter table exercise_session_facts force row level security;
+create policy own_organization on exercise_session_facts
+    using (organization_id = (select public.analytics_organization()));
+alter table form_facts enable row level security;
+alter table form_facts force row level security;
+create policy own_organization on form_facts
+    using (organization_id = (select public.analytics_organization()));
+
+grant select, insert, update, delete on
+    analytics_organizations,
+    erased_patients,
+    patient_facts,
+    appointment_facts,
+    exercise_assignment_facts,
+    exercise_session_facts,
+    form_facts
+    to carelog_system;
+
+-- indexes
+
+create index appointment_facts_starts_on on appointment_facts (organization_id, starts_on);
+
+-- The published views. They belong to the owner of the tables and show the organization of the session, so that whoever
+-- may read them reaches no row below. A cell of a view is one value of one dimension of one clinic.
+
+create view appointment_cells with (security_barrier) as
+select f.organization_id, d.dimension, d.value, f.patient, f.status, f.lead_days, f.is_reminded, f.planned_minutes,
+    f.length_minutes, f.punctuality_minutes,
+    f.status = 'cancelled' and coalesce(f.cancel_notice_hours < 24, false) as is_late_cancel
+from appointment_facts f
+cross join lateral (values
+    ('clinic', 'all'),
+    ('weekday', f.weekday::text),
+    ('lead_time', case when f.lead_days <= 0 then '0' when f.lead_days <= 2 then '1-2' when f.lead_days <= 6 then '3-6'
+        when f.lead_days <= 13 then '7-13' when f.lead_days <= 29 then '14-29' else '30+' end),
+    ('reminder', case when f.is_reminded then 'reminded' else 'not_reminded' end),
+    ('month', to_char(f.starts_on, 'YYYY-MM'))) as d (dimension, value)
+where f.organization_id = (select public.analytics_organization());
+comment on view appointment_cells is 'Appointments once for each dimension that is published. Not published';
+
+create view exercise_cells with (security_barrier) as
+select f.organization_id, 'programme_week' as dimension, f.week::text as value, f.patient, f.assigned_sessions,
+    f.completed_sessions, f.skipped_sessions
+from exercise_assignment_facts f
+where f.organization_id = (select public.analytics_organization());
+comment on view exercise_cells is 'Exercises by week of their plan. Not published';
+
+create view streak_cells with (security_barrier) as
+with days as (
+    select distinct organization_id, patient, happened_on
+    from exercise_session_facts
+    where outcome = 'completed' and organization_id = (select public.analytics_organization())
+), runs as (
+    select organization_id, patient,
+        happened_on - (row_number() over (partition by organization_id, patient order by happened_on))::integer as run
+    from days
+), lengths as (
+    select organization_id, patient, run, count(*) as days from runs group by organization_id, patient, run
+), longest as (
+    select organization_id, patient, max(days) as days from lengths group by organization_id, patient
+)
+select organization_id, 'longest_streak' as dimension,
+    case when days <= 1 then '1' when days <= 3 then '2-3' when days <= 6 then '4-6' else '7+' end as value, patient
+from longest;
+comment on view streak_cells is 'Patients by the most days in a row on which they did an exercise. Not published';
+
+create view form_cells with (security_barrier) as
+select f.organization_id, d.dimension, d.value, f.patient, f.status, f.turnaround_hours, f.is_late
+from form_facts f
+cross join lateral (values ('clinic', 'all'), ('template', f.template_id::text)) as d (dimension, value)
+where f.organization_id = (select public.analytics_organization());
+comment on view form_cells is 'Forms once for each dimension that is published. Not published';
+
+-- Which cells are not shown. A cell is small when it has fewer patients than the threshold of the clinic, and dominated
+-- when more than four fifths of its rows are about one patient. Where those that are hidden in a dimension are one cell,
+-- or have fewer patients together than the threshold, the smallest of the others is hidden too: the dimension adds up
+-- to figures that are shown elsewhere, and the hidden cell would follow from them.
+create view hidden_cells with (security_barrier) as
+with per_patient as (
+    select organization_id, 'appointments' as subject, dimension, value, patient, count(*) as records
+    from appointment_cells group by organization_id, dimension, value, patient
+    union all
+    select organization_id, 'exercises', dimension, value, patient, count(*)
+    from exercise_cells group by organization_id, dimension, value, patient
+    union all
+    select organization_id, 'streaks', dimension, value, patient, count(*)
+    from streak_cells group by organization_id, dimension, value, patient
+    union all
+    select organization_id, 'forms', dimension, value, patient, count(*)
+    from form_cells group by organization_id, dimension, value, patient
+), cells as (
+    select p.organization_id, p.subject, p.dimension, p.value, count(*) as patients,
+        greatest(max(o.small_cell_threshold), 5) as threshold,
+        count(*) < greatest(max(o.small_cell_threshold), 5) or max(p.records) > 0.8 * sum(p.records) as is_unsafe
+    from per_patient p
+    join analytics_organizations o using (organization_id)
+    group by p.organization_id, p.subject, p.dimension, p.value
+), ranked as (
+    select *, count(*) filter (where is_unsafe) over dimension_cells as unsafe_cells,
+        coalesce(sum(patients) filter (where is_unsafe) over dimension_cells, 0) as unsafe_patients,
+        row_number() over (partition by organization_id, subject, dimension order by is_unsafe desc, patients, value) as place
+    from cells
+    window dimension_cells as (partition by organization_id, subject, dimension)
+)
+select organization_id, subject, dimension, value, patients,
+    is_unsafe or (place = unsafe_cells + 1 and unsafe_cells > 0 and (unsafe_cells = 1 or unsafe_patients < threshold))
+        as is_hidden
+from ranked;
+comment on view hidden_cells is 'Which cells are too small to be shown. Not published';
+
+create view appointment_patterns with (security_barrier) as
+select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
+    case when not h.is_hidden then h.patients end as patients,
+    case when not h.is_hidden then count(*) end as appointments,
+    case when not h.is_hidden then count(*) filter (where c.status = 'completed') end as completed,
+    case when not h.is_hidden then count(*) filter (where c.status = 'no_show') end as no_shows,
+    case when not h.is_hidden then count(*) filter (where c.status = 'cancelled') end as cancelled,
+    case when not h.is_hidden then count(*) filter (where c.is_late_cancel) end as late_cancels,
+    case when not h.is_hidden then count(*) filter (where c.is_reminded) end as reminded,
+    case when not h.is_hidden then (count(*) filter (where c.status = 'no_show'))::double precision
+        / nullif(count(*) filter (where c.status in ('completed', 'no_show')), 0) end as no_show_rate,
+    case when not h.is_hidden then (count(*) filter (where c.is_late_cancel))::double precision / count(*) end
+        as late_cancel_rate,
+    case when not h.is_hidden then (count(*) filter (where c.lead_days <= 0))::double precision / count(*) end
+        as same_day_share,
+    case when not h.is_hidden then percentile_cont(0.5) within group (order by c.punctuality_minutes) end
+        as median_punctuality_minutes
+from appointment_cells c
+join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'appointments'
+    and h.dimension = c.dimension and h.value = c.value
+where c.dimension <> 'month'
+group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
+comment on view appointment_patterns is 'Appointments of a clinic by one dimension at a time: clinic (all), weekday, lead_time and reminder';
+comment on column appointment_patterns.organization_id is 'The clinic. Class: organization';
+comment on column appointment_patterns.dimension is 'clinic, weekday, lead_time or reminder. Class: code';
+comment on column appointment_patterns.value is 'all; 1 (Monday) to 7; 0, 1-2, 3-6, 7-13, 14-29 or 30+ days; reminded or not_reminded. Class: code';
+comment on column appointment_patterns.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column appointment_patterns.patients is 'Distinct patients. Class: number';
+comment on column appointment_patterns.appointments is 'Appointments, whatever became of them. Class: number';
+comment on column appointment_patterns.completed is 'Those that took place. Class: number';
+comment on column appointment_patterns.no_shows is 'Those to which the patient did not come. Class: number';
+comment on column appointment_patterns.cancelled is 'Those that were called off. Class: number';
+comment on column appointment_patterns.late_cancels is 'Those that were called off less than 24 hours before their beginning, or after it. Class: number';
+comment on column appointment_patterns.reminded is 'Those for which a reminder went out. Class: number';
+comment on column appointment_patterns.no_show_rate is 'no_shows by completed + no_shows; 0 to 1. Class: number';
+comment on column appointment_patterns.late_cancel_rate is 'late_cancels by appointments; 0 to 1. Class: number';
+comment on column appointment_patterns.same_day_share is 'Appointments with a lead of no day, by all; 0 to 1. Class: number';
+comment on column appointment_patterns.median_punctuality_minutes is 'Median of the time from the planned to the real beginning, minutes; null where none is known. Class: number';
+
+create view clinic_utilisation with (security_barrier) as
+select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
+    case when not h.is_hidden then h.patients end as patients,
+    case when not h.is_hidden then coalesce(sum(c.planned_minutes), 0) end as bookable_minutes,
+    case when not h.is_hidden
+        then coalesce(sum(c.length_minutes) filter (where c.status = 'completed' and c.planned_minutes is not null), 0) end
+        as delivered_minutes,
+    case when not h.is_hidden
+        then (sum(c.length_minutes) filter (where c.status = 'completed' and c.planned_minutes is not null))::double precision
+            / nullif(sum(c.planned_minutes), 0) end as utilisation
+from appointment_cells c
+join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'appointments'
+    and h.dimension = c.dimension and h.value = c.value
+where c.dimension in ('clinic', 'month')
+group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
+comment on view clinic_utilisation is 'How much of the time that a clinic set aside for appointments was spent in consultations, in all and by month';
+comment on column clinic_utilisation.organization_id is 'The clinic. Class: organization';
+comment on column clinic_utilisation.dimension is 'clinic or month. Class: code';
+comment on column clinic_utilisation.value is 'all, or the month of the planned beginning, YYYY-MM. Class: code';
+comment on column clinic_utilisation.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column clinic_utilisation.patients is 'Distinct patients. Class: number';
+comment on column clinic_utilisation.bookable_minutes is 'Time set aside: the planned lengths of all appointments that were made, whatever became of them, minutes. Class: number';
+comment on column clinic_utilisation.delivered_minutes is 'Time spent in consultations that took place and had a planned length, minutes. Class: number';
+comment on column clinic_utilisation.utilisation is 'delivered_minutes by bookable_minutes. Class: number';
+
+create view exercise_completion with (security_barrier) as
+select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
+    case when not h.is_hidden then h.patients end as patients,
+    case when not h.is_hidden then sum(c.assigned_sessions) end as assigned_sessions,
+    case when not h.is_hidden then sum(c.completed_sessions) end as completed_sessions,
+    case when not h.is_hidden then sum(c.skipped_sessions) end as skipped_sessions,
+    case when not h.is_hidden then sum(c.completed_sessions)::double precision / nullif(sum(c.assigned_sessions), 0) end
+        as completion_rate
+from exercise_cells c
+join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'exercises'
+    and h.dimension = c.dimension and h.value = c.value
+group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
+comment on view exercise_completion is 'Exercises of treatment plans by week of the plan';
+comment on column exercise_completion.organization_id is 'The clinic. Class: organization';
+comment on column exercise_completion.dimension is 'programme_week. Class: code';
+comment on column exercise_completion.value is 'The week of the plan, from 1. Class: code';
+comment on column exercise_completion.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column exercise_completion.patients is 'Distinct patients. Class: number';
+comment on column exercise_completion.assigned_sessions is 'Sessions that were asked for. Class: number';
+comment on column exercise_completion.completed_sessions is 'Those that were done. Class: number';
+comment on column exercise_completion.skipped_sessions is 'Those that were skipped. Class: number';
+comment on column exercise_completion.completion_rate is 'completed_sessions by assigned_sessions; 0 to 1. Class: number';
+
+create view exercise_streaks with (security_barrier) as
+select organization_id, dimension, value, is_hidden as is_suppressed, case when not is_hidden then patients end as patients
+from hidden_cells
+where subject = 'streaks';
+comment on view exercise_streaks is 'Patients by the most days in a row on which they did an exercise';
+comment on column exercise_streaks.organization_id is 'The clinic. Class: organization';
+comment on column exercise_streaks.dimension is 'longest_streak. Class: code';
+comment on column exercise_streaks.value is '1, 2-3, 4-6 or 7+ days. Class: code';
+comment on column exercise_streaks.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column exercise_streaks.patients is 'Distinct patients. Class: number';
+
+create view form_turnaround with (security_barrier) as
+select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
+    case when not h.is_hidden then h.patients end as patients,
+    case when not h.is_hidden then count(*) end as assigned,
+    case when not h.is_hidden then count(*) filter (where c.turnaround_hours is not null) end as signed,
+    case when not h.is_hidden then count(*) filter (where c.is_late) end as late,
+    case when not h.is_hidden then percentile_cont(0.5) within group (order by c.turnaround_hours) end
+        as median_turnaround_hours
+from form_cells c
+join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'forms'
+    and h.dimension = c.dimension and h.value = c.value
+group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
+comment on view form_turnaround is 'How long forms take from the assignment to the signature, in all and by template';
+comment on column form_turnaround.organization_id is 'The clinic. Class: organization';
+comment on column form_turnaround.dimension is 'clinic or template. Class: code';
+comment on column form_turnaround.value is 'all, or the id of the template. Class: code';
+comment on column form_turnaround.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column form_turnaround.patients is 'Distinct patients. Class: number';
+comment on column form_turnaround.assigned is 'Forms that were assigned. Class: number';
+comment on column form_turnaround.signed is 'Those that were signed. Class: number';
+comment on column form_turnaround.late is 'Those that were signed after they were due. Class: number';
+comment on column form_turnaround.median_turnaround_hours is 'Median time from the assignment to the signature, hours. Class: number';
+
+create view freshness with (security_barrier) as
+select organization_id, newest_event_at,
+    greatest(extract(epoch from now() - newest_event_at), 0)::double precision as age_seconds, pseudonym_epoch,
+    greatest(small_cell_threshold, 5) as small_cell_threshold
+from analytics_organizations
+where organization_id = (select public.analytics_organization());
+comment on view freshness is 'How new the figures of a clinic are';
+comment on column freshness.organization_id is 'The clinic. Class: organization';
+comment on column freshness.newest_event_at is 'When the newest event that was applied was written to the log. Class: time';
+comment on column freshness.age_seconds is 'How long ago that was, seconds. Class: number';
+comment on column freshness.pseudonym_epoch is 'Which of its keys its pseudonyms are made with. Class: number';
+comment on column freshness.small_cell_threshold is 'Groups of fewer patients than this are not shown, patients. Class: number';
+
+grant select on appointment_patterns, clinic_utilisation, exercise_completion, exercise_streaks, form_turnaround, freshness
+    to carelog_app, carelog_analyst, carelog_system;

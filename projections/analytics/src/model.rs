@@ -1,0 +1,311 @@
+//! The pure fold: what events make of facts.
+
+mod analytic;
+mod appointment;
+mod exercise;
+mod form;
+mod patient;
+mod rows;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use carelog_domain::organization::{OrganizationEvent, OrganizationSettings};
+use carelog_domain::patient::PatientEvent;
+use carelog_domain::treatment_plan::TreatmentPlanEvent;
+use carelog_domain::{AssignmentId, CodecError, Event, EventType, OrganizationId, StreamKind, Timestamp};
+use carelog_event_log::{Position, RecordedEvent};
+use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
+use uuid::Uuid;
+
+pub use analytic::{Analytic, Coarse};
+pub use appointment::AppointmentFact;
+pub use exercise::{ExerciseAssignmentFact, ExerciseSessionFact, SessionOutcome};
+pub use form::FormFact;
+pub use patient::{AgeBand, PatientFact};
+pub use rows::{FoldError, Rows};
+
+/// A row of an organization under a pseudonym.
+pub type Key = (OrganizationId, Pseudonym);
+
+/// How the rows of an organization are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OrganizationRow {
+    /// The clinic.
+    pub organization_id: OrganizationId,
+    /// Which of its keys its pseudonyms are made with.
+    pub pseudonym_epoch: i32,
+    /// Smaller groups of patients are not published.
+    pub small_cell_threshold: u16,
+    /// When the newest event was written to the log.
+    pub newest_event_at: Timestamp,
+    /// Its place.
+    pub last_position: Position,
+}
+
+impl OrganizationRow {
+    /// Of an organization whose first event this is.
+    pub fn new(recorded: &RecordedEvent, pseudonym_epoch: i32) -> Self {
+        Self {
+            organization_id: recorded.stream.organization_id,
+            pseudonym_epoch,
+            small_cell_threshold: OrganizationSettings::default().small_cell_threshold,
+            newest_event_at: recorded.recorded_at,
+            last_position: 0,
+        }
+    }
+}
+
+/// An event together with the key of its organization's pseudonyms.
+#[derive(Debug)]
+pub struct Known<'a> {
+    recorded: &'a RecordedEvent,
+    key: &'a PseudonymKey,
+    /// Nothing of the kinds that leave no facts.
+    event: Option<Event>,
+}
+
+impl<'a> Known<'a> {
+    /// Reads an event, if it is of a kind that leaves facts.
+    ///
+    /// # Errors
+    /// When its facts are not those of its type.
+    pub fn of(recorded: &'a RecordedEvent, key: &'a PseudonymKey) -> Result<Self, CodecError> {
+        let event = match recorded.stream.kind {
+            StreamKind::Organization
+            | StreamKind::Patient
+            | StreamKind::Appointment
+            | StreamKind::Form
+            | StreamKind::TreatmentPlan => Some(decode(recorded)?),
+            StreamKind::Specialist
+            | StreamKind::File
+            | StreamKind::WebhookSubscription
+            | StreamKind::WebhookDelivery
+            | StreamKind::WebhookReplay
+            | StreamKind::Access => None,
+        };
+        Ok(Self { recorded, key, event })
+    }
+
+    const fn organization_id(&self) -> OrganizationId {
+        self.recorded.stream.organization_id
+    }
+
+    /// The row of something that the event is about.
+    fn key_of(&self, kind: PseudonymKind, id: Uuid) -> Key {
+        (self.organization_id(), self.key.pseudonym(kind, id))
+    }
+
+    fn record_key(&self, id: Uuid) -> Key {
+        self.key_of(PseudonymKind::Record, id)
+    }
+
+    fn assignment_key(&self, assignment_id: AssignmentId) -> Key {
+        // An id within a plan: two plans may use the same.
+        let plan = self.record_key(self.recorded.stream.id).1;
+        let both = Uuid::from_u128(plan.uuid().as_u128() ^ assignment_id.uuid().as_u128());
+        self.record_key(both)
+    }
+
+    /// The tombstone of the patient whom the event is about.
+    pub fn tombstone(&self) -> Option<Key> {
+        let subject = self.recorded.subject?;
+        Some(self.key_of(PseudonymKind::Erased, subject.uuid()))
+    }
+}
+
+/// Without its personal part, which stays closed.
+fn decode(recorded: &RecordedEvent) -> Result<Event, CodecError> {
+    Event::decode(recorded.event_type, recorded.schema_version, &recorded.facts, None)
+}
+
+/// The rows that a page builds upon.
+#[derive(Clone, Debug, Default)]
+pub struct Needed {
+    /// Patients who may have been erased.
+    pub tombstones: HashSet<Key>,
+    /// Patients.
+    pub patients: HashSet<Key>,
+    /// Appointments.
+    pub appointments: HashSet<Key>,
+    /// Exercises of plans.
+    pub exercises: HashSet<Key>,
+    /// Forms.
+    pub forms: HashSet<Key>,
+}
+
+impl Needed {
+    /// What these events build upon.
+    pub fn by(events: &[Known<'_>]) -> Self {
+        let mut needed = Self::default();
+        for known in events {
+            let Some(event) = &known.event else { continue };
+            needed.tombstones.extend(known.tombstone());
+            let id = known.recorded.stream.id;
+            match event {
+                Event::Patient(_) => {
+                    needed.patients.insert(known.key_of(PseudonymKind::Patient, id));
+                }
+                Event::Appointment(_) => {
+                    needed.appointments.insert(known.record_key(id));
+                }
+                Event::Form(_) => {
+                    needed.forms.insert(known.record_key(id));
+                }
+                Event::TreatmentPlan(event) => {
+                    needed
+                        .exercises
+                        .extend(exercise::assignment_of(event).map(|id| known.assignment_key(id)));
+                }
+                Event::Organization(_)
+                | Event::Specialist(_)
+                | Event::File(_)
+                | Event::WebhookSubscription(_)
+                | Event::WebhookDelivery(_)
+                | Event::WebhookReplay(_)
+                | Event::Access(_) => {}
+            }
+        }
+        needed
+    }
+}
+
+/// The rows that a page is about.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Organizations.
+    pub organizations: HashMap<OrganizationId, OrganizationRow>,
+    /// Tombstones that stand in the table.
+    pub tombstones: HashSet<Key>,
+    /// Tombstones of this page, each with the place of its event.
+    pub new_tombstones: HashMap<Key, Position>,
+    /// Patients who were erased in this page.
+    pub erased: HashSet<Key>,
+    /// Patients.
+    pub patients: Rows<PatientFact>,
+    /// Appointments.
+    pub appointments: Rows<AppointmentFact>,
+    /// Exercises of plans.
+    pub exercises: Rows<ExerciseAssignmentFact>,
+    /// Sessions of exercises; never changed.
+    pub sessions: Vec<ExerciseSessionFact>,
+    /// Forms.
+    pub forms: Rows<FormFact>,
+}
+
+impl State {
+    /// Begins the row of an organization that has none.
+    pub fn begin(&mut self, event: &RecordedEvent, pseudonym_epoch: i32) {
+        let id = event.stream.organization_id;
+        self.organizations.entry(id).or_insert_with(|| OrganizationRow::new(event, pseudonym_epoch));
+    }
+
+    /// Folds one event.
+    ///
+    /// # Errors
+    /// When a row that it changes is missing, or one that it makes is there.
+    pub fn apply(&mut self, known: &Known<'_>) -> Result<(), FoldError> {
+        if let Some(row) = self.organizations.get_mut(&known.organization_id()) {
+            row.newest_event_at = known.recorded.recorded_at;
+            row.last_position = known.recorded.position;
+        }
+        let Some(event) = &known.event else { return Ok(()) };
+        if known.tombstone().is_some_and(|key| self.is_erased(&key)) {
+            return Ok(());
+        }
+        let (recorded, id) = (known.recorded, known.recorded.stream.id);
+        match event {
+            Event::Organization(event) => {
+                self.apply_settings(known.organization_id(), event);
+                Ok(())
+            }
+            Event::Patient(event) => self.apply_patient(known, event),
+            Event::Appointment(event) => self
+                .appointments
+                .change(known.record_key(id), recorded, |row| AppointmentFact::apply(row, event, known)),
+            Event::Form(event) => {
+                self.forms.change(known.record_key(id), recorded, |row| FormFact::apply(row, event, known))
+            }
+            Event::TreatmentPlan(event) => self.apply_plan(known, event),
+            Event::Specialist(_)
+            | Event::File(_)
+            | Event::WebhookSubscription(_)
+            | Event::WebhookDelivery(_)
+            | Event::WebhookReplay(_)
+            | Event::Access(_) => Ok(()),
+        }
+    }
+
+    fn is_erased(&self, tombstone: &Key) -> bool {
+        self.tombstones.contains(tombstone) || self.new_tombstones.contains_key(tombstone)
+    }
+
+    fn apply_settings(&mut self, organization_id: OrganizationId, event: &OrganizationEvent) {
+        match event {
+            OrganizationEvent::SettingsChanged(changed) => {
+                if let Some(row) = self.organizations.get_mut(&organization_id) {
+                    row.small_cell_threshold = changed.small_cell_threshold;
+                }
+            }
+            OrganizationEvent::Registered(_)
+            | OrganizationEvent::IntegrationConfigured(_)
+            | OrganizationEvent::IntegrationRemoved(_)
+            | OrganizationEvent::MemberAdded(_)
+            | OrganizationEvent::MemberRemoved(_)
+            | OrganizationEvent::ApiKeyIssued(_)
+            | OrganizationEvent::ApiKeyRevoked(_) => {}
+        }
+    }
+
+    fn apply_patient(&mut self, known: &Known<'_>, event: &PatientEvent) -> Result<(), FoldError> {
+        let key = known.key_of(PseudonymKind::Patient, known.recorded.stream.id);
+        match event {
+            PatientEvent::Registered(registered) => {
+                self.patients.change(key, known.recorded, |row| PatientFact::register(row, registered, known))
+            }
+            PatientEvent::KeysDestroyed(_) => {
+                let position = known.recorded.position;
+                self.new_tombstones.extend(known.tombstone().map(|tombstone| (tombstone, position)));
+                self.forget(key);
+                Ok(())
+            }
+            PatientEvent::Onboarded(_)
+            | PatientEvent::DetailsChanged(_)
+            | PatientEvent::ConsentGiven(_)
+            | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::ErasureRequested(_)
+            | PatientEvent::Erased(_) => Ok(()),
+        }
+    }
+
+    /// Drops what the page knows of a patient; the tables follow.
+    fn forget(&mut self, patient: Key) {
+        let (organization_id, pseudonym) = patient;
+        let is_other = |of: OrganizationId, row: Pseudonym| of != organization_id || row != pseudonym;
+        self.patients.retain(|row| is_other(row.organization_id, row.patient));
+        self.appointments.retain(|row| is_other(row.organization_id, row.patient));
+        self.exercises.retain(|row| is_other(row.organization_id, row.patient));
+        self.sessions.retain(|row| is_other(row.organization_id, row.patient));
+        self.forms.retain(|row| is_other(row.organization_id, row.patient));
+        self.erased.insert(patient);
+    }
+
+    fn apply_plan(&mut self, known: &Known<'_>, event: &TreatmentPlanEvent) -> Result<(), FoldError> {
+        let Some(assignment_id) = exercise::assignment_of(event) else { return Ok(()) };
+        let key = known.assignment_key(assignment_id);
+        self.exercises
+            .change(key, known.recorded, |row| ExerciseAssignmentFact::apply(row, event, known, key.1))?;
+        self.sessions.extend(ExerciseSessionFact::of(event, known));
+        Ok(())
+    }
+}
+
+/// Why a row does not fit an event.
+const fn misfit(event_type: EventType, position: Position, is_missing: bool) -> FoldError {
+    if is_missing {
+        FoldError::NotThere { event_type, position }
+    } else {
+        FoldError::AlreadyThere { event_type, position }
+    }
+}

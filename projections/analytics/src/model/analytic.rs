@@ -1,0 +1,110 @@
+//! The only values that a fact may be made of.
+
+use carelog_domain::appointment::{AppointmentMode, AppointmentStatus, CancelledBy, TimePrecision};
+use carelog_domain::form::FormStatus;
+use carelog_domain::treatment_plan::SkipReason;
+use carelog_domain::{ExerciseId, FormTemplateId, OrganizationId, Origin, Timestamp};
+use carelog_vault::Pseudonym;
+use time::{Date, OffsetDateTime};
+
+use super::{AgeBand, SessionOutcome};
+
+const MICROS_PER_MINUTE: i64 = 60_000_000;
+/// To what moments and durations are cut: the grid on which appointments are made.
+const COARSE_MINUTES: i64 = 5;
+
+/// A value that names no person and has no room for words.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand in a fact of analytics: it could name a person or has room for words",
+    note = "take its pseudonym, a code, a number, or a moment that is cut"
+)]
+pub trait Analytic {}
+
+macro_rules! analytic {
+    ($($type:ty),+ $(,)?) => { $(impl Analytic for $type {})+ };
+}
+
+analytic!(
+    // The clinic, and what stands in its catalogues.
+    OrganizationId,
+    ExerciseId,
+    FormTemplateId,
+    // People and records about them.
+    Pseudonym,
+    // Codes.
+    AgeBand,
+    AppointmentMode,
+    AppointmentStatus,
+    CancelledBy,
+    FormStatus,
+    Origin,
+    SessionOutcome,
+    SkipReason,
+    TimePrecision,
+    // Times and numbers.
+    Coarse,
+    Date,
+    bool,
+    u8,
+    u16,
+    i16,
+    i32,
+    i64,
+);
+
+impl<T: Analytic> Analytic for Option<T> {}
+impl<T: Analytic> Analytic for Vec<T> {}
+
+/// Declares facts; a field of any type that is not [`Analytic`] does not compile.
+macro_rules! analytic_facts {
+    ($($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),+ $(,)? })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
+
+        const _: () = {
+            const fn must_be_analytic<T: $crate::model::Analytic>() {}
+            $(must_be_analytic::<$type>();)+
+        };
+    )+};
+}
+pub(super) use analytic_facts;
+
+/// A moment cut to five minutes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Coarse(Timestamp);
+
+impl Coarse {
+    /// Cuts a moment.
+    pub fn cut(moment: Timestamp) -> Self {
+        let step = COARSE_MINUTES * MICROS_PER_MINUTE;
+        let micros = moment.unix_micros();
+        Self(moment.saturating_add_micros(-micros.rem_euclid(step)))
+    }
+
+    /// The moment.
+    pub const fn moment(self) -> Timestamp {
+        self.0
+    }
+
+    /// Whole minutes since an earlier moment; less than 0 since a later one.
+    pub fn minutes_since(self, earlier: Self) -> i32 {
+        narrow(self.0.micros_since(earlier.0).div_euclid(MICROS_PER_MINUTE))
+    }
+}
+
+/// The day of a moment, in UTC.
+pub(super) fn day(moment: Timestamp) -> Date {
+    OffsetDateTime::from(moment).date()
+}
+
+/// A length in minutes, cut.
+pub(super) fn cut_minutes(minutes: i32) -> i32 {
+    let step = narrow(COARSE_MINUTES);
+    minutes.saturating_sub(minutes.rem_euclid(step))
+}
+
+/// A number that fits, or the nearest that does.
+pub(super) fn narrow(number: i64) -> i32 {
+    i32::try_from(number).unwrap_or(if number < 0 { i32::MIN } else { i32::MAX })
+}

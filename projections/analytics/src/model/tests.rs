@@ -1,0 +1,438 @@
+//! What events make of facts, whole and in pieces, with and without an erasure.
+
+use std::sync::Arc;
+
+use carelog_domain::appointment::{
+    AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
+    AppointmentMode, AppointmentRescheduled, AppointmentStarted, AppointmentStatus, CancellationReason,
+    CancelledBy, ConfirmationChannel, RescheduleReason, TimePrecision,
+};
+use carelog_domain::form::{FormAssigned, FormEvent, FormSaved, FormSigned, Signatory};
+use carelog_domain::patient::{PatientKeysDestroyed, PatientRegistered};
+use carelog_domain::treatment_plan::{
+    SkipReason, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
+};
+use carelog_domain::{
+    Actor, Circumstances, CorrelationId, EventId, ExerciseId, FormTemplateId, Origin, PatientId,
+};
+use carelog_event_log::StreamKey;
+use proptest::prelude::*;
+
+use super::*;
+
+const ORGANIZATION: OrganizationId = OrganizationId::new(Uuid::from_u128(1));
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn patient(number: u8) -> PatientId {
+    PatientId::new(Uuid::from_u128(0x10 + u128::from(number)))
+}
+
+/// Events of one organization, in order.
+#[derive(Clone, Debug, Default)]
+struct Log(Vec<RecordedEvent>);
+
+impl Log {
+    fn append(&mut self, kind: StreamKind, id: u128, moment: Timestamp, event: impl Into<Event>) {
+        let event: Event = event.into();
+        let encoded = event.encode().unwrap();
+        let position = i64::try_from(self.0.len()).unwrap() + 1;
+        self.0.push(RecordedEvent {
+            lane: 1,
+            position,
+            organization_sequence: position,
+            stream: StreamKey { organization_id: ORGANIZATION, kind, id: Uuid::from_u128(id) },
+            version: 1,
+            event_id: EventId::new(Uuid::from_u128(u128::from(position.unsigned_abs()))),
+            event_type: encoded.event_type,
+            schema_version: encoded.event_type.schema_version(),
+            occurred_at: moment,
+            recorded_at: moment,
+            circumstances: Circumstances {
+                actor: Actor::SYSTEM,
+                purpose: None,
+                correlation_id: CorrelationId::new(Uuid::nil()),
+                causation_id: None,
+                request_id: None,
+                origin: Origin::Live,
+            },
+            subject: event.patient_id(Uuid::from_u128(id)),
+            facts: Arc::from(encoded.facts),
+            personal: None,
+            network: None,
+            leaf_hash: [0; 32],
+        });
+    }
+
+    fn book(&mut self, id: u128, of: PatientId, booked: &str, starts: &str, precision: TimePrecision) {
+        let starts_at = at(starts);
+        let ends_at =
+            (precision == TimePrecision::Minute).then(|| starts_at.saturating_add_micros(1_800_000_000));
+        let booking = AppointmentBooked {
+            patient_id: of,
+            specialist_id: None,
+            starts_at,
+            ends_at,
+            starts_at_precision: precision,
+            mode: AppointmentMode::Video,
+            personal: None,
+        };
+        self.append(StreamKind::Appointment, id, at(booked), AppointmentEvent::Booked(booking));
+    }
+
+    fn appointment(&mut self, id: u128, moment: &str, event: AppointmentEvent) {
+        self.append(StreamKind::Appointment, id, at(moment), event);
+    }
+}
+
+/// The tables, as far as a test needs them.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Tables {
+    tombstones: HashSet<Key>,
+    patients: HashMap<Key, PatientFact>,
+    appointments: HashMap<Key, AppointmentFact>,
+    exercises: HashMap<Key, ExerciseAssignmentFact>,
+    sessions: Vec<ExerciseSessionFact>,
+    forms: HashMap<Key, FormFact>,
+}
+
+fn key() -> PseudonymKey {
+    PseudonymKey::new([7; 32])
+}
+
+impl Tables {
+    fn of<'a>(pages: impl IntoIterator<Item = &'a [RecordedEvent]>) -> Self {
+        let mut tables = Self::default();
+        for page in pages {
+            tables.apply(page).unwrap();
+        }
+        tables
+    }
+
+    /// As the projector does.
+    fn apply(&mut self, page: &[RecordedEvent]) -> Result<(), FoldError> {
+        let key = key();
+        let events: Vec<_> = page.iter().map(|event| Known::of(event, &key).unwrap()).collect();
+        let needed = Needed::by(&events);
+        let mut state = State {
+            tombstones: self.tombstones.intersection(&needed.tombstones).copied().collect(),
+            patients: loaded(&self.patients, &needed.patients),
+            appointments: loaded(&self.appointments, &needed.appointments),
+            exercises: loaded(&self.exercises, &needed.exercises),
+            forms: loaded(&self.forms, &needed.forms),
+            ..State::default()
+        };
+        for event in &events {
+            state.apply(event)?;
+        }
+        let of = |organization_id, row| (organization_id, row);
+        self.patients.extend(
+            state.patients.changed().into_iter().map(|r| (of(r.organization_id, r.patient), r.clone())),
+        );
+        self.appointments.extend(
+            state
+                .appointments
+                .changed()
+                .into_iter()
+                .map(|r| (of(r.organization_id, r.appointment), r.clone())),
+        );
+        self.exercises.extend(
+            state.exercises.changed().into_iter().map(|r| (of(r.organization_id, r.assignment), r.clone())),
+        );
+        self.sessions.extend(state.sessions);
+        self.forms
+            .extend(state.forms.changed().into_iter().map(|r| (of(r.organization_id, r.form), r.clone())));
+        self.tombstones.extend(state.new_tombstones.into_keys());
+        let is_kept = |patient| !state.erased.contains(&(ORGANIZATION, patient));
+        self.patients.retain(|_, row| is_kept(row.patient));
+        self.appointments.retain(|_, row| is_kept(row.patient));
+        self.exercises.retain(|_, row| is_kept(row.patient));
+        self.sessions.retain(|row| is_kept(row.patient));
+        self.forms.retain(|_, row| is_kept(row.patient));
+        Ok(())
+    }
+
+    fn appointment(&self) -> &AppointmentFact {
+        self.appointments.values().next().unwrap()
+    }
+}
+
+fn loaded<R: Clone>(table: &HashMap<Key, R>, keys: &HashSet<Key>) -> Rows<R> {
+    Rows::loaded(keys.iter().filter_map(|key| Some((*key, table.get(key)?.clone()))))
+}
+
+fn whole(log: &Log) -> Tables {
+    Tables::of([log.0.as_slice()])
+}
+
+#[test]
+fn an_appointment_is_followed_to_its_end() {
+    let patient_id = patient(1);
+    let mut log = Log::default();
+    log.book(7, patient_id, "2026-03-01T12:03:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    let confirmed = AppointmentConfirmed { patient_id, channel: ConfirmationChannel::Reminder };
+    log.appointment(7, "2026-03-04T09:00:00Z", AppointmentEvent::Confirmed(confirmed));
+    log.appointment(7, "2026-03-05T09:38:00Z", AppointmentEvent::Started(AppointmentStarted { patient_id }));
+    let completed = AppointmentCompleted { patient_id, duration_minutes: Some(28) };
+    log.appointment(7, "2026-03-05T10:06:00Z", AppointmentEvent::Completed(completed));
+
+    let tables = whole(&log);
+
+    let fact = tables.appointment();
+    assert_eq!((fact.lead_days, fact.weekday, fact.start_hour), (3, 4, Some(9)));
+    assert_eq!(fact.booked_at.moment(), at("2026-03-01T12:00:00Z"));
+    assert_eq!(
+        (fact.punctuality_minutes, fact.planned_minutes, fact.length_minutes),
+        (Some(5), Some(30), Some(25))
+    );
+    assert_eq!((fact.is_reminded, fact.is_confirmed), (true, false));
+    let path = [
+        AppointmentStatus::Booked,
+        AppointmentStatus::Confirmed,
+        AppointmentStatus::Started,
+        AppointmentStatus::Completed,
+    ];
+    assert_eq!((fact.status_path.as_slice(), fact.status), (path.as_slice(), AppointmentStatus::Completed));
+    assert_eq!((fact.position, fact.last_position), (1, 4));
+}
+
+#[test]
+fn where_only_the_day_is_known_days_are_the_clinics() {
+    for (booked, starts, lead_days, weekday) in [
+        // Vitória, three hours behind: booked at 18:38 on a Friday, for that day.
+        ("2016-04-29T21:38:08Z", "2016-04-29T03:00:00Z", 0, 5),
+        // Booked at 23:30 there, when it was Saturday in UTC, for Saturday.
+        ("2016-04-30T02:30:00Z", "2016-04-30T03:00:00Z", 1, 6),
+        // Berlin, two hours ahead: booked a week before Monday, at 08:00.
+        ("2026-06-01T06:00:00Z", "2026-06-07T22:00:00Z", 7, 1),
+        // Booked at 00:30 on the day itself.
+        ("2026-06-07T22:30:00Z", "2026-06-07T22:00:00Z", 0, 1),
+    ] {
+        let mut log = Log::default();
+        log.book(7, patient(1), booked, starts, TimePrecision::Day);
+
+        let tables = whole(&log);
+
+        let fact = tables.appointment();
+        assert_eq!((fact.lead_days, fact.weekday, fact.start_hour), (lead_days, weekday, None), "{booked}");
+    }
+}
+
+#[test]
+fn an_appointment_that_moves_and_is_called_off_late_tells_so() {
+    let patient_id = patient(1);
+    let mut log = Log::default();
+    log.book(7, patient_id, "2026-03-01T12:00:00Z", "2026-03-05T00:00:00Z", TimePrecision::Day);
+    let moved = AppointmentRescheduled {
+        patient_id,
+        starts_at: at("2026-03-12T14:00:00Z"),
+        ends_at: None,
+        reason: RescheduleReason::PatientRequest,
+    };
+    log.appointment(7, "2026-03-02T12:00:00Z", AppointmentEvent::Rescheduled(moved));
+    let cancelled = AppointmentCancelled {
+        patient_id,
+        cancelled_by: CancelledBy::Patient,
+        reason: CancellationReason::Illness,
+        personal: None,
+    };
+    log.appointment(7, "2026-03-12T11:30:00Z", AppointmentEvent::Cancelled(cancelled));
+
+    let tables = whole(&log);
+
+    let fact = tables.appointment();
+    assert_eq!((fact.reschedule_count, fact.lead_days, fact.start_hour), (1, 11, Some(14)));
+    assert_eq!((fact.cancelled_by, fact.cancel_notice_hours), (Some(CancelledBy::Patient), Some(2)));
+}
+
+#[test]
+fn a_form_tells_how_long_it_took_and_whether_it_was_late() {
+    let patient_id = patient(1);
+    let assigned = FormAssigned {
+        patient_id,
+        template_id: FormTemplateId::new(Uuid::from_u128(5)),
+        template_version: 2,
+        appointment_id: None,
+        due_at: Some(at("2026-03-03T00:00:00Z")),
+    };
+    let mut log = Log::default();
+    log.append(StreamKind::Form, 8, at("2026-03-01T12:00:00Z"), FormEvent::Assigned(assigned));
+    let saved = FormSaved { patient_id, answer_count: 3, personal: None };
+    log.append(StreamKind::Form, 8, at("2026-03-02T12:00:00Z"), FormEvent::Saved(saved));
+    let content_sha256 = carelog_domain::closed::Sha256Digest::new([1; 32]);
+    let signed = FormSigned { patient_id, content_sha256, signed_by: Signatory::Patient };
+    log.append(StreamKind::Form, 8, at("2026-03-03T14:30:00Z"), FormEvent::Signed(signed));
+
+    let tables = whole(&log);
+
+    let fact = tables.forms.values().next().unwrap();
+    assert_eq!((fact.turnaround_hours, fact.is_late, fact.save_count), (Some(50), Some(true), 1));
+}
+
+#[test]
+fn ages_come_in_bands_and_the_oldest_together() {
+    for (born, band) in [
+        (Some(2020), AgeBand::Minor),
+        (Some(2008), AgeBand::From18),
+        (Some(1964), AgeBand::From60),
+        (Some(1936), AgeBand::From90),
+        (Some(1901), AgeBand::From90),
+        (None, AgeBand::Unknown),
+    ] {
+        let mut log = Log::default();
+        let registered = PatientRegistered { birth_year: born, personal: None };
+        log.append(
+            StreamKind::Patient,
+            0x11,
+            at("2026-03-01T12:00:00Z"),
+            PatientEvent::Registered(registered),
+        );
+
+        assert_eq!(whole(&log).patients.values().next().unwrap().age_band, band, "{born:?}");
+    }
+}
+
+#[test]
+fn what_comes_after_an_erasure_is_dropped_and_what_was_there_is_gone() {
+    let (erased, other) = (patient(1), patient(2));
+    let mut log = Log::default();
+    log.book(7, erased, "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    log.book(8, other, "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    let destroyed = PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 });
+    log.append(StreamKind::Patient, erased.uuid().as_u128(), at("2026-03-02T12:00:00Z"), destroyed);
+    log.book(9, erased, "2026-03-03T12:00:00Z", "2026-03-06T09:30:00Z", TimePrecision::Minute);
+
+    for size in 1..=4 {
+        let tables = Tables::of(log.0.chunks(size));
+
+        assert_eq!(tables.appointments.len(), 1, "pages of {size}");
+        assert_eq!(tables.appointment().position, 2);
+        let pseudonym = key().pseudonym(PseudonymKind::Patient, erased.uuid());
+        assert!(tables.tombstones.iter().all(|(_, tombstone)| *tombstone != pseudonym));
+    }
+}
+
+#[test]
+fn an_event_without_its_row_is_refused_and_so_is_a_second_beginning() {
+    let mut log = Log::default();
+    log.book(7, patient(1), "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    log.book(7, patient(1), "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    let started = AppointmentStarted { patient_id: patient(1) };
+    log.appointment(9, "2026-03-05T09:38:00Z", AppointmentEvent::Started(started));
+
+    let (twice, alone) = (Tables::default().apply(&log.0[..2]), Tables::default().apply(&log.0[2..]));
+
+    assert_eq!(twice, Err(FoldError::AlreadyThere { event_type: EventType::AppointmentBooked, position: 2 }));
+    assert_eq!(alone, Err(FoldError::NotThere { event_type: EventType::AppointmentStarted, position: 3 }));
+}
+
+/// One step of a random log of two patients with an appointment, a form and an exercise each.
+fn step(log: &mut Log, number: u8, choice: u8) {
+    let patient_id = patient(number);
+    let moment =
+        at("2026-03-01T12:00:00Z").saturating_add_micros(i64::try_from(log.0.len()).unwrap() * 7_000_000_000);
+    let has = |id: u128| log.0.iter().any(|event| event.stream.id == Uuid::from_u128(id));
+    let base = u128::from(number) * 0x100;
+    let (appointment, form, plan) = (0x1000 + base, 0x2000 + base, 0x3000 + base);
+    let (assignment_id, exercise_id) =
+        (AssignmentId::new(Uuid::from_u128(5)), ExerciseId::new(Uuid::from_u128(6)));
+    match choice % 8 {
+        0 if !has(appointment) => {
+            log.book(
+                appointment,
+                patient_id,
+                "2026-03-01T12:00:00Z",
+                "2026-03-09T09:30:00Z",
+                TimePrecision::Minute,
+            );
+        }
+        0 | 1 if has(appointment) => {
+            let started = AppointmentEvent::Started(AppointmentStarted { patient_id });
+            log.append(StreamKind::Appointment, appointment, moment, started);
+        }
+        2 if !has(form) => {
+            let assigned = FormAssigned {
+                patient_id,
+                template_id: FormTemplateId::new(Uuid::from_u128(5)),
+                template_version: 2,
+                appointment_id: None,
+                due_at: None,
+            };
+            log.append(StreamKind::Form, form, moment, FormEvent::Assigned(assigned));
+        }
+        2 | 3 if has(form) => {
+            let saved = FormSaved { patient_id, answer_count: 3, personal: None };
+            log.append(StreamKind::Form, form, moment, FormEvent::Saved(saved));
+        }
+        4 if !has(plan) => {
+            let assigned = TreatmentPlanExerciseAssigned {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session_count: 3,
+                sets: 1,
+                repetitions: Some(1),
+                seconds: None,
+                personal: None,
+            };
+            log.append(
+                StreamKind::TreatmentPlan,
+                plan,
+                moment,
+                TreatmentPlanEvent::ExerciseAssigned(assigned),
+            );
+        }
+        4 if has(plan) => {
+            let done = TreatmentPlanExerciseCompleted {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session: 1,
+                duration_seconds: Some(700),
+                pain: Some(1),
+                exertion: None,
+            };
+            log.append(StreamKind::TreatmentPlan, plan, moment, TreatmentPlanEvent::ExerciseCompleted(done));
+        }
+        5 if has(plan) => {
+            let reason = SkipReason::Pain;
+            let skipped = TreatmentPlanExerciseSkipped {
+                patient_id,
+                assignment_id,
+                exercise_id,
+                week: 1,
+                session: 2,
+                reason,
+            };
+            log.append(StreamKind::TreatmentPlan, plan, moment, TreatmentPlanEvent::ExerciseSkipped(skipped));
+        }
+        7 => {
+            let destroyed = PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 });
+            log.append(StreamKind::Patient, patient_id.uuid().as_u128(), moment, destroyed);
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn facts_do_not_depend_on_how_the_log_is_cut_into_pages(
+        steps in prop::collection::vec((0_u8..3, any::<u8>()), 1..60),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+    ) {
+        let mut log = Log::default();
+        for (number, choice) in steps {
+            step(&mut log, number, choice);
+        }
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.index(log.0.len() + 1)).collect();
+        cuts.extend([0, log.0.len()]);
+        cuts.sort_unstable();
+        let pages = cuts.windows(2).map(|cut| &log.0[cut[0]..cut[1]]);
+
+        prop_assert_eq!(Tables::of(pages), whole(&log));
+    }
+}

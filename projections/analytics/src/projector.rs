@@ -1,0 +1,141 @@
+//! Loads, folds and writes the facts of a page.
+
+mod appointments;
+mod arrays;
+mod erasure;
+mod exercises;
+mod forms;
+mod organizations;
+mod patients;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use carelog_domain::OrganizationId;
+use carelog_event_log::RecordedEvent;
+use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
+use futures::future::BoxFuture;
+use sqlx::PgConnection;
+
+use crate::model::{Known, Needed, State};
+
+/// The projector of analytics. It wants nothing done, and holds no key that opens anything.
+#[derive(Clone, Debug)]
+pub struct Analytics {
+    pseudonyms: Arc<Pseudonyms>,
+}
+
+impl Analytics {
+    /// With the keys of pseudonyms.
+    pub const fn new(pseudonyms: Arc<Pseudonyms>) -> Self {
+        Self { pseudonyms }
+    }
+
+    /// The rows of the page's organizations, begun where there are none, and the keys of their pseudonyms.
+    async fn organizations(
+        &self,
+        tables: &mut PgConnection,
+        state: &mut State,
+        page: &[Arc<RecordedEvent>],
+    ) -> Result<HashMap<OrganizationId, PseudonymKey>, ApplyError> {
+        state.organizations = organizations::load(tables, page).await?;
+        let mut keys = HashMap::new();
+        for event in page {
+            let id = event.stream.organization_id;
+            if keys.contains_key(&id) {
+                continue;
+            }
+            let epoch = match state.organizations.get(&id) {
+                Some(row) => row.pseudonym_epoch,
+                None => self.pseudonyms.newest_epoch(id).await.map_err(refused)?,
+            };
+            keys.insert(id, self.pseudonyms.key(id, epoch).await.map_err(refused)?);
+            state.begin(event, epoch);
+        }
+        Ok(keys)
+    }
+}
+
+/// A vault that does not answer is no event's fault. A key that is gone is no event's fault either: it was destroyed
+/// while these tables still used it, and only a rebuild helps; until then the projector stands still.
+fn refused(error: VaultError) -> ApplyError {
+    match error {
+        VaultError::Database(error) => ApplyError::Transient(error),
+        other => ApplyError::Transient(sqlx::Error::Configuration(Box::new(other))),
+    }
+}
+
+impl Projector for Analytics {
+    type Intent = ();
+    type Memory = ();
+
+    const NAME: &'static str = "analytics";
+
+    const SCHEMA: ProjectionSchema = ProjectionSchema {
+        name: "analytics",
+        sql: include_str!("../../../migrations/analytics/0002_analytics.sql"),
+        tables: &[
+            "analytics_organizations",
+            "erased_patients",
+            "patient_facts",
+            "appointment_facts",
+            "exercise_assignment_facts",
+            "exercise_session_facts",
+            "form_facts",
+        ],
+    };
+
+    const ON_POISON: OnPoison = OnPoison::Quarantine;
+
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    fn is_pressing(&self, _: &RecordedEvent) -> bool {
+        false
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        (): &'a mut (),
+        page: &'a [Arc<RecordedEvent>],
+    ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
+        Box::pin(async move {
+            let mut state = State::default();
+            let keys = self.organizations(tables, &mut state, page).await?;
+            let mut events = Vec::with_capacity(page.len());
+            for recorded in page {
+                if let Some(key) = keys.get(&recorded.stream.organization_id) {
+                    events.push(Known::of(recorded, key)?);
+                }
+            }
+            load(tables, &mut state, &Needed::by(&events)).await?;
+            for event in &events {
+                state.apply(event).map_err(ApplyError::poison)?;
+            }
+            write(tables, &state).await?;
+            Ok(Vec::new())
+        })
+    }
+}
+
+async fn load(tables: &mut PgConnection, state: &mut State, needed: &Needed) -> Result<(), ApplyError> {
+    state.tombstones = erasure::load_tombstones(tables, &needed.tombstones).await?;
+    state.patients = patients::load(tables, &needed.patients).await?;
+    state.appointments = appointments::load(tables, &needed.appointments).await?;
+    state.exercises = exercises::load(tables, &needed.exercises).await?;
+    state.forms = forms::load(tables, &needed.forms).await?;
+    Ok(())
+}
+
+async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyError> {
+    organizations::write(tables, &state.organizations).await?;
+    patients::write(tables, &state.patients.changed()).await?;
+    appointments::write(tables, &state.appointments.changed()).await?;
+    exercises::write_assignments(tables, &state.exercises.changed()).await?;
+    exercises::write_sessions(tables, &state.sessions).await?;
+    forms::write(tables, &state.forms.changed()).await?;
+    erasure::write_tombstones(tables, &state.new_tombstones).await?;
+    erasure::remove(tables, &state.erased).await
+}

@@ -1,0 +1,124 @@
+//! The views over HTTP: JSON and CSV, who may ask, what is refused, and the account that is kept of it.
+
+use carelog_tests::{Api, ApiClinic, until};
+use serde_json::{Value, json};
+
+async fn clinic_with_appointments(api: &Api, patients: usize) -> ApiClinic<'_> {
+    let clinic = api.clinic("Klinik").await;
+    for _ in 0..patients {
+        let patient = clinic.patient("Ada").await.id().to_owned();
+        clinic.book(&patient).await.id();
+    }
+    let wanted = i64::try_from(patients).unwrap();
+    until("the appointments are counted", async || {
+        let facts = "select count(*) from analytics.appointment_facts where organization_id = $1";
+        let count: i64 = sqlx::query_scalar(facts).bind(clinic.id).fetch_one(&api.analytics).await.unwrap();
+        (count == wanted).then_some(())
+    })
+    .await;
+    clinic
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_analyst_reads_figures_and_every_query_is_in_the_log() {
+    let api = Api::start().await;
+    let (clinic, other) = (clinic_with_appointments(&api, 12).await, clinic_with_appointments(&api, 3).await);
+    let analyst = clinic.key(&json!({ "role": "analyst", "scopes": ["reads"] })).await;
+
+    let shown = clinic.get_as(&analyst, "/v1/analytics/appointment_patterns?dimension=clinic").await;
+
+    assert_eq!(shown.status, 200, "{shown:?}");
+    let cell = &shown.items()[0];
+    assert_eq!((shown.items().len(), &cell["is_suppressed"]), (1, &json!(false)));
+    assert_eq!(
+        (&cell["patients"], &cell["appointments"], &cell["no_shows"]),
+        (&json!(12), &json!(12), &json!(0))
+    );
+    assert_eq!(cell["organization_id"], clinic.id.to_string());
+    assert_eq!((&shown.body["small_cell_threshold"], shown.body["age_seconds"].is_f64()), (&json!(11), true));
+    assert!(!shown.text_at("/as_of").is_empty());
+    let small = other.get("/v1/analytics/appointment_patterns").await;
+    assert!(!small.items().is_empty());
+    assert!(
+        small.items().iter().all(|cell| cell["is_suppressed"] == true && cell["patients"] == Value::Null)
+    );
+
+    let csv = clinic
+        .get_as(&analyst, "/v1/analytics/appointment_patterns?format=csv&dimension=clinic&value=all")
+        .await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8; header=present");
+    assert_eq!(csv.header("content-disposition"), "attachment; filename=\"appointment_patterns.csv\"");
+    let lines: Vec<&str> = csv.text.split("\r\n").collect();
+    assert!(
+        lines[0].starts_with("organization_id,dimension,value,is_suppressed,patients,appointments,"),
+        "{lines:?}"
+    );
+    assert!(lines[1].starts_with(&format!("{},clinic,all,false,12,12,", clinic.id)), "{lines:?}");
+    assert_eq!((lines.len(), lines[2]), (3, ""));
+
+    let queried = "select convert_from(facts, 'utf8')::jsonb from log.events
+        where event_type = 'access.analytics_queried' and organization_id = $1 order by position";
+    let queried = queried.replace("::jsonb", "");
+    let facts: Vec<String> =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(queried)).bind(clinic.id).fetch_all(&api.core).await.unwrap();
+    let facts: Vec<Value> = facts.iter().map(|facts| serde_json::from_str(facts).unwrap()).collect();
+    let query = |format: &str| json!({ "view": "appointment_patterns", "format": format, "cell_count": 1, "withheld_count": 0 });
+    assert_eq!(facts, [query("json"), query("csv")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dictionary_tells_what_every_column_means() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+
+    let dictionary = clinic.get("/v1/analytics").await;
+
+    let names: Vec<&str> = dictionary.items().iter().map(|view| view["view"].as_str().unwrap()).collect();
+    let expected = [
+        "appointment_patterns",
+        "clinic_utilisation",
+        "exercise_completion",
+        "exercise_streaks",
+        "form_turnaround",
+    ];
+    assert_eq!(names, expected);
+    for view in dictionary.items() {
+        assert!(!view["description"].as_str().unwrap().is_empty(), "{view}");
+        for column in view["columns"].as_array().unwrap() {
+            assert!(column["description"].as_str().unwrap().contains(" Class: "), "{view}: {column}");
+        }
+        let path = format!("/v1/analytics/{}", view["view"].as_str().unwrap());
+        let empty = clinic.get(&path).await;
+        assert_eq!((empty.status, empty.items().len()), (200, 0), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_or_is_not_allowed_is_refused() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let before = api.event_count().await;
+
+    for (path, problem) in [
+        ("/v1/analytics/patients", (404, "not_found")),
+        ("/v1/analytics/appointment_facts", (404, "not_found")),
+        ("/v1/analytics/hidden_cells", (404, "not_found")),
+        ("/v1/analytics/appointment_patterns?dimension=patient", (422, "invalid_query")),
+        ("/v1/analytics/exercise_streaks?dimension=weekday", (422, "invalid_query")),
+        ("/v1/analytics/appointment_patterns?value=", (422, "invalid_query")),
+        ("/v1/analytics/appointment_patterns?format=xlsx", (422, "invalid_query")),
+        ("/v1/analytics/appointment_patterns?organization_id=1", (422, "invalid_query")),
+        ("/v1/analytics?limit=1", (422, "invalid_query")),
+    ] {
+        let refused = clinic.get(path).await;
+        assert_eq!(refused.problem(), problem, "{path}: {refused:?}");
+        assert_eq!(refused.header("content-type"), "application/problem+json", "{path}");
+    }
+    assert_eq!(api.event_count().await, before, "nothing is stored");
+    for role in ["specialist", "partner"] {
+        let key = clinic.key_of(role).await;
+        for path in ["/v1/analytics", "/v1/analytics/appointment_patterns"] {
+            assert_eq!(clinic.get_as(&key, path).await.problem(), (403, "wrong_role"), "{role} {path}");
+        }
+    }
+}
