@@ -16,6 +16,7 @@ use crate::patient::PatientEvent;
 use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
+use crate::video_room::VideoRoomEvent;
 use crate::webhook_delivery::WebhookDeliveryEvent;
 use crate::webhook_replay::WebhookReplayEvent;
 use crate::webhook_subscription::WebhookSubscriptionEvent;
@@ -83,6 +84,7 @@ any_event! {
     Specialist(SpecialistEvent),
     Appointment(AppointmentEvent),
     Form(FormEvent),
+    VideoRoom(VideoRoomEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -111,6 +113,7 @@ impl Event {
             | Self::Specialist(_)
             | Self::Appointment(_)
             | Self::Form(_)
+            | Self::VideoRoom(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

@@ -5,7 +5,7 @@
 //! no random value.
 //!
 //! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
-//! [`form`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
+//! [`form`], [`video_room`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
 //! [`access`]), the [`EventType`] catalogue,
 //! [`Event`] over all of them, [`Personal`] for what could identify somebody, and [`closed::ClosedValue`] for
 //! what never can.
@@ -42,6 +42,7 @@ pub mod specialist;
 mod text;
 mod timestamp;
 pub mod upcast;
+pub mod video_room;
 pub mod webhook_delivery;
 pub mod webhook_replay;
 pub mod webhook_subscription;
@@ -53,7 +54,7 @@ pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, CorrelationId, DeliveryId, EventId, FormId, FormTemplateId, KeyId, MemberId,
-    OrganizationId, PatientId, ReplayId, RequestId, SpecialistId, SubscriptionId,
+    OrganizationId, ParticipantId, PatientId, RecordingId, ReplayId, RequestId, SpecialistId, SubscriptionId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

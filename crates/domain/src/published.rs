@@ -22,9 +22,14 @@ use crate::patient::{
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
+use crate::video_room::{
+    ParticipantKind, RoomEnd, RoomProvider, VideoRoomCreated, VideoRoomEvent, VideoRoomExpired, VideoRoomMoved,
+    VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomRecordingStarted, VideoRoomRecordingStored,
+};
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, Event, EventType, FormTemplateId, PatientId, SpecialistId, StreamKind, Timestamp,
+    AppointmentId, Event, EventType, FormTemplateId, ParticipantId, PatientId, RecordingId, SpecialistId, StreamKind,
+    Timestamp,
 };
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -46,6 +51,7 @@ pub const fn example_stream(kind: StreamKind) -> Uuid {
         StreamKind::WebhookDelivery => example_id(7),
         StreamKind::Access => example_id(8),
         StreamKind::WebhookReplay => example_id(10),
+        StreamKind::VideoRoom => example_id(11),
     }
 }
 
@@ -61,6 +67,7 @@ pub fn example(event_type: EventType) -> Option<Event> {
         StreamKind::Specialist => specialist(event_type).map(Event::Specialist),
         StreamKind::Appointment => appointment(event_type).map(Event::Appointment),
         StreamKind::Form => form(event_type).map(Event::Form),
+        StreamKind::VideoRoom => video_room(event_type).map(Event::VideoRoom),
         StreamKind::WebhookSubscription if event_type == EventType::WebhookSubscriptionTestRequested => {
             let facts = WebhookSubscriptionTestRequested {};
             Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
@@ -161,6 +168,69 @@ fn form(event_type: EventType) -> Option<FormEvent> {
             signed_by: Signatory::Patient,
         }),
         EventType::FormVoided => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn video_room(event_type: EventType) -> Option<VideoRoomEvent> {
+    let patient_id = PatientId::new(example_stream(StreamKind::Patient));
+    let appointment_id = AppointmentId::new(example_stream(StreamKind::Appointment));
+    let (opens_at, expires_at) = (example_moment(), example_moment().saturating_add_micros(MICROS_PER_HOUR));
+    let participant_id = Some(ParticipantId::new(example_id(12)));
+    let participant = Some(ParticipantKind::Patient);
+    let (session_id, recording_id) = (example_id(13), RecordingId::new(example_id(14)));
+    let event = match event_type {
+        EventType::VideoRoomCreated => VideoRoomEvent::Created(VideoRoomCreated {
+            patient_id,
+            appointment_id,
+            provider: RoomProvider::Daily,
+            opening: 1,
+            opens_at,
+            expires_at,
+            adopted: false,
+            personal: None,
+        }),
+        EventType::VideoRoomMoved => {
+            VideoRoomEvent::Moved(VideoRoomMoved { patient_id, appointment_id, opens_at, expires_at })
+        }
+        EventType::VideoRoomParticipantJoined => {
+            VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined {
+                patient_id,
+                appointment_id,
+                participant_id,
+                participant,
+                session_id,
+                joined_at: opens_at,
+            })
+        }
+        EventType::VideoRoomParticipantLeft => VideoRoomEvent::ParticipantLeft(VideoRoomParticipantLeft {
+            patient_id,
+            appointment_id,
+            participant_id,
+            participant,
+            session_id,
+            left_at: expires_at,
+            duration_seconds: 3_600,
+        }),
+        EventType::VideoRoomRecordingStarted => VideoRoomEvent::RecordingStarted(VideoRoomRecordingStarted {
+            patient_id,
+            appointment_id,
+            recording_id,
+            started_at: opens_at,
+        }),
+        EventType::VideoRoomRecordingStored => VideoRoomEvent::RecordingStored(VideoRoomRecordingStored {
+            patient_id,
+            appointment_id,
+            recording_id,
+            duration_seconds: 1_500,
+            size_bytes: 187_000_000,
+        }),
+        EventType::VideoRoomExpired => VideoRoomEvent::Expired(VideoRoomExpired {
+            patient_id,
+            appointment_id,
+            reason: RoomEnd::WindowOver,
+        }),
         _ => return None,
     };
     Some(event)

@@ -38,6 +38,7 @@ pub(crate) fn subject_of(stream: &StreamKey, named: Option<PatientId>) -> Option
         | StreamKind::Specialist
         | StreamKind::Appointment
         | StreamKind::Form
+        | StreamKind::VideoRoom
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

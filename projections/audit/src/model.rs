@@ -107,6 +107,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::SpecialistAdded
         | EventType::AppointmentBooked
         | EventType::FormAssigned
+        | EventType::VideoRoomCreated
+        | EventType::VideoRoomCreationFailed
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookReplayRequested => Action::Create,
@@ -132,6 +134,14 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::VideoRoomMoved
+        | EventType::VideoRoomChangeFailed
+        | EventType::VideoRoomParticipantJoined
+        | EventType::VideoRoomParticipantLeft
+        | EventType::VideoRoomQualitySampled
+        | EventType::VideoRoomRecordingStarted
+        | EventType::VideoRoomRecordingStored
+        | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
         | EventType::WebhookSubscriptionDisabled
@@ -151,13 +161,17 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::WebhookDeliveryAttempted
         | EventType::WebhookDeliveryRedeliveryRequested
         | EventType::WebhookSubscriptionTestRequested
+        | EventType::VideoRoomAccessGranted
         | EventType::AccessDenied => Action::Execute,
     }
 }
 
 fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
     match event.event_type {
-        EventType::AccessDenied | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
+        EventType::AccessDenied
+        | EventType::VideoRoomCreationFailed
+        | EventType::VideoRoomChangeFailed
+        | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
         EventType::WebhookDeliveryAttempted => attempt_outcome(event),
         EventType::OrganizationRegistered
         | EventType::OrganizationSettingsChanged
@@ -189,6 +203,15 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::FormSaved
         | EventType::FormSigned
         | EventType::FormVoided
+        | EventType::VideoRoomCreated
+        | EventType::VideoRoomMoved
+        | EventType::VideoRoomAccessGranted
+        | EventType::VideoRoomParticipantJoined
+        | EventType::VideoRoomParticipantLeft
+        | EventType::VideoRoomQualitySampled
+        | EventType::VideoRoomRecordingStarted
+        | EventType::VideoRoomRecordingStored
+        | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -238,6 +261,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Specialist
         | StreamKind::Appointment
         | StreamKind::Form
+        | StreamKind::VideoRoom
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),

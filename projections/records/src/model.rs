@@ -54,7 +54,8 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form => Ok(Some(Self { recorded, event: recorded.decode()? })),
-            StreamKind::WebhookSubscription
+            StreamKind::VideoRoom
+            | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
             | StreamKind::Access => Ok(None),
@@ -109,7 +110,8 @@ impl Needed {
             StreamKind::Specialist => self.specialists.insert(key),
             StreamKind::Appointment => self.appointments.insert(key),
             StreamKind::Form => self.forms.insert(key),
-            StreamKind::WebhookSubscription
+            StreamKind::VideoRoom
+            | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
             | StreamKind::Access => false,
@@ -137,6 +139,7 @@ impl Needed {
             | Event::Specialist(_)
             | Event::Appointment(_)
             | Event::Form(_)
+            | Event::VideoRoom(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -210,7 +213,8 @@ impl State {
                 self.appointments.change(key, |row| AppointmentRecord::apply(row, event, recorded))
             }
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
-            Event::WebhookSubscription(_)
+            Event::VideoRoom(_)
+            | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
             | Event::Access(_) => Ok(()),

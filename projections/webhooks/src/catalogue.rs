@@ -165,6 +165,7 @@ const fn own_id(kind: StreamKind) -> &'static str {
         StreamKind::Specialist => "The specialist whom it happened to.",
         StreamKind::Appointment => "The appointment that it happened to.",
         StreamKind::Form => "The form that it happened to.",
+        StreamKind::VideoRoom => "The video room that it happened to.",
         StreamKind::WebhookSubscription => "The subscription that it happened to.",
         StreamKind::WebhookDelivery => "The delivery that it happened to.",
         StreamKind::WebhookReplay => "The replay that it happened to.",

@@ -173,6 +173,7 @@ impl Page {
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form
+            | StreamKind::VideoRoom
             | StreamKind::Access => {
                 if is_announced(event) {
                     self.fan_out(event);

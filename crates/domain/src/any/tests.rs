@@ -33,12 +33,13 @@ fn json_of_every_event_is_pinned() {
 
 #[test]
 fn codes_of_every_rejection_are_pinned() {
-    let lists: [(StreamKind, &[(&str, RejectionKind)]); 9] = [
+    let lists: [(StreamKind, &[(&str, RejectionKind)]); 10] = [
         (StreamKind::Organization, crate::organization::OrganizationRejection::CODES),
         (StreamKind::Patient, crate::patient::PatientRejection::CODES),
         (StreamKind::Specialist, crate::specialist::SpecialistRejection::CODES),
         (StreamKind::Appointment, crate::appointment::AppointmentRejection::CODES),
         (StreamKind::Form, crate::form::FormRejection::CODES),
+        (StreamKind::VideoRoom, crate::video_room::VideoRoomRejection::CODES),
         (StreamKind::WebhookSubscription, crate::webhook_subscription::WebhookSubscriptionRejection::CODES),
         (StreamKind::WebhookDelivery, crate::webhook_delivery::WebhookDeliveryRejection::CODES),
         (StreamKind::WebhookReplay, crate::webhook_replay::WebhookReplayRejection::CODES),
