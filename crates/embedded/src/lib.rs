@@ -5,6 +5,7 @@
 //! - [`receiver`]: an HTTPS receiver of webhooks with its own certificate
 //!   authority, the partner's side in the demo, in tests and in benchmarks;
 //!   the program `fault-receiver` is thin over it.
+//! - [`daily`]: a Daily for tests, strict about the vendor's contract.
 //! - [`packages`]: the system's package manager.
 //!
 //! Guarantees: an acknowledged commit survives the death of any process here
@@ -15,6 +16,7 @@
 //! Non-goals: migrations, configuration files and upgrades between major
 //! versions of PostgreSQL. Start reading at [`postgres::Postgres::start`].
 
+pub mod daily;
 pub mod packages;
 pub mod postgres;
 pub mod receiver;

@@ -10,7 +10,7 @@ const LAYERS: [&[&str]; 7] = [
     &["carelog-domain"],
     &["carelog-vault"],
     &["carelog-event-log"],
-    &["carelog-audit", "carelog-records", "carelog-webhooks"],
+    &["carelog-audit", "carelog-records", "carelog-video", "carelog-webhooks"],
     &["carelog-embedded"],
     &["carelog-server"],
     &["carelog-tests"],

@@ -1,0 +1,3 @@
+//! Video rooms. So far: the client of the provider.
+
+pub mod daily;
