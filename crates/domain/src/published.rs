@@ -23,13 +23,14 @@ use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
 };
 use crate::video_room::{
-    ParticipantKind, RoomEnd, RoomProvider, VideoRoomCreated, VideoRoomEvent, VideoRoomExpired, VideoRoomMoved,
-    VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomRecordingStarted, VideoRoomRecordingStored,
+    ParticipantKind, RoomEnd, RoomProvider, VideoRoomCreated, VideoRoomEvent, VideoRoomExpired,
+    VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomRecordingStarted,
+    VideoRoomRecordingStored,
 };
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, Event, EventType, FormTemplateId, ParticipantId, PatientId, RecordingId, SpecialistId, StreamKind,
-    Timestamp,
+    AppointmentId, Event, EventType, FormTemplateId, ParticipantId, PatientId, RecordingId, SpecialistId,
+    StreamKind, Timestamp,
 };
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;

@@ -34,6 +34,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Deliveries to partners.
     pub webhooks: WebhooksConfig,
+    /// Video rooms.
+    pub video: VideoConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -88,6 +90,16 @@ pub struct WebhooksConfig {
     pub in_flight_per_subscription: NonZeroU16,
     /// Requests of one organization under way at a time.
     pub in_flight_per_organization: NonZeroU16,
+}
+
+/// `[video]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VideoConfig {
+    /// Where Daily's REST API is.
+    pub daily_url: String,
+    /// How long a room stays after its appointment.
+    pub grace_minutes: u16,
 }
 
 /// `[log]`
@@ -148,6 +160,7 @@ impl Default for Config {
             http: HttpConfig::default(),
             database: DatabaseConfig::default(),
             webhooks: WebhooksConfig::default(),
+            video: VideoConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -195,6 +208,12 @@ impl Default for WebhooksConfig {
             in_flight_per_subscription: PER_SUBSCRIPTION,
             in_flight_per_organization: PER_ORGANIZATION,
         }
+    }
+}
+
+impl Default for VideoConfig {
+    fn default() -> Self {
+        Self { daily_url: "https://api.daily.co/v1".to_owned(), grace_minutes: 15 }
     }
 }
 
@@ -280,7 +299,7 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) = ["http", "database", "webhooks", "log"]
+    let (name_of_section, key) = ["http", "database", "webhooks", "video", "log"]
         .into_iter()
         .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
         .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;

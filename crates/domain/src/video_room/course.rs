@@ -61,8 +61,8 @@ impl Course {
         }
     }
 
-    pub(super) fn decide(&self, command: VideoRoomCommand) -> Decision {
-        match command {
+    pub(super) fn decide(&self, command: &VideoRoomCommand) -> Decision {
+        match *command {
             // Decided before there is a course.
             VideoRoomCommand::Create(_) | VideoRoomCommand::FailCreation { .. } => {
                 Err(VideoRoomRejection::AlreadyOpen)
@@ -115,7 +115,8 @@ impl Course {
     }
 
     fn change_window(&self, window: RoomWindow) -> Decision {
-        if self.open_window()? == window {
+        // After a failure, that it is where it was is news.
+        if self.open_window()? == window && self.failures == 0 {
             return Err(VideoRoomRejection::SameWindow);
         }
         check_window(window)?;
@@ -125,12 +126,7 @@ impl Course {
         Ok(vec![VideoRoomEvent::Moved(moved)])
     }
 
-    fn grant(
-        &self,
-        participant_id: ParticipantId,
-        participant: ParticipantKind,
-        now: Timestamp,
-    ) -> Decision {
+    fn grant(&self, participant_id: ParticipantId, participant: ParticipantKind, now: Timestamp) -> Decision {
         let window = self.open_window()?;
         if window.expires_at <= now {
             return Err(VideoRoomRejection::WindowOver { expires_at: window.expires_at });
@@ -243,12 +239,7 @@ impl Course {
         Ok(vec![VideoRoomEvent::RecordingStarted(started)])
     }
 
-    fn store_recording(
-        &self,
-        recording_id: RecordingId,
-        duration_seconds: u32,
-        size_bytes: i64,
-    ) -> Decision {
+    fn store_recording(&self, recording_id: RecordingId, duration_seconds: u32, size_bytes: i64) -> Decision {
         if !self.recordings.contains(&recording_id) {
             return Err(VideoRoomRejection::RecordingUnknown { recording_id });
         }

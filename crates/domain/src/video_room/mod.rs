@@ -57,7 +57,7 @@ impl VideoRoom {
                 fail_creation(course.as_ref(), appointment, reason, next_attempt_at)
             }
             (None, _) => Err(VideoRoomRejection::NotCreated),
-            (Some(course), command) => course.decide(command),
+            (Some(course), command) => course.decide(&command),
         }
     }
 }
@@ -125,10 +125,8 @@ impl Aggregate for VideoRoom {
                 self.course_of(appointment).open(created.opening, window);
             }
             VideoRoomEvent::CreationFailed(failed) => {
-                let appointment = RoomAppointment {
-                    patient_id: failed.patient_id,
-                    appointment_id: failed.appointment_id,
-                };
+                let appointment =
+                    RoomAppointment { patient_id: failed.patient_id, appointment_id: failed.appointment_id };
                 self.course_of(appointment).failures = failed.attempt;
             }
             later => {

@@ -278,8 +278,7 @@ fn given_no_room_when_anything_else_then_not_created() {
 
 #[test]
 fn given_closed_when_changed_or_entered_then_not_open() {
-    let commands =
-        [VideoRoomCommand::Move { window: later_window() }, FAIL_MOVE, grant(opens_at()), EXPIRE];
+    let commands = [VideoRoomCommand::Move { window: later_window() }, FAIL_MOVE, grant(opens_at()), EXPIRE];
     for command in commands {
         given([created(), EXPIRED]).when(command).then_expect_error(VideoRoomRejection::NotOpen);
     }
@@ -300,6 +299,15 @@ fn given_open_when_moved_nowhere_then_same_window() {
             .when(VideoRoomCommand::Move { window })
             .then_expect_error(VideoRoomRejection::SameWindow);
     }
+}
+
+#[test]
+fn given_failed_move_when_moved_to_where_it_was_then_moved_and_failures_are_forgotten() {
+    let failed_after_move = [created(), moved(), change_failed(1)];
+
+    given(failed_after_move)
+        .when(VideoRoomCommand::Move { window: later_window() })
+        .then_expect_events(vec![moved()]);
 }
 
 #[test]

@@ -20,8 +20,16 @@ pub(super) enum Kind {
 use Kind::{Bool, Count, List, Number, Object, OneOf, Text};
 
 const REGIONS: &[&str] = &[
-    "af-south-1", "ap-northeast-2", "ap-southeast-1", "ap-southeast-2", "ap-south-1", "eu-central-1", "eu-west-2",
-    "sa-east-1", "us-east-1", "us-west-2",
+    "af-south-1",
+    "ap-northeast-2",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ap-south-1",
+    "eu-central-1",
+    "eu-west-2",
+    "sa-east-1",
+    "us-east-1",
+    "us-west-2",
 ];
 const RECORDINGS: &[&str] = &["cloud", "cloud-audio-only", "local", "raw-tracks"];
 

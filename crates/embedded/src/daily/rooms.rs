@@ -147,8 +147,13 @@ impl Domain {
             return Err(Refusal::invalid(format!("a room named {name} already exists")));
         }
         let id = format!("00000000-0000-4000-8000-{number:012x}");
-        let mut room =
-            FakeRoom { id, name: name.clone(), privacy: "public".to_owned(), created_at: now, config: Map::new() };
+        let mut room = FakeRoom {
+            id,
+            name: name.clone(),
+            privacy: "public".to_owned(),
+            created_at: now,
+            config: Map::new(),
+        };
         room.change(asked);
         let reply = room.to_json(&self.name);
         self.rooms.insert(name, room);

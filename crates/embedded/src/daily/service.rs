@@ -116,27 +116,15 @@ fn act(
         return Ok(Err(Refusal::new(StatusCode::UNAUTHORIZED, "authentication-error", info)));
     };
     domain.limits.take(method, path, Instant::now())?;
-    let body = match method {
-        &Method::POST => match serde_json::from_slice(body) {
-            Ok(body) => body,
-            Err(_) => {
-                let info = "the body is no JSON";
-                return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "json-parsing-error", info)));
-            }
-        },
-        _ => Value::Null,
+    let body = if method == Method::POST { serde_json::from_slice(body).ok() } else { Some(Value::Null) };
+    let Some(body) = body else {
+        let info = "the body is no JSON";
+        return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "json-parsing-error", info)));
     };
     Ok(route(domain, method, path, api_key, body, shared.unix_seconds()))
 }
 
-fn route(
-    domain: &mut Domain,
-    method: &Method,
-    path: &[&str],
-    api_key: &str,
-    body: Value,
-    now: i64,
-) -> Reply {
+fn route(domain: &mut Domain, method: &Method, path: &[&str], api_key: &str, body: Value, now: i64) -> Reply {
     match (method, path) {
         (&Method::GET, []) => Ok(domain.describe()),
         (&Method::GET, ["rooms"]) => Ok(domain.list(now)),

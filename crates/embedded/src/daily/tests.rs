@@ -45,7 +45,8 @@ async fn a_room_is_made_read_changed_and_taken_away() {
     let scene = scene().await;
     let properties = json!({ "exp": 1_772_450_000, "enable_chat": true });
 
-    let (status, made) = scene.create(json!({ "name": "a-1", "privacy": "private", "properties": properties })).await;
+    let (status, made) =
+        scene.create(json!({ "name": "a-1", "privacy": "private", "properties": properties })).await;
     assert_eq!((status, &made["url"]), (200, &json!("https://clinic.daily.co/a-1")));
     assert_eq!((&made["config"], &made["privacy"]), (&properties, &json!("private")));
     let change = json!({ "properties": { "exp": 1_772_460_000, "enable_chat": null } });
@@ -151,7 +152,8 @@ async fn requests_beyond_the_limit_of_a_domain_are_refused_with_a_time() {
         assert_eq!(scene.ask(Method::GET, "/rooms", None).await.0, 200);
     }
 
-    let answer = scene.client.get(format!("{}/rooms", scene.daily.url())).bearer_auth(KEY).send().await.unwrap();
+    let answer =
+        scene.client.get(format!("{}/rooms", scene.daily.url())).bearer_auth(KEY).send().await.unwrap();
 
     assert_eq!(answer.status().as_u16(), 429);
     let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();

@@ -53,7 +53,8 @@ impl Domain {
             ("iat".to_owned(), Value::from(now)),
         ]);
         for (name, value) in properties {
-            let short = CLAIMS.iter().find(|(_, long)| *long == name).map_or(name.as_str(), |(short, _)| short);
+            let short =
+                CLAIMS.iter().find(|(_, long)| *long == name).map_or(name.as_str(), |(short, _)| short);
             claims.insert(short.to_owned(), value);
         }
         let encoded = URL_SAFE_NO_PAD.encode(Value::Object(claims).to_string());
@@ -79,7 +80,9 @@ impl Domain {
             return Err(invalid());
         }
         let claims = read(claims).ok_or_else(invalid)?;
-        if claims.get("d") != Some(&Value::from(self.id.as_str())) || !claims.get("iat").is_some_and(Value::is_i64) {
+        if claims.get("d") != Some(&Value::from(self.id.as_str()))
+            || !claims.get("iat").is_some_and(Value::is_i64)
+        {
             return Err(invalid());
         }
         if is_over(claims.get("exp"), now) {
@@ -90,7 +93,8 @@ impl Domain {
             if matches!(short.as_str(), "d" | "iat") {
                 continue;
             }
-            let long = CLAIMS.iter().find(|(known, _)| *known == short).map_or(short.as_str(), |(_, long)| long);
+            let long =
+                CLAIMS.iter().find(|(known, _)| *known == short).map_or(short.as_str(), |(_, long)| long);
             properties.insert(long.to_owned(), value);
         }
         check(TOKEN, &properties).map_err(Refusal::invalid)?;

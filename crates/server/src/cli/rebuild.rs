@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{Progress, Projector, RebuildError, RebuildScope, cancel_rebuild, rebuild};
+use carelog_video::VideoProjector;
 use carelog_webhooks::WebhooksProjector;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -36,6 +37,7 @@ enum Projection {
     Records,
     Audit,
     Webhooks,
+    Video,
 }
 
 /// Rebuilds, shows how far it came, and gives up on Ctrl-C; the present version is then untouched.
@@ -46,6 +48,7 @@ pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow:
             one(system, &carelog_records::Records, &databases.core_owner, &arguments).await
         }
         Projection::Audit => one(system, &carelog_audit::Audit, &databases.audit_owner, &arguments).await,
+        Projection::Video => one(system, &VideoProjector, &databases.core_owner, &arguments).await,
         Projection::Webhooks => one(system, &WebhooksProjector, &databases.core_owner, &arguments).await,
     }
 }

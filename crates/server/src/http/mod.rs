@@ -55,6 +55,7 @@ mod telemetry;
 mod tests;
 mod text;
 mod trail;
+mod video_rooms;
 
 use std::sync::Arc;
 
@@ -91,6 +92,7 @@ pub struct Api {
     policy: AddressPolicy,
     webhooks: WebhooksConfig,
     subscriptions: Directory,
+    video: carelog_video::Directory,
 }
 
 impl Api {
@@ -99,6 +101,7 @@ impl Api {
         let pool = system.databases.core_system.clone();
         Self {
             subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
+            video: carelog_video::Directory::new(system.log.clone()),
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
@@ -171,6 +174,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(specialists::routes())
         .merge(appointments::routes())
         .merge(forms::routes())
+        .merge(video_rooms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())

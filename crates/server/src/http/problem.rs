@@ -227,6 +227,24 @@ impl From<carelog_audit::QueryError> for Problem {
     }
 }
 
+impl From<carelog_video::queries::QueryError> for Problem {
+    fn from(error: carelog_video::queries::QueryError) -> Self {
+        match error {
+            carelog_video::queries::QueryError::Database(error) => error.into(),
+            carelog_video::queries::QueryError::Stored { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<carelog_video::DirectoryError> for Problem {
+    fn from(error: carelog_video::DirectoryError) -> Self {
+        match error {
+            carelog_video::DirectoryError::Query(error) => error.into(),
+            carelog_video::DirectoryError::Vault(error) => error.into(),
+        }
+    }
+}
+
 impl From<carelog_webhooks::DirectoryError> for Problem {
     fn from(error: carelog_webhooks::DirectoryError) -> Self {
         match error {

@@ -9,11 +9,13 @@ use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
+use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
 use carelog_domain::{EventType, Role, StreamKind};
 use carelog_records::{MemberStatus, PatientStatus, SpecialistStatus};
+use carelog_video::RoomState;
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
 
@@ -47,6 +49,7 @@ enums! {
     integration_kind: IntegrationKind;
     member_status: MemberStatus;
     outcome: Outcome;
+    participant_kind: ParticipantKind;
     patient_status: PatientStatus;
     profession: Profession;
     replay_end: ReplayEnd;
@@ -54,6 +57,10 @@ enums! {
     replayed_state: ReplayedState;
     reschedule_reason: RescheduleReason;
     role: Role;
+    room_end: RoomEnd;
+    room_failure: RoomFailure;
+    room_provider: RoomProvider;
+    room_state: RoomState;
     scope: Scope;
     signatory: Signatory;
     specialist_status: SpecialistStatus;

@@ -119,10 +119,7 @@ impl DailyApi {
     /// See [`DailyError`].
     pub async fn delete(&self, account: &DailyAccount, name: &RoomName) -> Result<(), DailyError> {
         let path = ["rooms", name.as_str()];
-        match self
-            .ask::<serde::de::IgnoredAny>(account, Tier::Slow, Method::DELETE, &path, None)
-            .await
-        {
+        match self.ask::<serde::de::IgnoredAny>(account, Tier::Slow, Method::DELETE, &path, None).await {
             Ok(_) | Err(DailyError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }

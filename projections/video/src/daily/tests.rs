@@ -61,7 +61,8 @@ fn a_room_is_as_it_should_be_only_with_its_window_and_private() {
     let spec = RoomSpec { name: RoomName::of(APPOINTMENT, 1), window: window() };
     let room = |privacy: &str, nbf: Option<i64>, exp: Option<i64>| -> Room {
         let config = json!({ "nbf": nbf, "exp": exp });
-        serde_json::from_value(json!({ "name": "n", "url": "u", "privacy": privacy, "config": config })).unwrap()
+        serde_json::from_value(json!({ "name": "n", "url": "u", "privacy": privacy, "config": config }))
+            .unwrap()
     };
     let (nbf, exp) = (Some(1_772_442_900), Some(1_772_446_500));
 
@@ -88,9 +89,8 @@ fn a_token_is_a_json_web_token_that_names_room_and_end() {
 
     let parts: Vec<&str> = token.reveal().split('.').collect();
     let [header, payload, signature] = parts[..] else { panic!("three parts") };
-    let read = |part: &str| -> Value {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-    };
+    let read =
+        |part: &str| -> Value { serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap() };
     assert_eq!(read(header), json!({ "alg": "HS256", "typ": "JWT" }));
     assert_eq!(
         read(payload),
@@ -162,7 +162,9 @@ fn a_key_never_goes_in_the_clear_over_a_network() {
     for fine in ["https://api.daily.co/v1", "https://api.daily.co/v1/", "http://127.0.0.1:8099/v1"] {
         assert!(DailyApi::new(fine).is_ok(), "{fine}");
     }
-    for wrong in ["http://api.daily.co/v1", "ftp://x", "daily", "https://u:p@api.daily.co/v1", "https://x/?a=b"] {
+    for wrong in
+        ["http://api.daily.co/v1", "ftp://x", "daily", "https://u:p@api.daily.co/v1", "https://x/?a=b"]
+    {
         assert!(matches!(DailyApi::new(wrong), Err(DailyApiError::Url)), "{wrong}");
     }
 }
