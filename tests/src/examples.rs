@@ -102,27 +102,7 @@ async fn command(language: Language, rust_binary: &str) -> Command {
     match language {
         Language::Python => {
             let source = folder.join("python");
-            let venv = installed(&source, &["requirements.txt"], PYTHON, &["python3"], |place| {
-                vec![
-                    words(&["python3", "-m", "venv", "."], place),
-                    words(
-                        &[
-                            "bin/python",
-                            "-m",
-                            "pip",
-                            "install",
-                            "--quiet",
-                            "--no-deps",
-                            "--only-binary=:all:",
-                            "--require-hashes",
-                            "--requirement=requirements.txt",
-                        ],
-                        place,
-                    ),
-                ]
-            })
-            .await;
-            let mut command = Command::new(venv.join("bin/python"));
+            let mut command = python(&source).await;
             command.arg(source.join("receiver.py"));
             command
         }
@@ -150,6 +130,42 @@ fn words(words: &[&str], place: &Path) -> Command {
 }
 
 /// A directory with these files and everything that the commands put beside them.
+/// A Python client of somebody else in `tests/clients`, with everything that it needs.
+///
+/// # Panics
+/// When Python is missing and cannot be installed.
+pub async fn python_client(name: &str) -> Command {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
+    let mut command = python(&source).await;
+    command.arg(source.join("client.py"));
+    command
+}
+
+/// A Python with the requirements of a folder.
+async fn python(source: &Path) -> Command {
+    let venv = installed(source, &["requirements.txt"], PYTHON, &["python3"], |place| {
+        vec![
+            words(&["python3", "-m", "venv", "."], place),
+            words(
+                &[
+                    "bin/python",
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--no-deps",
+                    "--only-binary=:all:",
+                    "--require-hashes",
+                    "--requirement=requirements.txt",
+                ],
+                place,
+            ),
+        ]
+    })
+    .await;
+    Command::new(venv.join("bin/python"))
+}
+
 async fn installed(
     source: &Path,
     files: &[&str],

@@ -32,7 +32,7 @@ mod wishes;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, send};
 pub use clock::{ManualClock, ShiftedClock};
-pub use examples::{ExampleReceiver, Language};
+pub use examples::{ExampleReceiver, Language, python_client};
 pub use invariants::{check_immutable, check_invariants};
 pub use process::{ServerProcess, serve_as_process};
 pub use product::{

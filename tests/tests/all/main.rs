@@ -26,5 +26,6 @@ mod sender_clock;
 mod sender_scale;
 mod storm;
 mod vault;
+mod video;
 mod webhooks;
 mod worker_processes;
