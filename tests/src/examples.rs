@@ -157,6 +157,17 @@ fn words(words: &[&str], place: &Path) -> Command {
     command
 }
 
+/// A Python client of somebody else in `tests/clients`, with everything that it needs.
+///
+/// # Panics
+/// When Python is missing and cannot be installed.
+pub async fn python_client(name: &str) -> Command {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
+    let mut command = Command::new(python_environment(&source).await.join("bin/python"));
+    command.arg(source.join("client.py"));
+    command
+}
+
 /// A directory with these files and everything that the commands put beside them.
 async fn installed(
     source: &Path,

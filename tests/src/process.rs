@@ -34,6 +34,7 @@ pub(crate) struct ProcessWork {
     pub(crate) ca_pem: String,
     /// `api`, `projectors`, `workers`, as for `carelog serve`.
     pub(crate) roles: String,
+    pub(crate) daily_url: String,
     /// Requests under way at a time, of one subscription and of one organization.
     pub(crate) in_flight: NonZeroU16,
     pub(crate) parent: u32,
@@ -111,6 +112,7 @@ pub async fn serve_as_process() {
     let mut config = product_config(&home, &work.ca_pem, true);
     config.webhooks.in_flight_per_subscription = work.in_flight;
     config.webhooks.in_flight_per_organization = work.in_flight;
+    config.video.daily_url = work.daily_url;
     let url: PgConnectOptions = work.server_url.parse().expect("the URL is the server's own");
     let options = DatabaseOptions::on_server(&url, &work.prefix);
     let root_key = work.home.join("root.key");

@@ -12,6 +12,7 @@ use carelog_domain::webhook_subscription::{
     WebhookSubscriptionCommand,
 };
 use carelog_domain::{OrganizationId, SubscriptionId};
+use carelog_embedded::daily::FakeDaily;
 use carelog_embedded::postgres::TestServer;
 use carelog_embedded::receiver::{Hook, Receiver, ReceiverOptions};
 use carelog_event_log::runtime::{Projector, RebuildScope, rebuild};
@@ -21,6 +22,7 @@ use carelog_server::databases::{DatabaseOptions, Databases};
 use carelog_server::doctor::{Leaves, examine};
 use carelog_server::serve::{Roles, Server};
 use carelog_server::system::System;
+use carelog_video::VideoProjector;
 use carelog_webhooks::WebhooksProjector;
 use carelog_webhooks::sending::WebhookSecret;
 use futures::future::LocalBoxFuture;
@@ -46,6 +48,8 @@ pub struct Product {
     pub server: Server,
     /// Where partners' webhooks arrive.
     pub receiver: Receiver,
+    /// Where rooms are asked for.
+    pub daily: FakeDaily,
     /// As the product was started.
     pub config: Config,
     prefix: String,
@@ -97,11 +101,15 @@ impl Product {
         }
         let home = TempDir::new().expect("a temporary directory can be made");
         let receiver = Receiver::start(receiver_options()).await.expect("a port is free");
-        let config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
+        let told = Arc::clone(&clock);
+        let daily =
+            FakeDaily::start(Arc::new(move || told.now().unix_micros())).await.expect("a port is free");
+        let mut config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
+        config.video.daily_url = daily.url();
         let options = DatabaseOptions::on_server(&postgres, &prefix);
         let system = System::open_migrated(&options, &config.root_key(), clock).await.expect("the log opens");
         let server = Server::start(&config, system, roles).await.expect("the product starts");
-        Self { server, receiver, config, prefix, _home: home }
+        Self { server, receiver, daily, config, prefix, _home: home }
     }
 
     /// Starts a process of its own beside this one, which runs `test` to serve. `in_flight` bounds its requests.
@@ -119,6 +127,7 @@ impl Product {
             home: self.config.home.clone(),
             ca_pem: self.receiver.ca_pem().to_owned(),
             roles: roles.to_owned(),
+            daily_url: self.config.video.daily_url.clone(),
             in_flight,
             parent: std::process::id(),
         };
@@ -353,7 +362,7 @@ pub async fn is_settled(databases: &Databases) -> bool {
          where not exists (select from runtime.effects where owner is not null or next_at <= now())
              and heads.total = all (
                  select coalesce(sum(c.position), 0)::bigint
-                 from (values ('records'), ('webhooks')) wanted (projector)
+                 from (values ('records'), ('video'), ('webhooks')) wanted (projector)
                  left join runtime.projections p using (projector)
                  left join runtime.checkpoints c on c.projector = p.projector and c.version = p.live_version
                  group by wanted.projector)",
@@ -381,6 +390,7 @@ pub async fn contents(databases: &Databases) -> Contents {
     let mut contents = Contents::new();
     add_rows::<carelog_records::Records>(&databases.core_owner, &mut contents).await;
     add_rows::<WebhooksProjector>(&databases.core_owner, &mut contents).await;
+    add_rows::<VideoProjector>(&databases.core_owner, &mut contents).await;
     add_rows::<carelog_audit::Audit>(&databases.audit_owner, &mut contents).await;
     add_rows::<carelog_audit::Sealer>(&databases.audit_owner, &mut contents).await;
     add_rows::<Analytics>(&databases.analytics_owner, &mut contents).await;
@@ -402,6 +412,7 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     let (log, core, audit) = (&system.log, &system.databases.core_owner, &system.databases.audit_owner);
     let progress = watch::Sender::default();
     rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
+    rebuild(&VideoProjector, log, core, scope, &progress).await.expect("video rooms are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
     let sealer = carelog_audit::Sealer::new(log.name());

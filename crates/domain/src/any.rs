@@ -18,6 +18,7 @@ use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
 use crate::treatment_plan::TreatmentPlanEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
+use crate::video_room::VideoRoomEvent;
 use crate::webhook_delivery::WebhookDeliveryEvent;
 use crate::webhook_replay::WebhookReplayEvent;
 use crate::webhook_subscription::WebhookSubscriptionEvent;
@@ -87,6 +88,7 @@ any_event! {
     Form(FormEvent),
     File(FileEvent),
     TreatmentPlan(TreatmentPlanEvent),
+    VideoRoom(VideoRoomEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -117,6 +119,7 @@ impl Event {
             | Self::Form(_)
             | Self::File(_)
             | Self::TreatmentPlan(_)
+            | Self::VideoRoom(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

@@ -24,6 +24,8 @@ closed_enum! {
         File = "file",
         /// A programme of exercises.
         TreatmentPlan = "treatment_plan",
+        /// The video room of an appointment.
+        VideoRoom = "video_room",
         /// A partner's subscription to events.
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
@@ -162,6 +164,30 @@ catalogue! {
         TreatmentPlanExerciseSkipped = "treatment_plan.exercise_skipped", v 1, public;
         /// The programme ended.
         TreatmentPlanCompleted = "treatment_plan.completed", v 1, public;
+    }
+    VideoRoom in video_room {
+        /// A video room was made for an appointment.
+        VideoRoomCreated = "video_room.created", v 1, public;
+        /// A video room could not be made.
+        VideoRoomCreationFailed = "video_room.creation_failed", v 1, internal;
+        /// Its window moved with the appointment.
+        VideoRoomMoved = "video_room.moved", v 1, public;
+        /// It could not be moved or closed.
+        VideoRoomChangeFailed = "video_room.change_failed", v 1, internal;
+        /// Somebody was given a link to it.
+        VideoRoomAccessGranted = "video_room.access_granted", v 1, internal;
+        /// Somebody came into it.
+        VideoRoomParticipantJoined = "video_room.participant_joined", v 1, public;
+        /// Somebody left it.
+        VideoRoomParticipantLeft = "video_room.participant_left", v 1, public;
+        /// A participant's network was measured.
+        VideoRoomQualitySampled = "video_room.quality_sampled", v 1, internal;
+        /// A recording began, with the clinic's setting and the patient's consent in force.
+        VideoRoomRecordingStarted = "video_room.recording_started", v 1, public;
+        /// A recording lies in the clinic's own storage.
+        VideoRoomRecordingStored = "video_room.recording_stored", v 1, public;
+        /// It is closed, and links to it lead nowhere any more.
+        VideoRoomExpired = "video_room.expired", v 1, public;
     }
     WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.

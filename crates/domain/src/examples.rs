@@ -43,6 +43,12 @@ use crate::treatment_plan::{
     TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
     TreatmentPlanExerciseSkipped,
 };
+use crate::video_room::{
+    NetworkState, ParticipantKind, RoomAddress, RoomChange, RoomEnd, RoomFailure, RoomProvider,
+    VideoRoomAccessGranted, VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomEvent,
+    VideoRoomExpired, VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
+    VideoRoomQualitySampled, VideoRoomRecordingStarted, VideoRoomRecordingStored,
+};
 use crate::webhook_delivery::{
     AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
     WebhookDeliveryDelivered, WebhookDeliveryEmitted, WebhookDeliveryEvent, WebhookDeliveryExhausted,
@@ -174,6 +180,10 @@ pub(crate) fn disclosure() -> Disclosure {
     }
 }
 
+pub(crate) fn room_address() -> RoomAddress {
+    RoomAddress { url: format!("https://{CANARY}.daily.co/appt"), account: "7a1e6f0c".to_owned() }
+}
+
 /// One event of every type.
 pub(crate) fn events(v: Variation) -> Vec<Event> {
     let mut events = Vec::new();
@@ -184,6 +194,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(form_events(v).into_iter().map(Event::from));
     events.extend(file_events(v).into_iter().map(Event::from));
     events.extend(plan_events(v).into_iter().map(Event::from));
+    events.extend(video_room_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
     events.extend(replay_events(v).into_iter().map(Event::from));
@@ -469,6 +480,102 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             replay_id: v.optional(v.id(9)),
         }),
         WebhookDeliveryEvent::AnswersExpunged(WebhookDeliveryAnswersExpunged { subscription_id }),
+    ]
+}
+
+fn video_room_events(v: Variation) -> Vec<VideoRoomEvent> {
+    let (patient_id, appointment_id, recording_id) = (v.id(4), v.id(5), v.id(12));
+    let (session_id, participant_id, participant) =
+        (v.uuid(11), v.optional(v.id(10)), v.optional(ParticipantKind::Patient));
+    vec![
+        VideoRoomEvent::Created(VideoRoomCreated {
+            patient_id,
+            appointment_id,
+            provider: RoomProvider::Daily,
+            opening: v.number,
+            opens_at: v.moment,
+            expires_at: v.moment,
+            adopted: v.flag,
+            personal: Some(Personal::Open(room_address())),
+        }),
+        VideoRoomEvent::CreationFailed(VideoRoomCreationFailed {
+            patient_id,
+            appointment_id,
+            attempt: v.number,
+            reason: RoomFailure::Unavailable,
+            next_attempt_at: v.optional(v.moment),
+        }),
+        VideoRoomEvent::Moved(VideoRoomMoved {
+            patient_id,
+            appointment_id,
+            opens_at: v.moment,
+            expires_at: v.moment,
+        }),
+        VideoRoomEvent::ChangeFailed(VideoRoomChangeFailed {
+            patient_id,
+            appointment_id,
+            change: RoomChange::Move,
+            attempt: v.number,
+            reason: RoomFailure::RateLimited,
+            next_attempt_at: v.optional(v.moment),
+        }),
+        VideoRoomEvent::AccessGranted(VideoRoomAccessGranted {
+            patient_id,
+            appointment_id,
+            participant_id: v.id(10),
+            participant: ParticipantKind::Guest,
+            valid_from: v.moment,
+            valid_until: v.moment,
+        }),
+        VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined {
+            patient_id,
+            appointment_id,
+            participant_id,
+            participant,
+            session_id,
+            joined_at: v.moment,
+        }),
+        VideoRoomEvent::ParticipantLeft(VideoRoomParticipantLeft {
+            patient_id,
+            appointment_id,
+            participant_id,
+            participant,
+            session_id,
+            left_at: v.moment,
+            duration_seconds: 1_500,
+        }),
+        VideoRoomEvent::QualitySampled(VideoRoomQualitySampled {
+            patient_id,
+            appointment_id,
+            participant_id,
+            session_id,
+            sampled_at: v.moment,
+            state: NetworkState::Warning,
+            round_trip_ms: v.optional(84),
+            jitter_ms: v.optional(12),
+            send_loss_permille: v.optional(5),
+            receive_loss_permille: v.optional(31),
+            sent_kbps: v.optional(900),
+            received_kbps: v.optional(1_100),
+        }),
+        VideoRoomEvent::RecordingStarted(VideoRoomRecordingStarted {
+            patient_id,
+            appointment_id,
+            recording_id,
+            started_at: v.moment,
+        }),
+        VideoRoomEvent::RecordingStored(VideoRoomRecordingStored {
+            patient_id,
+            appointment_id,
+            recording_id,
+            duration_seconds: 1_500,
+            size_bytes: 187_000_000,
+        }),
+        VideoRoomEvent::Expired(VideoRoomExpired {
+            patient_id,
+            appointment_id,
+            reason: RoomEnd::AppointmentCancelled,
+        }),
     ]
 }
 

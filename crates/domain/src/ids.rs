@@ -96,6 +96,10 @@ ids! {
     DeliveryId;
     /// Sending deliveries of one subscription again.
     ReplayId;
+    /// Somebody in a video room, as its provider reports them; says nothing about who it is.
+    ParticipantId;
+    /// A recording of a consultation, as its provider names it.
+    RecordingId;
     /// One event of the log.
     EventId;
     /// A data key of the vault.

@@ -5,7 +5,8 @@
 //! no random value.
 //!
 //! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
-//! [`form`], [`treatment_plan`], [`file`], [`webhook_subscription`], [`webhook_delivery`], [`webhook_replay`],
+//! [`form`], [`treatment_plan`], [`file`], [`video_room`], [`webhook_subscription`], [`webhook_delivery`],
+//! [`webhook_replay`],
 //! [`access`]), the [`EventType`] catalogue,
 //! [`Event`] over all of them, [`Personal`] for what could identify somebody, and [`closed::ClosedValue`] for
 //! what never can.
@@ -44,6 +45,7 @@ mod text;
 mod timestamp;
 pub mod treatment_plan;
 pub mod upcast;
+pub mod video_room;
 pub mod webhook_delivery;
 pub mod webhook_replay;
 pub mod webhook_subscription;
@@ -55,8 +57,8 @@ pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, AssignmentId, CorrelationId, DeliveryId, EventId, ExerciseId, FileId, FormId,
-    FormTemplateId, KeyId, MemberId, OrganizationId, PartnerId, PatientId, ReplayId, RequestId, SpecialistId,
-    SubscriptionId, TreatmentPlanId,
+    FormTemplateId, KeyId, MemberId, OrganizationId, ParticipantId, PartnerId, PatientId, RecordingId,
+    ReplayId, RequestId, SpecialistId, SubscriptionId, TreatmentPlanId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

@@ -29,10 +29,15 @@ use crate::treatment_plan::{
     PlanOutcome, SkipReason, TreatmentPlanCompleted, TreatmentPlanCreated, TreatmentPlanEvent,
     TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
 };
+use crate::video_room::{
+    ParticipantKind, RoomEnd, RoomProvider, VideoRoomCreated, VideoRoomEvent, VideoRoomExpired,
+    VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomRecordingStarted,
+    VideoRoomRecordingStored,
+};
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, AssignmentId, Event, EventType, ExerciseId, FormId, FormTemplateId, PatientId,
-    SpecialistId, StreamKind, Timestamp,
+    AppointmentId, AssignmentId, Event, EventType, ExerciseId, FormId, FormTemplateId, ParticipantId,
+    PatientId, RecordingId, SpecialistId, StreamKind, Timestamp,
 };
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
@@ -56,6 +61,7 @@ pub const fn example_stream(kind: StreamKind) -> Uuid {
         StreamKind::Access => example_id(8),
         StreamKind::WebhookReplay => example_id(10),
         StreamKind::TreatmentPlan => example_id(11),
+        StreamKind::VideoRoom => example_id(21),
     }
 }
 
@@ -73,6 +79,7 @@ pub fn example(event_type: EventType) -> Option<Event> {
         StreamKind::Form => form(event_type).map(Event::Form),
         StreamKind::File => file(event_type).map(Event::File),
         StreamKind::TreatmentPlan => treatment_plan(event_type).map(Event::TreatmentPlan),
+        StreamKind::VideoRoom => video_room(event_type).map(Event::VideoRoom),
         StreamKind::WebhookSubscription if event_type == EventType::WebhookSubscriptionTestRequested => {
             let facts = WebhookSubscriptionTestRequested {};
             Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
@@ -173,6 +180,69 @@ fn form(event_type: EventType) -> Option<FormEvent> {
             signed_by: Signatory::Patient,
         }),
         EventType::FormVoided => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+        _ => return None,
+    };
+    Some(event)
+}
+
+fn video_room(event_type: EventType) -> Option<VideoRoomEvent> {
+    let patient_id = PatientId::new(example_stream(StreamKind::Patient));
+    let appointment_id = AppointmentId::new(example_stream(StreamKind::Appointment));
+    let (opens_at, expires_at) = (example_moment(), example_moment().saturating_add_micros(MICROS_PER_HOUR));
+    let participant_id = Some(ParticipantId::new(example_id(22)));
+    let participant = Some(ParticipantKind::Patient);
+    let (session_id, recording_id) = (example_id(23), RecordingId::new(example_id(24)));
+    let event = match event_type {
+        EventType::VideoRoomCreated => VideoRoomEvent::Created(VideoRoomCreated {
+            patient_id,
+            appointment_id,
+            provider: RoomProvider::Daily,
+            opening: 1,
+            opens_at,
+            expires_at,
+            adopted: false,
+            personal: None,
+        }),
+        EventType::VideoRoomMoved => {
+            VideoRoomEvent::Moved(VideoRoomMoved { patient_id, appointment_id, opens_at, expires_at })
+        }
+        EventType::VideoRoomParticipantJoined => {
+            VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined {
+                patient_id,
+                appointment_id,
+                participant_id,
+                participant,
+                session_id,
+                joined_at: opens_at,
+            })
+        }
+        EventType::VideoRoomParticipantLeft => VideoRoomEvent::ParticipantLeft(VideoRoomParticipantLeft {
+            patient_id,
+            appointment_id,
+            participant_id,
+            participant,
+            session_id,
+            left_at: expires_at,
+            duration_seconds: 3_600,
+        }),
+        EventType::VideoRoomRecordingStarted => VideoRoomEvent::RecordingStarted(VideoRoomRecordingStarted {
+            patient_id,
+            appointment_id,
+            recording_id,
+            started_at: opens_at,
+        }),
+        EventType::VideoRoomRecordingStored => VideoRoomEvent::RecordingStored(VideoRoomRecordingStored {
+            patient_id,
+            appointment_id,
+            recording_id,
+            duration_seconds: 1_500,
+            size_bytes: 187_000_000,
+        }),
+        EventType::VideoRoomExpired => VideoRoomEvent::Expired(VideoRoomExpired {
+            patient_id,
+            appointment_id,
+            reason: RoomEnd::WindowOver,
+        }),
         _ => return None,
     };
     Some(event)

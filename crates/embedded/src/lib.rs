@@ -6,6 +6,7 @@
 //!   authority, the partner's side in the demo, in tests and in benchmarks;
 //!   the program `fault-receiver` is thin over it.
 //! - [`s3`]: an S3 server over encrypted files.
+//! - [`daily`]: a Daily for tests, strict about the vendor's contract.
 //! - [`packages`]: the system's package manager.
 //!
 //! Guarantees: an acknowledged commit survives the death of any process here
@@ -16,6 +17,7 @@
 //! Non-goals: migrations, configuration files and upgrades between major
 //! versions of PostgreSQL. Start reading at [`postgres::Postgres::start`].
 
+pub mod daily;
 pub mod packages;
 pub mod postgres;
 pub mod receiver;

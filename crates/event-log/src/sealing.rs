@@ -40,6 +40,7 @@ pub(crate) fn subject_of(stream: &StreamKey, named: Option<PatientId>) -> Option
         | StreamKind::Form
         | StreamKind::File
         | StreamKind::TreatmentPlan
+        | StreamKind::VideoRoom
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

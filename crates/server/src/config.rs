@@ -39,6 +39,8 @@ pub struct Config {
     pub proofs: ProofsConfig,
     /// Files.
     pub storage: StorageConfig,
+    /// Video rooms.
+    pub video: VideoConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -125,6 +127,16 @@ pub struct StorageConfig {
     pub allowed_endpoints: Vec<String>,
 }
 
+/// `[video]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VideoConfig {
+    /// Where Daily's REST API is.
+    pub daily_url: String,
+    /// How long a room stays after its appointment.
+    pub grace_minutes: u16,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -185,6 +197,7 @@ impl Default for Config {
             webhooks: WebhooksConfig::default(),
             proofs: ProofsConfig::default(),
             storage: StorageConfig::default(),
+            video: VideoConfig::default(),
             log: LogConfig::default(),
         }
     }
@@ -258,6 +271,12 @@ impl ProofsConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { embedded: true, listen: None, public_url: None, allowed_endpoints: Vec::new() }
+    }
+}
+
+impl Default for VideoConfig {
+    fn default() -> Self {
+        Self { daily_url: "https://api.daily.co/v1".to_owned(), grace_minutes: 15 }
     }
 }
 
@@ -365,7 +384,7 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) = ["http", "database", "webhooks", "proofs", "storage", "log"]
+    let (name_of_section, key) = ["http", "database", "webhooks", "proofs", "storage", "video", "log"]
         .into_iter()
         .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
         .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;

@@ -11,6 +11,8 @@ use anyhow::Context;
 use carelog_analytics::Analytics;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
+use carelog_video::daily::DailyApi;
+use carelog_video::{VideoProjector, VideoReactor};
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
 use carelog_webhooks::{
     Checkpoints, Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
@@ -82,6 +84,7 @@ pub struct Server {
     system: System,
     /// Keeps the worker's channel open in a process that has no projectors.
     reactor: Option<Arc<WebhooksReactor>>,
+    video: Option<Arc<VideoReactor>>,
 }
 
 impl Server {
@@ -106,6 +109,7 @@ impl Server {
         let _ = system.storages.set(Storages::open(config, &system, roles).await?);
         let policy = policy(config);
         let reactor = start_webhooks(config, &system, &policy, roles)?;
+        let video = start_video(config, &system, roles)?;
         if roles.projectors {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
@@ -127,7 +131,7 @@ impl Server {
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }
-        let mut server = Self { address: None, service: None, system, reactor };
+        let mut server = Self { address: None, service: None, system, reactor, video };
         if roles.api {
             server.start_api(config, policy).await?;
         }
@@ -165,13 +169,33 @@ impl Server {
 
     /// Lets requests in flight end, gives leases back, and stops; takes a few seconds at most.
     pub async fn stop(self) {
-        drop((self.service, self.reactor));
+        drop((self.service, self.reactor, self.video));
         self.system.stop().await;
     }
 }
 
 fn policy(config: &Config) -> AddressPolicy {
     if config.webhooks.allow_loopback { AddressPolicy::with_loopback() } else { AddressPolicy::strict() }
+}
+
+fn start_video(config: &Config, system: &System, roles: Roles) -> anyhow::Result<Option<Arc<VideoReactor>>> {
+    if !roles.projectors && !roles.workers {
+        return Ok(None);
+    }
+    let pool = &system.databases.core_system;
+    let daily = DailyApi::new(&config.video.daily_url)?;
+    let (reactor, worker) =
+        carelog_video::reactor_and_worker(&system.runtime, pool.clone(), daily, config.video.grace_minutes);
+    let reactor = Arc::new(reactor);
+    if roles.workers {
+        system.runtime.tasks.spawn(worker.run());
+    }
+    if roles.projectors {
+        let hands_over: Arc<dyn Reactor<Wish>> =
+            if roles.workers { Arc::clone(&reactor) as _ } else { Arc::new(carelog_video::LedgerOnly) };
+        system.runtime.start(&Arc::new(VideoProjector), Some(&hands_over), pool);
+    }
+    Ok(Some(reactor))
 }
 
 const fn limits(config: &Config) -> Limits {

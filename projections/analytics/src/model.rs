@@ -80,6 +80,7 @@ impl<'a> Known<'a> {
             | StreamKind::TreatmentPlan => Some(decode(recorded)?),
             StreamKind::Specialist
             | StreamKind::File
+            | StreamKind::VideoRoom
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -161,6 +162,7 @@ impl Needed {
                 Event::Organization(_)
                 | Event::Specialist(_)
                 | Event::File(_)
+                | Event::VideoRoom(_)
                 | Event::WebhookSubscription(_)
                 | Event::WebhookDelivery(_)
                 | Event::WebhookReplay(_)
@@ -230,6 +232,7 @@ impl State {
             Event::TreatmentPlan(event) => self.apply_plan(known, event),
             Event::Specialist(_)
             | Event::File(_)
+            | Event::VideoRoom(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)

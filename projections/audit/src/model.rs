@@ -109,6 +109,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::FormAssigned
         | EventType::FileUploadRequested
         | EventType::TreatmentPlanCreated
+        | EventType::VideoRoomCreated
+        | EventType::VideoRoomCreationFailed
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
         | EventType::WebhookReplayRequested => Action::Create,
@@ -142,6 +144,14 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::TreatmentPlanExerciseCompleted
         | EventType::TreatmentPlanExerciseSkipped
         | EventType::TreatmentPlanCompleted
+        | EventType::VideoRoomMoved
+        | EventType::VideoRoomChangeFailed
+        | EventType::VideoRoomParticipantJoined
+        | EventType::VideoRoomParticipantLeft
+        | EventType::VideoRoomQualitySampled
+        | EventType::VideoRoomRecordingStarted
+        | EventType::VideoRoomRecordingStored
+        | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
         | EventType::WebhookSubscriptionDisabled
@@ -162,15 +172,18 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::WebhookDeliveryAttempted
         | EventType::WebhookDeliveryRedeliveryRequested
         | EventType::WebhookSubscriptionTestRequested
+        | EventType::VideoRoomAccessGranted
         | EventType::AccessDenied => Action::Execute,
     }
 }
 
 fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
     match event.event_type {
-        EventType::AccessDenied | EventType::WebhookDeliveryExhausted | EventType::FileUploadFailed => {
-            Ok(Outcome::Failure)
-        }
+        EventType::AccessDenied
+        | EventType::FileUploadFailed
+        | EventType::VideoRoomCreationFailed
+        | EventType::VideoRoomChangeFailed
+        | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
         EventType::WebhookDeliveryAttempted => attempt_outcome(event),
         EventType::OrganizationRegistered
         | EventType::OrganizationSettingsChanged
@@ -211,6 +224,15 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::TreatmentPlanExerciseCompleted
         | EventType::TreatmentPlanExerciseSkipped
         | EventType::TreatmentPlanCompleted
+        | EventType::VideoRoomCreated
+        | EventType::VideoRoomMoved
+        | EventType::VideoRoomAccessGranted
+        | EventType::VideoRoomParticipantJoined
+        | EventType::VideoRoomParticipantLeft
+        | EventType::VideoRoomQualitySampled
+        | EventType::VideoRoomRecordingStarted
+        | EventType::VideoRoomRecordingStored
+        | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -263,6 +285,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::Form
         | StreamKind::File
         | StreamKind::TreatmentPlan
+        | StreamKind::VideoRoom
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),

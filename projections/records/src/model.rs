@@ -61,9 +61,10 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form
-            | StreamKind::File => Ok(Some(Self { recorded, event: recorded.decode()? })),
-            StreamKind::TreatmentPlan => Ok(Some(Self { recorded, event: recorded.decode()? })),
-            StreamKind::WebhookSubscription
+            | StreamKind::File
+            | StreamKind::TreatmentPlan => Ok(Some(Self { recorded, event: recorded.decode()? })),
+            StreamKind::VideoRoom
+            | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
             | StreamKind::Access => Ok(None),
@@ -126,7 +127,8 @@ impl Needed {
             StreamKind::Form => self.forms.insert(key),
             StreamKind::File => self.files.insert(key),
             StreamKind::TreatmentPlan => self.plans.insert(key),
-            StreamKind::WebhookSubscription
+            StreamKind::VideoRoom
+            | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
             | StreamKind::Access => false,
@@ -159,6 +161,7 @@ impl Needed {
             | Event::Appointment(_)
             | Event::Form(_)
             | Event::File(_)
+            | Event::VideoRoom(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -240,7 +243,8 @@ impl State {
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
             Event::File(event) => self.files.change(key, |row| FileRecord::apply(row, event, recorded)),
             Event::TreatmentPlan(event) => self.apply_plan(key, event, recorded),
-            Event::WebhookSubscription(_)
+            Event::VideoRoom(_)
+            | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
             | Event::Access(_) => Ok(()),

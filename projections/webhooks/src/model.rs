@@ -177,6 +177,7 @@ impl Page {
             | StreamKind::Form
             | StreamKind::File
             | StreamKind::TreatmentPlan
+            | StreamKind::VideoRoom
             | StreamKind::Access => {
                 if is_announced(event) {
                     self.fan_out(event);

@@ -31,5 +31,6 @@ mod sender_scale;
 mod storage;
 mod storm;
 mod vault;
+mod video;
 mod webhooks;
 mod worker_processes;

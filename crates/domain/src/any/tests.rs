@@ -33,7 +33,7 @@ fn json_of_every_event_is_pinned() {
 
 #[test]
 fn codes_of_every_rejection_are_pinned() {
-    let lists: [(StreamKind, &[(&str, RejectionKind)]); 11] = [
+    let lists: [(StreamKind, &[(&str, RejectionKind)]); 12] = [
         (StreamKind::Organization, crate::organization::OrganizationRejection::CODES),
         (StreamKind::Patient, crate::patient::PatientRejection::CODES),
         (StreamKind::Specialist, crate::specialist::SpecialistRejection::CODES),
@@ -41,6 +41,7 @@ fn codes_of_every_rejection_are_pinned() {
         (StreamKind::Form, crate::form::FormRejection::CODES),
         (StreamKind::File, crate::file::FileRejection::CODES),
         (StreamKind::TreatmentPlan, crate::treatment_plan::TreatmentPlanRejection::CODES),
+        (StreamKind::VideoRoom, crate::video_room::VideoRoomRejection::CODES),
         (StreamKind::WebhookSubscription, crate::webhook_subscription::WebhookSubscriptionRejection::CODES),
         (StreamKind::WebhookDelivery, crate::webhook_delivery::WebhookDeliveryRejection::CODES),
         (StreamKind::WebhookReplay, crate::webhook_replay::WebhookReplayRejection::CODES),

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{Projector, Reactor, discard, quarantined, retry};
 use carelog_records::Records;
+use carelog_video::VideoProjector;
 use carelog_webhooks::{LedgerOnly, WebhooksProjector};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -59,6 +60,7 @@ pub(super) struct DiscardArguments {
 pub(super) enum Projection {
     Records,
     Webhooks,
+    Video,
 }
 
 impl Projection {
@@ -66,6 +68,7 @@ impl Projection {
         match self {
             Self::Records => Records::NAME,
             Self::Webhooks => WebhooksProjector::NAME,
+            Self::Video => VideoProjector::NAME,
         }
     }
 }
@@ -80,6 +83,10 @@ pub(super) async fn run(system: &System, command: QuarantineCommand) -> anyhow::
                 Projection::Records => again(system, &Records, None, organization_id, stream).await?,
                 Projection::Webhooks => {
                     again(system, &WebhooksProjector, Some(&LedgerOnly), organization_id, stream).await?
+                }
+                Projection::Video => {
+                    let reactor = &carelog_video::LedgerOnly;
+                    again(system, &VideoProjector, Some(reactor), organization_id, stream).await?
                 }
             };
             ensure!(left == 0, "{left} events of the stream still wait: the first of them fails again");

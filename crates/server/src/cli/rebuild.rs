@@ -7,6 +7,7 @@ use std::time::Duration;
 use carelog_analytics::Analytics;
 use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{Progress, Projector, RebuildError, RebuildScope, cancel_rebuild, rebuild};
+use carelog_video::VideoProjector;
 use carelog_webhooks::WebhooksProjector;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -40,6 +41,7 @@ enum Projection {
     Proofs,
     Webhooks,
     Analytics,
+    Video,
 }
 
 /// Rebuilds, shows how far it came, and gives up on Ctrl-C; the present version is then untouched.
@@ -54,6 +56,7 @@ pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow:
             let sealer = carelog_audit::Sealer::new(system.log.name());
             one(system, &sealer, &databases.audit_owner, &arguments).await
         }
+        Projection::Video => one(system, &VideoProjector, &databases.core_owner, &arguments).await,
         Projection::Webhooks => one(system, &WebhooksProjector, &databases.core_owner, &arguments).await,
         Projection::Analytics => {
             let analytics = Analytics::new(Arc::clone(&system.pseudonyms));

@@ -25,7 +25,7 @@ use super::service::{Arrival, matched_path};
 use super::{Api, access, freshness};
 
 /// Projections name their tables without a schema, because a rebuild writes them in one of its own.
-const SEARCH_PATH: &str = "set local search_path to records, audit, public";
+const SEARCH_PATH: &str = "set local search_path to records, audit, video, public";
 /// Longest user agent that is kept.
 const MAX_USER_AGENT_BYTES: usize = 512;
 

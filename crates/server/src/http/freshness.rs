@@ -26,6 +26,8 @@ pub(super) enum View {
     Records,
     /// Subscriptions and deliveries.
     Webhooks,
+    /// Video rooms.
+    Video,
     /// The audit trail.
     Trail,
 }
@@ -35,13 +37,14 @@ impl View {
         match self {
             Self::Records => carelog_records::Records::NAME,
             Self::Webhooks => carelog_webhooks::WebhooksProjector::NAME,
+            Self::Video => carelog_video::VideoProjector::NAME,
             Self::Trail => carelog_audit::Audit::NAME,
         }
     }
 
     const fn pool(self, databases: &Databases) -> &PgPool {
         match self {
-            Self::Records | Self::Webhooks => &databases.core_system,
+            Self::Records | Self::Webhooks | Self::Video => &databases.core_system,
             Self::Trail => &databases.audit_system,
         }
     }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::response::Response;
-use carelog_domain::Timestamp;
 use carelog_domain::organization::{
     IntegrationCredentials, IntegrationKind, Organization, OrganizationCommand,
 };
+use carelog_domain::{OrganizationId, Timestamp};
 use carelog_records::{IntegrationRecord, IntegrationStatus, queries};
+use carelog_video::daily::DailyAccount;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -98,7 +99,9 @@ async fn configure(
             "expected at most 50 settings with names of 1 to 100 bytes",
         ));
     }
-    let settings = settings.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let settings: BTreeMap<String, String> =
+        settings.into_iter().map(|(name, value)| (name, value.into())).collect();
+    check(caller.organization_id, integration, &settings)?;
     let credentials = IntegrationCredentials { settings };
     if integration == IntegrationKind::Storage
         && let Some(storages) = caller.api.system.storages.get()
@@ -108,6 +111,24 @@ async fn configure(
     let command = OrganizationCommand::ConfigureIntegration { integration, credentials };
     let id = caller.organization_id.uuid();
     Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())
+}
+
+/// Refuses settings with which an integration could not be used.
+fn check(
+    organization_id: OrganizationId,
+    integration: IntegrationKind,
+    settings: &BTreeMap<String, String>,
+) -> Result<(), Problem> {
+    match integration {
+        IntegrationKind::Daily => {
+            DailyAccount::from_settings(organization_id, settings).map(drop).map_err(|(name, expected)| {
+                // A pointer's own characters stand for others (RFC 6901).
+                let name = name.replace('~', "~0").replace('/', "~1");
+                Problem::invalid(format!("/settings/{name}"), expected)
+            })
+        }
+        IntegrationKind::Storage | IntegrationKind::Telemetry => Ok(()),
+    }
 }
 
 /// Take an integration away.

@@ -60,6 +60,7 @@ mod telemetry;
 mod tests;
 mod text;
 mod trail;
+mod video_rooms;
 
 use std::sync::Arc;
 
@@ -100,6 +101,7 @@ pub struct Api {
     /// First part of the names of the logs that are signed.
     origin: Arc<str>,
     checks: files::Checks,
+    video: carelog_video::Directory,
 }
 
 impl Api {
@@ -108,6 +110,7 @@ impl Api {
         let pool = system.databases.core_system.clone();
         Self {
             subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
+            video: carelog_video::Directory::new(system.log.clone()),
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
@@ -186,6 +189,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(forms::routes())
         .merge(files::routes())
         .merge(plans::routes())
+        .merge(video_rooms::routes())
         .merge(subscriptions::routes())
         .merge(deliveries::routes())
         .merge(attempts::routes())

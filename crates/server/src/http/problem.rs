@@ -236,12 +236,30 @@ impl From<carelog_audit::trees::TreeError> for Problem {
     }
 }
 
+impl From<carelog_video::queries::QueryError> for Problem {
+    fn from(error: carelog_video::queries::QueryError) -> Self {
+        match error {
+            carelog_video::queries::QueryError::Database(error) => error.into(),
+            carelog_video::queries::QueryError::Stored { .. } => Self::internal(&error),
+        }
+    }
+}
+
 impl From<carelog_audit::signer::SignerError> for Problem {
     fn from(error: carelog_audit::signer::SignerError) -> Self {
         match error {
             carelog_audit::signer::SignerError::Database(error) => error.into(),
             carelog_audit::signer::SignerError::Tree(error) => error.into(),
             carelog_audit::signer::SignerError::Stored { .. } => Self::internal(&error),
+        }
+    }
+}
+
+impl From<carelog_video::DirectoryError> for Problem {
+    fn from(error: carelog_video::DirectoryError) -> Self {
+        match error {
+            carelog_video::DirectoryError::Query(error) => error.into(),
+            carelog_video::DirectoryError::Vault(error) => error.into(),
         }
     }
 }

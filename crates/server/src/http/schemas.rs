@@ -12,11 +12,13 @@ use carelog_domain::organization::{IntegrationKind, Scope};
 use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
+use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
 use carelog_domain::{EventType, Role, StreamKind};
 use carelog_records::{MemberStatus, PatientStatus, SpecialistStatus};
+use carelog_video::RoomState;
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
 
@@ -56,6 +58,7 @@ enums! {
     link_disposition: LinkDisposition;
     member_status: MemberStatus;
     outcome: Outcome;
+    participant_kind: ParticipantKind;
     patient_status: PatientStatus;
     plan_outcome: PlanOutcome;
     plan_status: PlanStatus;
@@ -65,6 +68,10 @@ enums! {
     replayed_state: ReplayedState;
     reschedule_reason: RescheduleReason;
     role: Role;
+    room_end: RoomEnd;
+    room_failure: RoomFailure;
+    room_provider: RoomProvider;
+    room_state: RoomState;
     scope: Scope;
     signatory: Signatory;
     skip_reason: SkipReason;

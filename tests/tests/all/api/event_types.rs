@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use carelog_domain::video_room::{
+    CreateRoom, RecordingLeave, RoomAddress, RoomAppointment, RoomEnd, RoomProvider, RoomWindow, Stay,
+    VideoRoom, VideoRoomCommand,
+};
 use carelog_domain::webhook_subscription::{
     CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
     WebhookSubscriptionCommand,
 };
-use carelog_domain::{EventType, OrganizationId};
+use carelog_domain::{AppointmentId, EventType, OrganizationId, PatientId, RecordingId};
 use carelog_embedded::receiver::Hook;
 use carelog_event_log::new_id;
-use carelog_tests::{Answer, Api, Product, follow, new_secret, run, scope, send, until};
+use carelog_tests::{Answer, Api, Product, at, follow, new_secret, run, scope, send, until};
 use carelog_webhooks::catalogue::catalogue;
 use jsonschema::Validator;
 use reqwest::{Client, Method};
@@ -189,6 +193,44 @@ impl Staff<'_> {
     }
 }
 
+/// What a provider would tell of a room.
+async fn room_lives(product: &Product, organization_id: OrganizationId) {
+    let appointment = RoomAppointment {
+        patient_id: PatientId::new(new_id()),
+        appointment_id: AppointmentId::new(new_id()),
+    };
+    let (opens_at, expires_at) = (at("2099-01-01T10:00:00Z"), at("2099-01-01T11:00:00Z"));
+    let later = RoomWindow { opens_at, expires_at: at("2099-01-01T12:00:00Z") };
+    let (session_id, recording_id) = (new_id(), RecordingId::new(new_id()));
+    let stay = Stay { participant_id: None, session_id, joined_at: opens_at };
+    let commands = [
+        VideoRoomCommand::Create(CreateRoom {
+            appointment,
+            provider: RoomProvider::Daily,
+            window: RoomWindow { opens_at, expires_at },
+            adopted: false,
+            address: RoomAddress {
+                url: "https://clinic.daily.co/x".to_owned(),
+                account: "domain".to_owned(),
+            },
+        }),
+        VideoRoomCommand::Move { window: later },
+        VideoRoomCommand::Join(stay),
+        VideoRoomCommand::StartRecording {
+            recording_id,
+            started_at: opens_at,
+            leave: RecordingLeave { is_enabled: true, has_consent: true },
+        },
+        VideoRoomCommand::Leave { stay, duration_seconds: 60 },
+        VideoRoomCommand::StoreRecording { recording_id, duration_seconds: 60, size_bytes: 1 << 20 },
+        VideoRoomCommand::Expire { reason: RoomEnd::WindowOver },
+    ];
+    let room_id = new_id();
+    for command in commands {
+        run::<VideoRoom>(product.log(), &scope(organization_id), room_id, command).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_delivered_is_as_the_catalogue_says() {
     let product = Product::start().await;
@@ -200,6 +242,7 @@ async fn what_is_delivered_is_as_the_catalogue_says() {
     let staff = Staff { product: &product, client: Client::builder().no_proxy().build().unwrap(), key };
 
     staff.live().await;
+    room_lives(&product, organization_id).await;
 
     let wanted: BTreeSet<String> = EventType::public().map(|event_type| event_type.to_string()).collect();
     for (format, hook) in hooks {
