@@ -64,7 +64,7 @@ impl Story {
             occurred_at: at("2026-03-01T12:00:00Z"),
             recorded_at: at("2026-03-01T12:00:00Z"),
             stream: StreamKey { organization_id: ORGANIZATION, kind: event.kind(), id },
-            event_id: EventId::new(Uuid::from_u128(100 + self.position.unsigned_abs() as u128)),
+            event_id: EventId::new(Uuid::from_u128(100 + u128::from(self.position.unsigned_abs()))),
             circumstances: Circumstances {
                 actor: Actor::OPERATOR,
                 purpose: None,

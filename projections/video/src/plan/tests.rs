@@ -96,6 +96,6 @@ fn tries_come_ever_more_rarely_and_end_with_the_need() {
     let pauses: Vec<_> =
         [1, 2, 3, 8, 9, 1_000].into_iter().filter_map(|attempt| after(attempt, None)).collect();
     assert_eq!(pauses, [5, 10, 20, 640, 900, 900]);
-    assert_eq!(after(1, Some(Duration::from_secs(60))), Some(60), "the provider asked for it");
+    assert_eq!(after(1, Some(Duration::from_mins(1))), Some(60), "the provider asked for it");
     assert_eq!(next_attempt(1, None, now, now.saturating_add_micros(5_000_000)), None);
 }
