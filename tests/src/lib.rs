@@ -23,7 +23,6 @@ mod journal;
 mod process;
 mod product;
 mod random;
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storages;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storm;

@@ -102,9 +102,8 @@ impl EmbeddedS3 {
     /// When it does not start.
     pub async fn start() -> Self {
         let home = TempDir::new().expect("a temporary directory can be made");
-        let mut server = Self::on(home.path(), Arc::new(SystemClock)).await;
-        server._home = Some(home);
-        server
+        let directory = home.path().to_path_buf();
+        Self::serve(&directory, Arc::new(SystemClock), Some(home)).await
     }
 
     /// Starts it on a directory, by a clock.
@@ -112,6 +111,10 @@ impl EmbeddedS3 {
     /// # Panics
     /// When it does not start.
     pub async fn on(directory: &Path, clock: Arc<dyn Clock>) -> Self {
+        Self::serve(directory, clock, None).await
+    }
+
+    async fn serve(directory: &Path, clock: Arc<dyn Clock>, home: Option<TempDir>) -> Self {
         let stop = CancellationToken::new();
         let options = S3Options {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -123,7 +126,7 @@ impl EmbeddedS3 {
         };
         let server = S3Server::start(options).await.expect("the storage starts");
         let clinics = TwoClinics::at(&format!("http://{}", server.address), REGION, directory);
-        Self { clinics, stop, _server: server, _home: None }
+        Self { clinics, stop, _server: server, _home: home }
     }
 }
 

@@ -118,8 +118,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
         | EventType::AccessTrailQueried
+        | EventType::AccessAnalyticsQueried
         | EventType::FileLinkIssued => Action::Read,
-        EventType::AccessAnalyticsQueried => Action::Read,
         EventType::OrganizationSettingsChanged
         | EventType::OrganizationIntegrationConfigured
         | EventType::PatientOnboarded

@@ -193,16 +193,16 @@ fn check_version(version: Option<&str>) -> S3Result<()> {
     }
 }
 
-fn aes256() -> Option<ServerSideEncryption> {
-    Some(ServerSideEncryption::from_static(ServerSideEncryption::AES256))
+fn aes256() -> ServerSideEncryption {
+    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
 }
 
 fn etag_of(segment: &Segment) -> String {
     segment.sha256.chars().take(32).collect()
 }
 
-fn strong(etag: &str) -> Option<ETag> {
-    Some(ETag::Strong(etag.to_owned()))
+fn strong(etag: &str) -> ETag {
+    ETag::Strong(etag.to_owned())
 }
 
 fn moment(seconds: i64) -> Option<Timestamp> {
@@ -277,8 +277,8 @@ impl S3 for Operations {
         };
         self.run(move |store| store.put(&tenant, &object)).await?;
         Ok(S3Response::new(PutObjectOutput {
-            e_tag: strong(&etag),
-            server_side_encryption: aes256(),
+            e_tag: Some(strong(&etag)),
+            server_side_encryption: Some(aes256()),
             ..PutObjectOutput::default()
         }))
     }
@@ -308,9 +308,9 @@ impl S3 for Operations {
             content_length,
             content_range,
             content_type: object.content_type,
-            e_tag: strong(&object.etag),
+            e_tag: Some(strong(&object.etag)),
             last_modified: moment(object.modified),
-            server_side_encryption: aes256(),
+            server_side_encryption: Some(aes256()),
             ..GetObjectOutput::default()
         }))
     }
@@ -326,9 +326,9 @@ impl S3 for Operations {
             accept_ranges: Some("bytes".to_owned()),
             content_length: length(object.size),
             content_type: object.content_type,
-            e_tag: strong(&object.etag),
+            e_tag: Some(strong(&object.etag)),
             last_modified: moment(object.modified),
-            server_side_encryption: aes256(),
+            server_side_encryption: Some(aes256()),
             ..HeadObjectOutput::default()
         }))
     }
@@ -380,7 +380,7 @@ impl S3 for Operations {
         let (objects, has_more) = self.run(move |store| store.list(&tenant, &prefix, &after, limit)).await?;
         let next = objects.last().map(|object| object.key.clone()).filter(|_| has_more);
         let versions = objects.into_iter().map(|object| ObjectVersion {
-            e_tag: strong(&object.etag),
+            e_tag: Some(strong(&object.etag)),
             is_latest: Some(true),
             last_modified: moment(object.modified),
             size: length(object.size),
@@ -412,7 +412,7 @@ impl S3 for Operations {
         Ok(S3Response::new(CreateMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
-            server_side_encryption: aes256(),
+            server_side_encryption: Some(aes256()),
             upload_id: Some(upload_id),
             ..CreateMultipartUploadOutput::default()
         }))
@@ -438,8 +438,8 @@ impl S3 for Operations {
             return Err(error);
         }
         Ok(S3Response::new(UploadPartOutput {
-            e_tag: strong(&part.etag),
-            server_side_encryption: aes256(),
+            e_tag: Some(strong(&part.etag)),
+            server_side_encryption: Some(aes256()),
             ..UploadPartOutput::default()
         }))
     }
@@ -457,7 +457,7 @@ impl S3 for Operations {
             .into_iter()
             .take(limit)
             .map(|part| Part {
-                e_tag: strong(&part.etag),
+                e_tag: Some(strong(&part.etag)),
                 last_modified: moment(part.modified),
                 part_number: Some(i32::from(part.number)),
                 size: length(part.segment.size),
@@ -535,8 +535,8 @@ impl S3 for Operations {
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
-            e_tag: strong(&object.etag),
-            server_side_encryption: aes256(),
+            e_tag: Some(strong(&object.etag)),
+            server_side_encryption: Some(aes256()),
             ..CompleteMultipartUploadOutput::default()
         }))
     }
@@ -562,7 +562,7 @@ fn unless_absent(error: StoreError) -> Result<(), StoreError> {
 
 fn listed(object: ObjectManifest) -> Object {
     Object {
-        e_tag: strong(&object.etag),
+        e_tag: Some(strong(&object.etag)),
         last_modified: moment(object.modified),
         size: length(object.size),
         key: Some(object.key),

@@ -59,7 +59,7 @@ pub struct S3Server {
     /// Where it listens.
     pub address: SocketAddr,
     /// Held while it runs in this process.
-    _lock: Option<File>,
+    lock: Option<File>,
 }
 
 impl fmt::Debug for S3Options {
@@ -83,7 +83,7 @@ impl S3Server {
         let mut lock = lock_file(&options.directory).map_err(directory)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let address = address_in(&mut lock).map_err(directory)?;
-            return Ok(Self { address, _lock: None });
+            return Ok(Self { address, lock: None });
         }
         let opening = options.directory.clone();
         let store = tokio::task::spawn_blocking(move || Store::open(&opening))
@@ -101,12 +101,12 @@ impl S3Server {
         let front = Front { service: builder.build(), clock: options.clock };
         let tasks = options.tasks.clone();
         options.tasks.spawn(accept(listener, front, options.stop, tasks));
-        Ok(Self { address, _lock: Some(lock) })
+        Ok(Self { address, lock: Some(lock) })
     }
 
     /// Whether it runs in this process.
     pub const fn is_here(&self) -> bool {
-        self._lock.is_some()
+        self.lock.is_some()
     }
 }
 

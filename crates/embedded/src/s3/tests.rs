@@ -130,7 +130,7 @@ async fn an_altered_or_cut_frame_is_not_handed_out() {
     for bytes in [altered, swapped, whole[..whole.len() - 1].to_vec(), whole[..FRAME_BYTES + 16].to_vec()] {
         fs::write(&path, bytes).unwrap();
 
-        assert_eq!(read(&store, &[segment.clone()], 0..size).await, None);
+        assert_eq!(read(&store, std::slice::from_ref(&segment), 0..size).await, None);
     }
 }
 

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 const PDF: &[u8] = b"%PDF-1.7\nKniebeuge, links\n%%EOF\n";
 
 fn digest(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(content))
 }
 
 fn announced(patient_id: &str, content: &[u8]) -> Value {

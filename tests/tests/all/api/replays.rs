@@ -110,9 +110,12 @@ async fn a_replay_is_counted_asked_for_once_shown_and_nobody_elses() {
     assert_eq!(foreign.problem(), (404, "not_requested"));
     let ended = clinic.call(Method::POST, &cancel, &clinic.admin, None, &[]).await;
     assert_eq!(ended.problem(), (409, "already_ended"));
-    let partner = json!({ "role": "partner", "scopes": ["webhooks"] });
-    let partner = clinic.post("/v1/api-keys", &partner).await.body["api_key"].as_str().unwrap().to_owned();
-    assert_eq!(clinic.get_as(&partner, &path).await.status, 200);
+    let key_of = async |role: &str| {
+        let key = json!({ "role": role, "scopes": ["webhooks"] });
+        clinic.post("/v1/api-keys", &key).await.body["api_key"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(clinic.get_as(&key_of("compliance").await, &path).await.status, 200);
+    assert_eq!(clinic.get_as(&key_of("partner").await, &path).await.problem(), (404, "not_found"));
     let analyst = json!({ "role": "analyst", "scopes": ["reads"] });
     let analyst = clinic.post("/v1/api-keys", &analyst).await.body["api_key"].as_str().unwrap().to_owned();
     assert_eq!(clinic.get_as(&analyst, &path).await.problem(), (403, "wrong_role"));

@@ -162,17 +162,17 @@ async fn other_credentials_reach_nothing(clinics: &TwoClinics) {
 
         assert_eq!(fetch(&link.url).await.status(), StatusCode::FORBIDDEN, "{what}");
         assert_eq!(send(&into, PDF.to_vec()).await.status(), StatusCode::FORBIDDEN, "{what}");
-        assert_refused(what, storage.examine(KEY, i64::MAX).await);
-        assert_refused(what, storage.list("", None).await);
-        assert_refused(what, storage.list_uploads("").await);
-        assert_refused(what, storage.remove(KEY).await);
-        assert_refused(what, storage.put(OTHER, ContentType::Pdf, PDF.into()).await);
+        assert_refused(what, &storage.examine(KEY, i64::MAX).await);
+        assert_refused(what, &storage.list("", None).await);
+        assert_refused(what, &storage.list_uploads("").await);
+        assert_refused(what, &storage.remove(KEY).await);
+        assert_refused(what, &storage.put(OTHER, ContentType::Pdf, PDF.into()).await);
     }
     assert!(matches!(clinics.own.examine(KEY, i64::MAX).await.unwrap(), Examined::Found(_)));
     assert_eq!(clinics.own.examine(OTHER, i64::MAX).await.unwrap(), Examined::Absent);
 }
 
-fn assert_refused<T: std::fmt::Debug>(what: &str, answer: Result<T, StorageError>) {
+fn assert_refused<T: std::fmt::Debug>(what: &str, answer: &Result<T, StorageError>) {
     assert!(matches!(answer, Err(StorageError::Refused { status: 403, .. })), "{what}: {answer:?}");
 }
 
