@@ -1,6 +1,6 @@
 create schema analytics;
-comment on schema analytics is 'Facts about appointments, exercises and forms under pseudonyms, and the views that are published of them';
-grant usage on schema analytics to carelog_app, carelog_system, carelog_analyst;
+comment on schema analytics is 'Facts about appointments, exercises and forms under pseudonyms. Nobody reads them but those who write and publish them';
+grant usage on schema analytics to carelog_system;
 
 create or replace function public.carelog_organization() returns uuid
 language sql stable parallel safe as $$
@@ -25,14 +25,13 @@ alter table analytics_access.logins enable row level security;
 alter table analytics_access.logins force row level security;
 create policy own_login on analytics_access.logins for select using (role_name = session_user);
 
--- An analyst's login is bound by its role, which nobody can change who has signed in; the setting counts for the
--- application alone.
+-- An analyst's login is bound by its role, which nobody can change who has signed in; the setting counts for those
+-- alone who may take the role that answers requests. The name of a login means nothing.
 create function public.analytics_organization() returns uuid
 language sql stable security definer set search_path = pg_catalog as $$
     select case
-        when session_user like 'carelog\_analyst%'
-            then (select organization_id from analytics_access.logins where role_name = session_user)
-        else public.carelog_organization()
+        when pg_has_role(session_user, 'carelog_app', 'member') then public.carelog_organization()
+        else (select organization_id from analytics_access.logins where role_name = session_user)
     end
 $$;
 comment on function public.analytics_organization is 'The organization whose figures this session may see';
@@ -46,7 +45,7 @@ set local search_path to analytics, public;
 -- tables
 
 do $$ begin
-    execute format('grant usage on schema %I to carelog_app, carelog_system, carelog_analyst', current_schema());
+    execute format('grant usage on schema %I to carelog_system', current_schema());
 end $$;
 
 create table analytics_organizations (
@@ -298,228 +297,3 @@ grant select, insert, update, delete on
 -- indexes
 
 create index appointment_facts_starts_on on appointment_facts (organization_id, starts_on);
-
--- The published views. They belong to the owner of the tables and show the organization of the session, so that whoever
--- may read them reaches no row below. A cell of a view is one value of one dimension of one clinic.
-
-create view appointment_cells with (security_barrier) as
-select f.organization_id, d.dimension, d.value, f.patient, f.status, f.lead_days, f.is_reminded, f.planned_minutes,
-    f.length_minutes, f.punctuality_minutes,
-    f.status = 'cancelled' and coalesce(f.cancel_notice_hours < 24, false) as is_late_cancel
-from appointment_facts f
-cross join lateral (values
-    ('clinic', 'all'),
-    ('weekday', f.weekday::text),
-    ('lead_time', case when f.lead_days <= 0 then '0' when f.lead_days <= 2 then '1-2' when f.lead_days <= 6 then '3-6'
-        when f.lead_days <= 13 then '7-13' when f.lead_days <= 29 then '14-29' else '30+' end),
-    ('reminder', case when f.is_reminded then 'reminded' else 'not_reminded' end),
-    ('month', to_char(f.starts_on, 'YYYY-MM'))) as d (dimension, value)
-where f.organization_id = (select public.analytics_organization());
-comment on view appointment_cells is 'Appointments once for each dimension that is published. Not published';
-
-create view exercise_cells with (security_barrier) as
-select f.organization_id, 'programme_week' as dimension, f.week::text as value, f.patient, f.assigned_sessions,
-    f.completed_sessions, f.skipped_sessions
-from exercise_assignment_facts f
-where f.organization_id = (select public.analytics_organization());
-comment on view exercise_cells is 'Exercises by week of their plan. Not published';
-
-create view streak_cells with (security_barrier) as
-with days as (
-    select distinct organization_id, patient, happened_on
-    from exercise_session_facts
-    where outcome = 'completed' and organization_id = (select public.analytics_organization())
-), runs as (
-    select organization_id, patient,
-        happened_on - (row_number() over (partition by organization_id, patient order by happened_on))::integer as run
-    from days
-), lengths as (
-    select organization_id, patient, run, count(*) as days from runs group by organization_id, patient, run
-), longest as (
-    select organization_id, patient, max(days) as days from lengths group by organization_id, patient
-)
-select organization_id, 'longest_streak' as dimension,
-    case when days <= 1 then '1' when days <= 3 then '2-3' when days <= 6 then '4-6' else '7+' end as value, patient
-from longest;
-comment on view streak_cells is 'Patients by the most days in a row on which they did an exercise. Not published';
-
-create view form_cells with (security_barrier) as
-select f.organization_id, d.dimension, d.value, f.patient, f.status, f.turnaround_hours, f.is_late
-from form_facts f
-cross join lateral (values ('clinic', 'all'), ('template', f.template_id::text)) as d (dimension, value)
-where f.organization_id = (select public.analytics_organization());
-comment on view form_cells is 'Forms once for each dimension that is published. Not published';
-
--- Which cells are not shown. A cell is small when it has fewer patients than the threshold of the clinic, and dominated
--- when more than four fifths of its rows are about one patient. Where those that are hidden in a dimension are one cell,
--- or have fewer patients together than the threshold, the smallest of the others is hidden too: the dimension adds up
--- to figures that are shown elsewhere, and the hidden cell would follow from them.
-create view hidden_cells with (security_barrier) as
-with per_patient as (
-    select organization_id, 'appointments' as subject, dimension, value, patient, count(*) as records
-    from appointment_cells group by organization_id, dimension, value, patient
-    union all
-    select organization_id, 'exercises', dimension, value, patient, count(*)
-    from exercise_cells group by organization_id, dimension, value, patient
-    union all
-    select organization_id, 'streaks', dimension, value, patient, count(*)
-    from streak_cells group by organization_id, dimension, value, patient
-    union all
-    select organization_id, 'forms', dimension, value, patient, count(*)
-    from form_cells group by organization_id, dimension, value, patient
-), cells as (
-    select p.organization_id, p.subject, p.dimension, p.value, count(*) as patients,
-        greatest(max(o.small_cell_threshold), 5) as threshold,
-        count(*) < greatest(max(o.small_cell_threshold), 5) or max(p.records) > 0.8 * sum(p.records) as is_unsafe
-    from per_patient p
-    join analytics_organizations o using (organization_id)
-    group by p.organization_id, p.subject, p.dimension, p.value
-), ranked as (
-    select *, count(*) filter (where is_unsafe) over dimension_cells as unsafe_cells,
-        coalesce(sum(patients) filter (where is_unsafe) over dimension_cells, 0) as unsafe_patients,
-        row_number() over (partition by organization_id, subject, dimension order by is_unsafe desc, patients, value) as place
-    from cells
-    window dimension_cells as (partition by organization_id, subject, dimension)
-)
-select organization_id, subject, dimension, value, patients,
-    is_unsafe or (place = unsafe_cells + 1 and unsafe_cells > 0 and (unsafe_cells = 1 or unsafe_patients < threshold))
-        as is_hidden
-from ranked;
-comment on view hidden_cells is 'Which cells are too small to be shown. Not published';
-
-create view appointment_patterns with (security_barrier) as
-select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
-    case when not h.is_hidden then h.patients end as patients,
-    case when not h.is_hidden then count(*) end as appointments,
-    case when not h.is_hidden then count(*) filter (where c.status = 'completed') end as completed,
-    case when not h.is_hidden then count(*) filter (where c.status = 'no_show') end as no_shows,
-    case when not h.is_hidden then count(*) filter (where c.status = 'cancelled') end as cancelled,
-    case when not h.is_hidden then count(*) filter (where c.is_late_cancel) end as late_cancels,
-    case when not h.is_hidden then count(*) filter (where c.is_reminded) end as reminded,
-    case when not h.is_hidden then (count(*) filter (where c.status = 'no_show'))::double precision
-        / nullif(count(*) filter (where c.status in ('completed', 'no_show')), 0) end as no_show_rate,
-    case when not h.is_hidden then (count(*) filter (where c.is_late_cancel))::double precision / count(*) end
-        as late_cancel_rate,
-    case when not h.is_hidden then (count(*) filter (where c.lead_days <= 0))::double precision / count(*) end
-        as same_day_share,
-    case when not h.is_hidden then percentile_cont(0.5) within group (order by c.punctuality_minutes) end
-        as median_punctuality_minutes
-from appointment_cells c
-join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'appointments'
-    and h.dimension = c.dimension and h.value = c.value
-where c.dimension <> 'month'
-group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
-comment on view appointment_patterns is 'Appointments of a clinic by one dimension at a time: clinic (all), weekday, lead_time and reminder';
-comment on column appointment_patterns.organization_id is 'The clinic. Class: organization';
-comment on column appointment_patterns.dimension is 'clinic, weekday, lead_time or reminder. Class: code';
-comment on column appointment_patterns.value is 'all; 1 (Monday) to 7; 0, 1-2, 3-6, 7-13, 14-29 or 30+ days; reminded or not_reminded. Class: code';
-comment on column appointment_patterns.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
-comment on column appointment_patterns.patients is 'Distinct patients. Class: number';
-comment on column appointment_patterns.appointments is 'Appointments, whatever became of them. Class: number';
-comment on column appointment_patterns.completed is 'Those that took place. Class: number';
-comment on column appointment_patterns.no_shows is 'Those to which the patient did not come. Class: number';
-comment on column appointment_patterns.cancelled is 'Those that were called off. Class: number';
-comment on column appointment_patterns.late_cancels is 'Those that were called off less than 24 hours before their beginning, or after it. Class: number';
-comment on column appointment_patterns.reminded is 'Those for which a reminder went out. Class: number';
-comment on column appointment_patterns.no_show_rate is 'no_shows by completed + no_shows; 0 to 1. Class: number';
-comment on column appointment_patterns.late_cancel_rate is 'late_cancels by appointments; 0 to 1. Class: number';
-comment on column appointment_patterns.same_day_share is 'Appointments with a lead of no day, by all; 0 to 1. Class: number';
-comment on column appointment_patterns.median_punctuality_minutes is 'Median of the time from the planned to the real beginning, minutes; null where none is known. Class: number';
-
-create view clinic_utilisation with (security_barrier) as
-select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
-    case when not h.is_hidden then h.patients end as patients,
-    case when not h.is_hidden then coalesce(sum(c.planned_minutes), 0) end as bookable_minutes,
-    case when not h.is_hidden
-        then coalesce(sum(c.length_minutes) filter (where c.status = 'completed' and c.planned_minutes is not null), 0) end
-        as delivered_minutes,
-    case when not h.is_hidden
-        then (sum(c.length_minutes) filter (where c.status = 'completed' and c.planned_minutes is not null))::double precision
-            / nullif(sum(c.planned_minutes), 0) end as utilisation
-from appointment_cells c
-join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'appointments'
-    and h.dimension = c.dimension and h.value = c.value
-where c.dimension in ('clinic', 'month')
-group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
-comment on view clinic_utilisation is 'How much of the time that a clinic set aside for appointments was spent in consultations, in all and by month';
-comment on column clinic_utilisation.organization_id is 'The clinic. Class: organization';
-comment on column clinic_utilisation.dimension is 'clinic or month. Class: code';
-comment on column clinic_utilisation.value is 'all, or the month of the planned beginning, YYYY-MM. Class: code';
-comment on column clinic_utilisation.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
-comment on column clinic_utilisation.patients is 'Distinct patients. Class: number';
-comment on column clinic_utilisation.bookable_minutes is 'Time set aside: the planned lengths of all appointments that were made, whatever became of them, minutes. Class: number';
-comment on column clinic_utilisation.delivered_minutes is 'Time spent in consultations that took place and had a planned length, minutes. Class: number';
-comment on column clinic_utilisation.utilisation is 'delivered_minutes by bookable_minutes. Class: number';
-
-create view exercise_completion with (security_barrier) as
-select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
-    case when not h.is_hidden then h.patients end as patients,
-    case when not h.is_hidden then sum(c.assigned_sessions) end as assigned_sessions,
-    case when not h.is_hidden then sum(c.completed_sessions) end as completed_sessions,
-    case when not h.is_hidden then sum(c.skipped_sessions) end as skipped_sessions,
-    case when not h.is_hidden then sum(c.completed_sessions)::double precision / nullif(sum(c.assigned_sessions), 0) end
-        as completion_rate
-from exercise_cells c
-join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'exercises'
-    and h.dimension = c.dimension and h.value = c.value
-group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
-comment on view exercise_completion is 'Exercises of treatment plans by week of the plan';
-comment on column exercise_completion.organization_id is 'The clinic. Class: organization';
-comment on column exercise_completion.dimension is 'programme_week. Class: code';
-comment on column exercise_completion.value is 'The week of the plan, from 1. Class: code';
-comment on column exercise_completion.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
-comment on column exercise_completion.patients is 'Distinct patients. Class: number';
-comment on column exercise_completion.assigned_sessions is 'Sessions that were asked for. Class: number';
-comment on column exercise_completion.completed_sessions is 'Those that were done. Class: number';
-comment on column exercise_completion.skipped_sessions is 'Those that were skipped. Class: number';
-comment on column exercise_completion.completion_rate is 'completed_sessions by assigned_sessions; 0 to 1. Class: number';
-
-create view exercise_streaks with (security_barrier) as
-select organization_id, dimension, value, is_hidden as is_suppressed, case when not is_hidden then patients end as patients
-from hidden_cells
-where subject = 'streaks';
-comment on view exercise_streaks is 'Patients by the most days in a row on which they did an exercise';
-comment on column exercise_streaks.organization_id is 'The clinic. Class: organization';
-comment on column exercise_streaks.dimension is 'longest_streak. Class: code';
-comment on column exercise_streaks.value is '1, 2-3, 4-6 or 7+ days. Class: code';
-comment on column exercise_streaks.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
-comment on column exercise_streaks.patients is 'Distinct patients. Class: number';
-
-create view form_turnaround with (security_barrier) as
-select c.organization_id, c.dimension, c.value, h.is_hidden as is_suppressed,
-    case when not h.is_hidden then h.patients end as patients,
-    case when not h.is_hidden then count(*) end as assigned,
-    case when not h.is_hidden then count(*) filter (where c.turnaround_hours is not null) end as signed,
-    case when not h.is_hidden then count(*) filter (where c.is_late) end as late,
-    case when not h.is_hidden then percentile_cont(0.5) within group (order by c.turnaround_hours) end
-        as median_turnaround_hours
-from form_cells c
-join hidden_cells h on h.organization_id = c.organization_id and h.subject = 'forms'
-    and h.dimension = c.dimension and h.value = c.value
-group by c.organization_id, c.dimension, c.value, h.is_hidden, h.patients;
-comment on view form_turnaround is 'How long forms take from the assignment to the signature, in all and by template';
-comment on column form_turnaround.organization_id is 'The clinic. Class: organization';
-comment on column form_turnaround.dimension is 'clinic or template. Class: code';
-comment on column form_turnaround.value is 'all, or the id of the template. Class: code';
-comment on column form_turnaround.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
-comment on column form_turnaround.patients is 'Distinct patients. Class: number';
-comment on column form_turnaround.assigned is 'Forms that were assigned. Class: number';
-comment on column form_turnaround.signed is 'Those that were signed. Class: number';
-comment on column form_turnaround.late is 'Those that were signed after they were due. Class: number';
-comment on column form_turnaround.median_turnaround_hours is 'Median time from the assignment to the signature, hours. Class: number';
-
-create view freshness with (security_barrier) as
-select organization_id, newest_event_at,
-    greatest(extract(epoch from now() - newest_event_at), 0)::double precision as age_seconds, pseudonym_epoch,
-    greatest(small_cell_threshold, 5) as small_cell_threshold
-from analytics_organizations
-where organization_id = (select public.analytics_organization());
-comment on view freshness is 'How new the figures of a clinic are';
-comment on column freshness.organization_id is 'The clinic. Class: organization';
-comment on column freshness.newest_event_at is 'When the newest event that was applied was written to the log. Class: time';
-comment on column freshness.age_seconds is 'How long ago that was, seconds. Class: number';
-comment on column freshness.pseudonym_epoch is 'Which of its keys its pseudonyms are made with. Class: number';
-comment on column freshness.small_cell_threshold is 'Groups of fewer patients than this are not shown, patients. Class: number';
-
-grant select on appointment_patterns, clinic_utilisation, exercise_completion, exercise_streaks, form_turnaround, freshness
-    to carelog_app, carelog_analyst, carelog_system;

@@ -76,4 +76,9 @@ create index trail_by_actor on trail (organization_id, actor_id, sequence) where
 create index trail_by_target on trail (organization_id, target_id, sequence) where target_id is not null;
 create index trail_by_type on trail (organization_id, event_type, sequence);
 create index trail_by_correlation on trail (organization_id, correlation_id, sequence);
+create index trail_by_causation on trail (organization_id, causation_id) where causation_id is not null;
+create index trail_by_behalf on trail (organization_id, actor_on_behalf_of, sequence) where actor_on_behalf_of is not null;
+create index trail_by_purpose on trail (organization_id, purpose, sequence) where purpose is not null;
+create index trail_by_failure on trail (organization_id, sequence) where outcome = 'failure';
+create index trail_by_action on trail (organization_id, action, sequence) where action not in ('create', 'update');
 create index trail_by_time on trail (organization_id, occurred_at, sequence);

@@ -5,14 +5,14 @@ grant usage on schema signer to carelog_app, carelog_system;
 -- Owned by the projection audit. The key itself and the holder's own memory are files beside no database.
 
 create table signer.keys (
-    only_row boolean not null default true,
+    origin text not null,
     public_key bytea not null,
     created_at timestamptz not null,
-    constraint keys_pkey primary key (only_row),
-    constraint keys_one_row check (only_row),
+    constraint keys_pkey primary key (origin),
     constraint keys_public_key check (length(public_key) = 32)
 );
 comment on table signer.keys is 'The Ed25519 key that signs; whoever holds another one stands by';
+comment on column signer.keys.origin is 'First part of the names of the logs that it signs; another key needs another name';
 comment on column signer.keys.created_at is 'When its holder first signed with it';
 
 create table signer.heads (

@@ -31,7 +31,7 @@ create table video_organizations (
 comment on table video_organizations is 'Who runs the rooms of an organization, and the settings that rooms depend on';
 comment on column video_organizations.recording_enabled is 'Whether consultations may be recorded at all';
 comment on column video_organizations.waiting_room_minutes is 'How long before an appointment its room opens, minutes';
-comment on column video_organizations.provider is 'Who runs its rooms; null while nobody does';
+comment on column video_organizations.provider is 'Who runs its rooms; null while Carelog itself does';
 comment on column video_organizations.credentials is
     'The account with the provider, sealed; the columns credentials_* say for which event of the organization';
 
@@ -56,6 +56,7 @@ create table video_rooms (
     version bigint not null,
     created_position bigint not null,
     updated_at timestamptz not null,
+    planned_expires_at timestamptz,
     constraint video_rooms_pkey primary key (organization_id, appointment_id),
     constraint video_rooms_precision check (starts_at_precision in ('minute', 'day')),
     constraint video_rooms_wish check (wish in ('not_yet', 'wanted', 'cancelled', 'no_show')),
@@ -70,6 +71,8 @@ comment on column video_rooms.status is 'What the provider has, as far as is kno
 comment on column video_rooms.opening is 'How many rooms the appointment has had';
 comment on column video_rooms.opens_at is 'From when the newest room can be entered';
 comment on column video_rooms.expires_at is 'When the newest room closes by itself';
+comment on column video_rooms.planned_expires_at is
+    'When the newest room was to close before its specialist let it stay open for longer';
 comment on column video_rooms.attempt_count is 'Failures in a row of making, moving or closing the room';
 comment on column video_rooms.next_attempt_at is 'When it is tried again; null when it is not';
 comment on column video_rooms.version is 'Version of the room''s stream; 0 before its first event';

@@ -4,6 +4,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use carelog_embedded::packages::{Packages, install};
+use fantoccini::key::Key;
+use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -18,6 +20,25 @@ const PACKAGES: Packages = Packages {
     apk: &["chromium", "chromium-chromedriver"],
 };
 
+/// Of Chromium's own protocol.
+#[derive(Debug)]
+struct BeforePages {
+    script: String,
+}
+
+impl WebDriverCompatibleCommand for BeforePages {
+    fn endpoint(&self, base: &url::Url, session: Option<&str>) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        let body = serde_json::json!({
+            "cmd": "Page.addScriptToEvaluateOnNewDocument", "params": { "source": self.script },
+        });
+        (http::Method::POST, Some(body.to_string()))
+    }
+}
+
 /// A headless Chromium with one window, and its driver; both end when it is dropped.
 pub struct Browser {
     client: Client,
@@ -28,6 +49,22 @@ pub struct Browser {
 impl Browser {
     /// Starts it, and installs it first where it is missing and that is possible.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts it with a camera and a microphone that are none, and gives leave to use them.
+    pub async fn start_with_devices() -> Self {
+        Self::start_with(&[
+            "--use-fake-device-for-media-stream",
+            "--use-fake-ui-for-media-stream",
+            "--autoplay-policy=no-user-gesture-required",
+            // Where a machine has no other network.
+            "--allow-loopback-in-peer-connection",
+        ])
+        .await
+    }
+
+    async fn start_with(further: &[&str]) -> Self {
         if Command::new(DRIVER).arg("--version").stdout(Stdio::null()).status().await.is_err() {
             install(&PACKAGES).await.expect("a browser is there or can be installed");
         }
@@ -45,6 +82,7 @@ impl Browser {
             "--no-first-run",
             &format!("--user-data-dir={}", profile.path().display()),
         ];
+        let arguments: Vec<&str> = arguments.into_iter().chain(further.iter().copied()).collect();
         let capabilities = serde_json::json!({ "goog:chromeOptions": { "args": arguments } });
         let capabilities = capabilities.as_object().expect("it is one").clone();
         let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
@@ -59,6 +97,31 @@ impl Browser {
     /// Goes to a page.
     pub async fn open(&self, url: &str) {
         self.client.goto(url).await.expect("the page opens");
+    }
+
+    /// Loads the page again.
+    pub async fn reload(&self) {
+        self.client.refresh().await.expect("the page opens");
+    }
+
+    /// Runs a script in every page from now on, before the page's own.
+    pub async fn run_before_pages(&self, script: &str) {
+        let command = BeforePages { script: script.to_owned() };
+        self.client.issue_cmd(command).await.expect("the browser takes the script");
+    }
+
+    /// What an expression of the page comes to; promises are waited for.
+    pub async fn value_of(&self, expression: &str) -> serde_json::Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1]; Promise.resolve({expression}).then(done, () => done(null))"
+        );
+        self.client.execute_async(&script, Vec::new()).await.expect("the page answers")
+    }
+
+    /// Presses a key, wherever the focus is.
+    pub async fn press(&self, key: Key) {
+        let focused = self.client.active_element().await.expect("something has the focus");
+        focused.send_keys(&char::from(key).to_string()).await.expect("keys can be pressed");
     }
 
     /// Writes into a field.

@@ -51,7 +51,7 @@ pub struct Api {
     pub operator: String,
     client: Client,
     base: String,
-    _databases: ProductDatabases,
+    databases: ProductDatabases,
     home: TempDir,
 }
 
@@ -148,7 +148,7 @@ impl Api {
             client: Client::builder().no_proxy().build().expect("a client can be built"),
             base: format!("http://{address}"),
             server,
-            _databases: databases,
+            databases,
             home,
         }
     }
@@ -185,6 +185,11 @@ impl Api {
     /// Where the product keeps its files.
     pub fn home(&self) -> &std::path::Path {
         self.home.path()
+    }
+
+    /// The URLs of core, audit, analytics and vault, for other processes.
+    pub const fn database_urls(&self) -> &[String; 4] {
+        &self.databases.urls
     }
 
     /// How many events there are in the log.

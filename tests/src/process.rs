@@ -4,6 +4,7 @@
 //! A process is the test binary itself, started with a description of its work in the environment. The test that it
 //! runs must do nothing but call [`serve_as_process`].
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,6 +36,7 @@ pub(crate) struct ProcessWork {
     /// `api`, `projectors`, `workers`, as for `carelog serve`.
     pub(crate) roles: String,
     pub(crate) daily_url: String,
+    pub(crate) storage: Option<std::net::SocketAddr>,
     /// Requests under way at a time, of one subscription and of one organization.
     pub(crate) in_flight: NonZeroU16,
     pub(crate) parent: u32,
@@ -46,6 +48,8 @@ pub struct ServerProcess {
     child: Child,
     /// The name under which it holds leases.
     pub owner: Uuid,
+    /// Where its API listens, if it has one.
+    pub address: Option<SocketAddr>,
 }
 
 impl ServerProcess {
@@ -62,11 +66,12 @@ impl ServerProcess {
             .expect("the test binary starts again");
         let file = owner_file(&work.home, child.id());
         let owner = until("the process serves", async || {
-            let owner = std::fs::read_to_string(&file).ok()?;
-            owner.parse().ok()
-        })
-        .await;
-        Self { child, owner }
+            let told = std::fs::read_to_string(&file).ok()?;
+            let (owner, address) = told.split_once(' ')?;
+            Some((owner.parse().ok()?, address.parse().ok()))
+        });
+        let (owner, address) = owner.await;
+        Self { child, owner, address }
     }
 
     /// Sends a signal.
@@ -113,16 +118,21 @@ pub async fn serve_as_process() {
     config.webhooks.in_flight_per_subscription = work.in_flight;
     config.webhooks.in_flight_per_organization = work.in_flight;
     config.video.daily_url = work.daily_url;
+    let roles: Roles = work.roles.parse().expect("the roles are known");
+    // With an API a process has a storage of its own, and without one it reaches that of its parent.
+    if !roles.api {
+        config.storage.listen = work.storage;
+    }
     let url: PgConnectOptions = work.server_url.parse().expect("the URL is the server's own");
     let options = DatabaseOptions::on_server(&url, &work.prefix);
     let root_key = work.home.join("root.key");
     let system =
         System::open_migrated(&options, &root_key, Arc::new(SystemClock)).await.expect("the log opens");
     let owner = system.runtime.owner.to_string();
-    let roles: Roles = work.roles.parse().expect("the roles are known");
     let server = Server::start(&config, system, roles).await.expect("the process starts");
     let (file, unfinished) = (owner_file(&work.home, std::process::id()), home.join("owner"));
-    std::fs::write(&unfinished, owner).expect("the home can be written to");
+    let address = server.address.map(|address| address.to_string()).unwrap_or_default();
+    std::fs::write(&unfinished, format!("{owner} {address}")).expect("the home can be written to");
     std::fs::rename(unfinished, file).expect("the home can be written to");
     tokio::select! {
         _ = end.recv() => {}

@@ -21,6 +21,7 @@ use carelog_server::config::Config;
 use carelog_server::databases::{DatabaseOptions, Databases};
 use carelog_server::doctor::{Leaves, examine};
 use carelog_server::serve::{Roles, Server};
+use carelog_server::storages::Storages;
 use carelog_server::system::System;
 use carelog_video::VideoProjector;
 use carelog_webhooks::WebhooksProjector;
@@ -106,6 +107,7 @@ impl Product {
             FakeDaily::start(Arc::new(move || told.now().unix_micros())).await.expect("a port is free");
         let mut config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
         config.video.daily_url = daily.url();
+        config.video.hooks_url = Some("https://carelog.example/".to_owned());
         let options = DatabaseOptions::on_server(&postgres, &prefix);
         let system = System::open_migrated(&options, &config.root_key(), clock).await.expect("the log opens");
         let server = Server::start(&config, system, roles).await.expect("the product starts");
@@ -128,6 +130,7 @@ impl Product {
             ca_pem: self.receiver.ca_pem().to_owned(),
             roles: roles.to_owned(),
             daily_url: self.config.video.daily_url.clone(),
+            storage: self.server.system().storages.get().and_then(Storages::own_address),
             in_flight,
             parent: std::process::id(),
         };
@@ -278,15 +281,16 @@ impl Product {
         is_sound(self.databases()).await;
     }
 
-    /// Stops everything and gives the databases back.
-    pub async fn stop(self) {
-        self.server.stop().await;
+    /// Stops everything and gives the databases back. Says whether whatever was under way ended.
+    pub async fn stop(self) -> bool {
+        let has_ended = self.server.stop().await;
         self.receiver.stop().await;
         let server = TestServer::shared().await.expect("it is there");
         for suffix in SUFFIXES {
             let name = format!("{}_{suffix}", self.prefix);
             server.drop_database(&name).await.expect("a database can be dropped");
         }
+        has_ended
     }
 }
 
@@ -415,7 +419,7 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&VideoProjector, log, core, scope, &progress).await.expect("video rooms are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
     rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
-    let sealer = carelog_audit::Sealer::new(log.name());
+    let sealer = carelog_audit::Sealer::new(log, log.name());
     rebuild(&sealer, log, audit, scope, &progress).await.expect("the trees are rebuilt");
     let analytics = Analytics::new(Arc::clone(&system.pseudonyms));
     let owner = &system.databases.analytics_owner;

@@ -18,6 +18,7 @@ use crate::personal::PersonalPart;
 use crate::specialist::SpecialistEvent;
 use crate::treatment_plan::TreatmentPlanEvent;
 use crate::upcast::{UPCASTERS, Upcaster, to_newest};
+use crate::video_notice::VideoNoticeEvent;
 use crate::video_room::VideoRoomEvent;
 use crate::webhook_delivery::WebhookDeliveryEvent;
 use crate::webhook_replay::WebhookReplayEvent;
@@ -89,6 +90,7 @@ any_event! {
     File(FileEvent),
     TreatmentPlan(TreatmentPlanEvent),
     VideoRoom(VideoRoomEvent),
+    VideoNotice(VideoNoticeEvent),
     WebhookSubscription(WebhookSubscriptionEvent),
     WebhookDelivery(WebhookDeliveryEvent),
     WebhookReplay(WebhookReplayEvent),
@@ -120,6 +122,7 @@ impl Event {
             | Self::File(_)
             | Self::TreatmentPlan(_)
             | Self::VideoRoom(_)
+            | Self::VideoNotice(_)
             | Self::WebhookSubscription(_)
             | Self::WebhookDelivery(_)
             | Self::WebhookReplay(_)

@@ -26,6 +26,8 @@ closed_enum! {
         TreatmentPlan = "treatment_plan",
         /// The video room of an appointment.
         VideoRoom = "video_room",
+        /// What a provider of video rooms told.
+        VideoNotice = "video_notice",
         /// A partner's subscription to events.
         WebhookSubscription = "webhook_subscription",
         /// One event for one subscription.
@@ -176,6 +178,10 @@ catalogue! {
         VideoRoomChangeFailed = "video_room.change_failed", v 1, internal;
         /// Somebody was given a link to it.
         VideoRoomAccessGranted = "video_room.access_granted", v 1, internal;
+        /// A link to a video room leads nowhere any more.
+        VideoRoomAccessRevoked = "video_room.access_revoked", v 1, internal;
+        /// A specialist let a video room stay open for longer.
+        VideoRoomExtended = "video_room.extended", v 1, public;
         /// Somebody came into it.
         VideoRoomParticipantJoined = "video_room.participant_joined", v 1, public;
         /// Somebody left it.
@@ -186,8 +192,22 @@ catalogue! {
         VideoRoomRecordingStarted = "video_room.recording_started", v 1, public;
         /// A recording lies in the clinic's own storage.
         VideoRoomRecordingStored = "video_room.recording_stored", v 1, public;
+        /// Somebody asked for a recording.
+        VideoRoomRecordingRequested = "video_room.recording_requested", v 1, internal;
+        /// The recording has to end.
+        VideoRoomRecordingStopRequested = "video_room.recording_stop_requested", v 1, internal;
+        /// A recording ended.
+        VideoRoomRecordingStopped = "video_room.recording_stopped", v 1, internal;
+        /// A recording could not be started, stopped or fetched.
+        VideoRoomRecordingFailed = "video_room.recording_failed", v 1, internal;
+        /// A recording is not kept, and deleted wherever it was.
+        VideoRoomRecordingDiscarded = "video_room.recording_discarded", v 1, internal;
         /// It is closed, and links to it lead nowhere any more.
         VideoRoomExpired = "video_room.expired", v 1, public;
+    }
+    VideoNotice in video_notice {
+        /// A provider told something of a room.
+        VideoNoticeReceived = "video_notice.received", v 1, internal;
     }
     WebhookSubscription in webhook_subscription {
         /// A partner subscribed, and whoever asked was shown the signing secret.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use crate::access::{
     AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported,
-    AccessRecordViewed, AccessTrailQueried, AnalyticsFormat, AnalyticsView, DenialReason, Disclosure,
-    Interaction,
+    AccessRecordViewed, AccessTrailQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue,
+    DenialReason, Disclosure, Interaction, YearMonth,
 };
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
@@ -43,11 +43,15 @@ use crate::treatment_plan::{
     TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
     TreatmentPlanExerciseSkipped,
 };
+use crate::video_notice::{NoticeBody, NoticeKind, VideoNoticeEvent, VideoNoticeReceived};
 use crate::video_room::{
-    NetworkState, ParticipantKind, RoomAddress, RoomChange, RoomEnd, RoomFailure, RoomProvider,
-    VideoRoomAccessGranted, VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomEvent,
-    VideoRoomExpired, VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
-    VideoRoomQualitySampled, VideoRoomRecordingStarted, VideoRoomRecordingStored,
+    DiscardReason, NetworkState, ParticipantKind, RecordingEnd, RecordingStep, RoomAddress, RoomChange,
+    RoomEnd, RoomFailure, RoomProvider, VideoRoomAccessGranted, VideoRoomAccessRevoked,
+    VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomEvent, VideoRoomExpired,
+    VideoRoomExtended, VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
+    VideoRoomQualitySampled, VideoRoomRecordingDiscarded, VideoRoomRecordingFailed,
+    VideoRoomRecordingRequested, VideoRoomRecordingStarted, VideoRoomRecordingStopRequested,
+    VideoRoomRecordingStopped, VideoRoomRecordingStored,
 };
 use crate::webhook_delivery::{
     AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
@@ -195,6 +199,7 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     events.extend(file_events(v).into_iter().map(Event::from));
     events.extend(plan_events(v).into_iter().map(Event::from));
     events.extend(video_room_events(v).into_iter().map(Event::from));
+    events.extend(notice_events(v).into_iter().map(Event::from));
     events.extend(subscription_events(v).into_iter().map(Event::from));
     events.extend(delivery_events(v).into_iter().map(Event::from));
     events.extend(replay_events(v).into_iter().map(Event::from));
@@ -484,10 +489,8 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
 }
 
 fn video_room_events(v: Variation) -> Vec<VideoRoomEvent> {
-    let (patient_id, appointment_id, recording_id) = (v.id(4), v.id(5), v.id(12));
-    let (session_id, participant_id, participant) =
-        (v.uuid(11), v.optional(v.id(10)), v.optional(ParticipantKind::Patient));
-    vec![
+    let (patient_id, appointment_id) = (v.id(4), v.id(5));
+    let mut events = vec![
         VideoRoomEvent::Created(VideoRoomCreated {
             patient_id,
             appointment_id,
@@ -524,9 +527,33 @@ fn video_room_events(v: Variation) -> Vec<VideoRoomEvent> {
             appointment_id,
             participant_id: v.id(10),
             participant: ParticipantKind::Guest,
+            link: v.number,
             valid_from: v.moment,
             valid_until: v.moment,
         }),
+        VideoRoomEvent::AccessRevoked(VideoRoomAccessRevoked {
+            patient_id,
+            appointment_id,
+            participant_id: v.id(10),
+            link: v.number,
+        }),
+        VideoRoomEvent::Extended(VideoRoomExtended {
+            patient_id,
+            appointment_id,
+            participant_id: v.id(10),
+            planned_expires_at: v.moment,
+            expires_at: v.moment,
+        }),
+    ];
+    events.extend(stays_in_video_rooms(v));
+    events
+}
+
+fn stays_in_video_rooms(v: Variation) -> Vec<VideoRoomEvent> {
+    let (patient_id, appointment_id, recording_id) = (v.id(4), v.id(5), v.id(12));
+    let (session_id, participant_id, participant) =
+        (v.uuid(11), v.optional(v.id(10)), v.optional(ParticipantKind::Patient));
+    vec![
         VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined {
             patient_id,
             appointment_id,
@@ -568,8 +595,36 @@ fn video_room_events(v: Variation) -> Vec<VideoRoomEvent> {
             patient_id,
             appointment_id,
             recording_id,
+            file_id: v.id(13),
             duration_seconds: 1_500,
             size_bytes: 187_000_000,
+        }),
+        VideoRoomEvent::RecordingRequested(VideoRoomRecordingRequested { patient_id, appointment_id }),
+        VideoRoomEvent::RecordingStopRequested(VideoRoomRecordingStopRequested {
+            patient_id,
+            appointment_id,
+            reason: RecordingEnd::ConsentWithdrawn,
+        }),
+        VideoRoomEvent::RecordingStopped(VideoRoomRecordingStopped {
+            patient_id,
+            appointment_id,
+            recording_id,
+            stopped_at: v.moment,
+            reason: RecordingEnd::Requested,
+        }),
+        VideoRoomEvent::RecordingFailed(VideoRoomRecordingFailed {
+            patient_id,
+            appointment_id,
+            step: RecordingStep::Start,
+            attempt: v.number,
+            reason: RoomFailure::Unavailable,
+            next_attempt_at: v.optional(v.moment),
+        }),
+        VideoRoomEvent::RecordingDiscarded(VideoRoomRecordingDiscarded {
+            patient_id,
+            appointment_id,
+            recording_id,
+            reason: DiscardReason::NoConsent,
         }),
         VideoRoomEvent::Expired(VideoRoomExpired {
             patient_id,
@@ -577,6 +632,21 @@ fn video_room_events(v: Variation) -> Vec<VideoRoomEvent> {
             reason: RoomEnd::AppointmentCancelled,
         }),
     ]
+}
+
+pub(crate) fn notice_body() -> NoticeBody {
+    NoticeBody { json: format!(r#"{{"payload":{{"user_name":"{CANARY}"}}}}"#) }
+}
+
+fn notice_events(v: Variation) -> Vec<VideoNoticeEvent> {
+    vec![VideoNoticeEvent::Received(VideoNoticeReceived {
+        patient_id: v.id(4),
+        appointment_id: v.id(5),
+        provider: RoomProvider::Daily,
+        kind: NoticeKind::ParticipantLeft,
+        sent_at: v.moment,
+        personal: Some(Personal::Open(notice_body())),
+    })]
 }
 
 fn replay_events(v: Variation) -> Vec<WebhookReplayEvent> {
@@ -631,6 +701,10 @@ fn access_events(v: Variation) -> Vec<AccessEvent> {
         AccessEvent::AnalyticsQueried(AccessAnalyticsQueried {
             view: AnalyticsView::AppointmentPatterns,
             format: AnalyticsFormat::Csv,
+            dimension: v.optional(AnalyticsDimension::Month),
+            values: v.optional(CellValue::Number(1)).into_iter().collect(),
+            from: v.optional(YearMonth::new(2026, 3)).flatten(),
+            until: None,
             cell_count: u32::from(v.number),
             withheld_count: 1,
         }),

@@ -45,6 +45,7 @@ mod text;
 mod timestamp;
 pub mod treatment_plan;
 pub mod upcast;
+pub mod video_notice;
 pub mod video_room;
 pub mod webhook_delivery;
 pub mod webhook_replay;

@@ -31,12 +31,12 @@ use crate::treatment_plan::{
 };
 use crate::video_room::{
     ParticipantKind, RoomEnd, RoomProvider, VideoRoomCreated, VideoRoomEvent, VideoRoomExpired,
-    VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomRecordingStarted,
-    VideoRoomRecordingStored,
+    VideoRoomExtended, VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
+    VideoRoomRecordingStarted, VideoRoomRecordingStored,
 };
 use crate::webhook_subscription::{WebhookSubscriptionEvent, WebhookSubscriptionTestRequested};
 use crate::{
-    AppointmentId, AssignmentId, Event, EventType, ExerciseId, FormId, FormTemplateId, ParticipantId,
+    AppointmentId, AssignmentId, Event, EventType, ExerciseId, FileId, FormId, FormTemplateId, ParticipantId,
     PatientId, RecordingId, SpecialistId, StreamKind, Timestamp,
 };
 
@@ -62,6 +62,7 @@ pub const fn example_stream(kind: StreamKind) -> Uuid {
         StreamKind::WebhookReplay => example_id(10),
         StreamKind::TreatmentPlan => example_id(11),
         StreamKind::VideoRoom => example_id(21),
+        StreamKind::VideoNotice => example_id(25),
     }
 }
 
@@ -88,6 +89,7 @@ pub fn example(event_type: EventType) -> Option<Event> {
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay
+        | StreamKind::VideoNotice
         | StreamKind::Access => None,
     }
 }
@@ -206,6 +208,13 @@ fn video_room(event_type: EventType) -> Option<VideoRoomEvent> {
         EventType::VideoRoomMoved => {
             VideoRoomEvent::Moved(VideoRoomMoved { patient_id, appointment_id, opens_at, expires_at })
         }
+        EventType::VideoRoomExtended => VideoRoomEvent::Extended(VideoRoomExtended {
+            patient_id,
+            appointment_id,
+            participant_id: ParticipantId::new(example_id(22)),
+            planned_expires_at: opens_at,
+            expires_at,
+        }),
         EventType::VideoRoomParticipantJoined => {
             VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined {
                 patient_id,
@@ -235,6 +244,7 @@ fn video_room(event_type: EventType) -> Option<VideoRoomEvent> {
             patient_id,
             appointment_id,
             recording_id,
+            file_id: FileId::new(example_stream(StreamKind::File)),
             duration_seconds: 1_500,
             size_bytes: 187_000_000,
         }),

@@ -3,7 +3,7 @@
 //! These statements are written out for the driver and not through the checked macros: they share one list of
 //! 29 columns and read its texts without copying them, which is what bounds a replay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -184,6 +184,36 @@ pub fn at<'a>(
         Ok(decoded
             .filter_map(|event| event.inspect_err(|error| error!(%error, "an event is left out")).ok())
             .collect())
+    })
+}
+
+/// The leaf hashes of events of one lane, by organization and place among its events. Events that are not there are
+/// left out.
+///
+/// # Errors
+/// When the database fails.
+pub fn leaf_hashes<'a>(
+    connection: &'a mut PgConnection,
+    lane: Lane,
+    places: &'a [(OrganizationId, i64)],
+) -> BoxFuture<'a, Result<HashMap<OrganizationId, Vec<u8>>, sqlx::Error>> {
+    Box::pin(async move {
+        let (organizations, sequences): (Vec<Uuid>, Vec<i64>) =
+            places.iter().map(|(organization_id, sequence)| (organization_id.uuid(), *sequence)).unzip();
+        let rows = sqlx::query!(
+            "
+            select e.organization_id, e.leaf_hash
+            from unnest($2::uuid[], $3::bigint[]) as place (organization_id, organization_sequence)
+            join log.events e on e.lane = $1 and e.organization_id = place.organization_id
+                and e.organization_sequence = place.organization_sequence
+            ",
+            lane,
+            &organizations,
+            &sequences
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.leaf_hash)).collect())
     })
 }
 

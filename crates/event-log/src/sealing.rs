@@ -41,6 +41,7 @@ pub(crate) fn subject_of(stream: &StreamKey, named: Option<PatientId>) -> Option
         | StreamKind::File
         | StreamKind::TreatmentPlan
         | StreamKind::VideoRoom
+        | StreamKind::VideoNotice
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

@@ -67,6 +67,11 @@ impl StorageError {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
+    /// Whether the storage says that a condition of the request does not hold.
+    pub(crate) const fn is_precondition_failed(&self) -> bool {
+        matches!(self, Self::Refused { status: 412, .. })
+    }
+
     pub(crate) fn of<E>(step: &'static str) -> impl FnOnce(SdkError<E>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -1,8 +1,9 @@
-//! Files in an object storage, reached by the S3 protocol alone, whoever runs the storage.
+//! Files in an object storage, reached by the S3 protocol alone, whoever runs the storage; and the documents that are
+//! made to be kept there.
 //!
 //! # Main types
 //! [`Storage`] is one organization's bucket with its credentials. [`SignedRequest`] is what a client is given to move
-//! bytes past the server. [`sniff`] says what a file is by its first bytes.
+//! bytes past the server. [`sniff`] says what a file is by its first bytes. [`document`] renders PDFs.
 //!
 //! # Guarantees
 //! - A signed request holds for [`MAX_LINK_LIFE`] at most, and for exactly one object.
@@ -29,8 +30,10 @@
 //! Start reading at `storage.rs`.
 
 mod connect;
+pub mod document;
 mod error;
 mod multipart;
+mod receive;
 mod removal;
 mod signing;
 mod sniff;
@@ -39,6 +42,7 @@ mod storage;
 pub use connect::{Credentials, Encryption, StorageOptions};
 pub use error::StorageError;
 pub use multipart::{StoredPart, UploadId};
+pub use receive::{BringError, Brought};
 pub use removal::ListedObject;
 pub use signing::{Download, MAX_LINK_LIFE, SignedRequest, Upload};
 pub use sniff::{SNIFFED_BYTES, sniff};

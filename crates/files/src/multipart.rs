@@ -10,7 +10,7 @@ use crate::storage::Storage;
 const PAGE: i32 = 1_000;
 
 /// The storage's own name for an unfinished upload.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UploadId(pub(crate) String);
 
 impl UploadId {
@@ -57,15 +57,19 @@ impl Storage {
         })
     }
 
-    /// The unfinished upload of a key; the same one whoever asks, where there are several.
+    /// The unfinished upload of a key that was begun first.
     ///
     /// # Errors
     /// When the storage does not answer, or refuses.
     pub async fn find_upload(&self, key: &str) -> Result<Option<UploadId>, StorageError> {
-        Ok(self.uploads_of(key).await?.into_iter().min().map(UploadId))
+        Ok(self.uploads(key).await?.into_iter().next())
     }
 
-    pub(crate) async fn uploads_of(&self, key: &str) -> Result<Vec<String>, StorageError> {
+    /// The unfinished uploads of a key, in the order in which they were begun.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub async fn uploads(&self, key: &str) -> Result<Vec<UploadId>, StorageError> {
         let answer = self
             .client
             .list_multipart_uploads()
@@ -76,7 +80,14 @@ impl Storage {
             .await
             .map_err(StorageError::of("list_multipart_uploads"))?;
         let ours = answer.uploads().iter().filter(|upload| upload.key() == Some(key));
-        Ok(ours.filter_map(|upload| upload.upload_id().map(str::to_owned)).collect())
+        let mut begun: Vec<_> = ours
+            .filter_map(|upload| {
+                let at = upload.initiated().map(|at| (at.secs(), at.subsec_nanos()));
+                Some((at, UploadId(upload.upload_id()?.to_owned())))
+            })
+            .collect();
+        begun.sort_unstable();
+        Ok(begun.into_iter().map(|(_, upload_id)| upload_id).collect())
     }
 
     /// The parts that arrived, by number.
@@ -109,7 +120,8 @@ impl Storage {
         Ok(parts)
     }
 
-    /// Makes one object of the parts. Afterwards no link to a part works any more.
+    /// Makes one object of the parts, unless there is one: what was checked once is never replaced. Afterwards no link
+    /// to a part of any upload of the key works any more.
     ///
     /// # Errors
     /// When the storage does not answer, or refuses.
@@ -123,15 +135,46 @@ impl Storage {
             CompletedPart::builder().part_number(i32::from(part.number)).e_tag(&part.etag).build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-        self.client
+        let joined = self
+            .client
             .complete_multipart_upload()
             .bucket(&self.options.bucket)
             .key(key)
             .upload_id(upload_id.as_str())
             .multipart_upload(parts)
+            .if_none_match("*")
             .send()
             .await
-            .map_err(StorageError::of("complete_multipart_upload"))?;
+            .map_err(StorageError::of("complete_multipart_upload"));
+        match joined {
+            Ok(_) => {}
+            // Somebody else joined parts first, and theirs are what counts.
+            Err(error) if error.is_precondition_failed() => {}
+            Err(error) => return Err(error),
+        }
+        self.abort_uploads(key).await
+    }
+
+    /// Ends every unfinished upload of a key.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub(crate) async fn abort_uploads(&self, key: &str) -> Result<(), StorageError> {
+        for UploadId(upload_id) in self.uploads(key).await? {
+            let aborted = self
+                .client
+                .abort_multipart_upload()
+                .bucket(&self.options.bucket)
+                .key(key)
+                .upload_id(upload_id)
+                .send()
+                .await;
+            match aborted.map_err(StorageError::of("abort_multipart_upload")) {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use aws_sdk_s3::primitives::DateTime;
 use crate::error::StorageError;
 use crate::storage::Storage;
 
-/// Rounds of removal before a key that is written all the time is given up.
+/// Rounds of a removal or a list before a bucket that is written all the time is given up.
 const ROUNDS: usize = 100;
 /// Objects of one answer of the storage; it gives no more.
 const PAGE: i32 = 1_000;
@@ -29,21 +29,7 @@ impl Storage {
     /// When the storage does not answer, or refuses.
     pub async fn remove(&self, key: &str) -> Result<(), StorageError> {
         // First the uploads, so that none of them can become a version behind our back.
-        for upload_id in self.uploads_of(key).await? {
-            let aborted = self
-                .client
-                .abort_multipart_upload()
-                .bucket(&self.options.bucket)
-                .key(key)
-                .upload_id(upload_id)
-                .send()
-                .await;
-            match aborted.map_err(StorageError::of("abort_multipart_upload")) {
-                Ok(_) => {}
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.abort_uploads(key).await?;
         for _ in 0..ROUNDS {
             let versions = self.versions_of(key).await?;
             if versions.is_empty() {
@@ -110,21 +96,35 @@ impl Storage {
             .collect())
     }
 
-    /// Uploads that were begun and not finished, a page of them.
+    /// Uploads that were begun and not finished.
     ///
     /// # Errors
     /// When the storage does not answer, or refuses.
     pub async fn list_uploads(&self, prefix: &str) -> Result<Vec<ListedObject>, StorageError> {
-        let answer = self
-            .client
-            .list_multipart_uploads()
-            .bucket(&self.options.bucket)
-            .prefix(prefix)
-            .max_uploads(PAGE)
-            .send()
-            .await
-            .map_err(StorageError::of("list_multipart_uploads"))?;
-        Ok(answer.uploads().iter().filter_map(|upload| listed(upload.key(), upload.initiated())).collect())
+        let mut uploads = Vec::new();
+        let (mut key, mut upload_id) = (None, None);
+        for _ in 0..ROUNDS {
+            let answer = self
+                .client
+                .list_multipart_uploads()
+                .bucket(&self.options.bucket)
+                .prefix(prefix)
+                .set_key_marker(key)
+                .set_upload_id_marker(upload_id)
+                .max_uploads(PAGE)
+                .send()
+                .await
+                .map_err(StorageError::of("list_multipart_uploads"))?;
+            uploads.extend(
+                answer.uploads().iter().filter_map(|upload| listed(upload.key(), upload.initiated())),
+            );
+            if answer.is_truncated() != Some(true) {
+                break;
+            }
+            key = answer.next_key_marker().map(str::to_owned);
+            upload_id = answer.next_upload_id_marker().map(str::to_owned);
+        }
+        Ok(uploads)
     }
 }
 

@@ -107,9 +107,29 @@ impl DatabaseOptions {
             },
             async { carelog_vault::MIGRATOR.run(&mut vault).await.context("database vault") }
         )?;
+        self.close_to_public().await?;
         let epoch = new_id();
         let name: String = "carelog-".chars().chain(epoch.simple().to_string().chars().skip(24)).collect();
         EventLog::create(&mut core, &name, EMBEDDED_LANES, epoch).await.context("the log cannot be created")
+    }
+
+    /// Lets nobody into the databases but their owner, the roles that the owner may take, and analysts into theirs.
+    /// PostgreSQL lets every role of the server into every database otherwise.
+    ///
+    /// # Errors
+    /// When the server refuses. Where the databases belong to somebody else it only warns, and they stay as they are.
+    pub async fn close_to_public(&self) -> anyhow::Result<()> {
+        for (options, analysts) in
+            [(&self.core, ""), (&self.audit, ""), (&self.analytics, ANALYSTS_MAY_CONNECT), (&self.vault, "")]
+        {
+            let mut connection = PgConnection::connect_with(options).await?;
+            connection
+                .execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("{CLOSE_TO_PUBLIC}{analysts}"))))
+                .await
+                .context("a database cannot be closed to strangers")?;
+            connection.close().await?;
+        }
+        Ok(())
     }
 
     /// Pools that connect when they are first used.
@@ -168,6 +188,23 @@ async fn create_database(options: &PgConnectOptions) -> anyhow::Result<PgConnect
     }
     PgConnection::connect_with(options).await.with_context(|| format!("database {name} cannot be opened"))
 }
+
+/// One process at a time: the server refuses to change the rights of a database twice at once.
+const CLOSE_TO_PUBLIC: &str = "
+    do $$ begin
+        perform pg_advisory_xact_lock(hashtext('carelog.rights'));
+        if has_database_privilege('public', current_database(), 'connect, temporary') then
+            execute format('grant connect, temporary on database %I to %I', current_database(), current_user);
+            execute format('revoke connect, temporary on database %I from public', current_database());
+        end if;
+    end $$;";
+const ANALYSTS_MAY_CONNECT: &str = "
+    do $$ begin
+        perform pg_advisory_xact_lock(hashtext('carelog.rights'));
+        if not has_database_privilege('carelog_analyst', current_database(), 'connect') then
+            execute format('grant connect on database %I to carelog_analyst', current_database());
+        end if;
+    end $$;";
 
 /// Creates the run-time roles that are missing; they belong to the whole server.
 pub const ROLES: &str = "

@@ -4,30 +4,38 @@
 //! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
 //! the same at once meet in the stream, where one of them is refused.
 //!
+//! A projection that has set an event of the patient aside has not erased it: the erasure waits until that is mended. Nor
+//! is it complete before the clinic's figures are published without the patient.
+//!
 //! The patient's files are removed from the storage, in every version, before the erasure counts as complete.
 //!
 //! What is kept of receivers' answers to events about the patient is sealed under the patient's keys too
 //! (`carelog_webhooks::answers`), so that nothing has to be looked for there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use carelog_analytics::publication;
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin, PatientId, StreamKind};
+use carelog_domain::{
+    Actor, Circumstances, CorrelationId, EventType, OrganizationId, Origin, PatientId, StreamKind,
+};
 use carelog_event_log::runtime::{Projector, lag};
-use carelog_event_log::{ExecuteError, Executed, Expected, LogPosition, Scope, StreamKey, new_id};
+use carelog_event_log::{ExecuteError, Executed, Expected, LogPosition, Position, Scope, StreamKey, new_id};
 use carelog_records::queries::{self, Page};
 use carelog_records::{PatientRecord, PatientStatus};
 use cqrs_es::Aggregate;
 use sqlx::AssertSqlSafe;
 use tracing::{info, warn};
 
+use crate::databases::Databases;
 use crate::files;
 use crate::system::System;
 
-/// How often unfinished erasures are looked for.
 /// Whose confirmation an erasure waits for.
 const PROJECTIONS: [&str; 3] =
     [carelog_records::Records::NAME, carelog_audit::Audit::NAME, carelog_analytics::Analytics::NAME];
+/// How often unfinished erasures are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long one erasure waits for the projections before it is left for the next look.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,13 +58,18 @@ pub async fn run(system: System) {
 /// # Errors
 /// When a database or the vault does not answer.
 pub async fn run_once(system: &System) -> anyhow::Result<()> {
+    let mut failed = HashSet::new();
     for patient in unfinished(system).await? {
         if system.runtime.stop.is_cancelled() {
             break;
         }
-        // One that fails is tried again, and keeps no other from being erased.
+        // One clinic's storage may not answer: that costs each look one wait, and no other clinic its erasures.
+        if failed.contains(&patient.organization_id) {
+            continue;
+        }
         if let Err(error) = carry_out(system, patient.organization_id, patient.patient_id).await {
             warn!(patient.id = %patient.patient_id, error = format!("{error:#}"), "an erasure failed");
+            failed.insert(patient.organization_id);
         }
     }
     Ok(())
@@ -94,6 +107,11 @@ async fn carry_out(
             info!(%patient_id, "an erasure waits for the projections");
             return Ok(());
         }
+        if is_quarantined(system, organization_id, patient_id).await? {
+            warn!(%patient_id, "an erasure waits, because a projection has set events of the patient aside");
+            return Ok(());
+        }
+        publish_without(system, organization_id, newest.position).await?;
         files::remove_files_of(system, organization_id, patient_id).await?;
         execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;
         info!(%patient_id, "a patient was erased");
@@ -160,6 +178,52 @@ async fn execute(
         | Err(ExecuteError::Rejected(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether events of the patient wait in the quarantine of a projection, or the erasure itself was given up there.
+async fn is_quarantined(
+    system: &System,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> anyhow::Result<bool> {
+    let Databases { core_system, audit_system, analytics_system, .. } = &system.databases;
+    for pool in [core_system, audit_system, analytics_system] {
+        let is_waiting = sqlx::query_scalar!(
+            r#"
+            select exists (
+                select
+                from runtime.quarantine q
+                join runtime.projections p on p.projector = q.projector and p.live_version = q.version
+                where q.organization_id = $1 and q.stream_id = $2
+                    and (q.discarded_at is null or q.event_type = $3)
+            ) as "is_waiting!"
+            "#,
+            organization_id.uuid(),
+            patient_id.uuid(),
+            EventType::PatientKeysDestroyed.as_str()
+        )
+        .fetch_one(pool)
+        .await?;
+        if is_waiting {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Publishes the clinic's figures, unless they were since the erasure.
+async fn publish_without(
+    system: &System,
+    organization_id: OrganizationId,
+    erased_at: Position,
+) -> anyhow::Result<()> {
+    let pool = &system.databases.analytics_system;
+    let reached = publication::reached(&mut *pool.acquire().await?, organization_id).await?;
+    // Where nothing was ever published, nothing of the patient was.
+    if reached.is_some_and(|reached| reached < erased_at) {
+        publication::publish(pool, organization_id, system.log.clock().now()).await?;
+    }
+    Ok(())
 }
 
 /// Whether every projection has seen the log up to a place, within a while.

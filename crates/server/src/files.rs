@@ -19,7 +19,7 @@ use cqrs_es::Aggregate as _;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tracing::{info, warn};
 
-use crate::storages::{PREFIX, StoragesError, file_of, object_key};
+use crate::storages::{StoragesError, file_of, object_key, prefix_of};
 use crate::system::System;
 
 /// How often late uploads are looked for.
@@ -129,7 +129,11 @@ pub async fn remove_files_of(
             };
             match command {
                 Some(command) => end(system, &file, command).await?,
-                None => remove(system, organization_id, file.file_id).await?,
+                None => match remove(system, organization_id, file.file_id).await {
+                    // Where there is no storage any more, nothing of what ended can lie.
+                    Err(error) if is_not_configured(&error) => {}
+                    removed => removed?,
+                },
             }
         }
     }
@@ -163,9 +167,13 @@ async fn end(system: &System, file: &FileRecord, command: FileCommand) -> anyhow
     }
 }
 
+fn is_not_configured(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(StoragesError::NotConfigured))
+}
+
 async fn remove(system: &System, organization_id: OrganizationId, file_id: FileId) -> anyhow::Result<()> {
     let storages = system.storages.get().context("no server was started")?;
-    Ok(storages.of(organization_id).await?.remove(&object_key(file_id)).await?)
+    Ok(storages.of(organization_id).await?.remove(&object_key(organization_id, file_id)).await?)
 }
 
 async fn sweep_storage(
@@ -175,10 +183,11 @@ async fn sweep_storage(
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let old = SystemTime::from(time::OffsetDateTime::from(now)) - YOUNG;
-    remove_unknown(system, organization_id, storage, &storage.list_uploads(PREFIX).await?, old).await?;
+    let prefix = prefix_of(organization_id);
+    remove_unknown(system, organization_id, storage, &storage.list_uploads(&prefix).await?, old).await?;
     let mut after: Option<String> = None;
     loop {
-        let objects = storage.list(PREFIX, after.as_deref()).await?;
+        let objects = storage.list(&prefix, after.as_deref()).await?;
         let Some(last) = objects.last() else { return Ok(()) };
         after = Some(last.key.clone());
         remove_unknown(system, organization_id, storage, &objects, old).await?;
@@ -195,11 +204,11 @@ async fn remove_unknown(
     objects: &[ListedObject],
     old: SystemTime,
 ) -> anyhow::Result<()> {
-    // Whatever has another kind of key is not ours.
+    // Whatever has another kind of key is not the organization's.
     let files: Vec<_> = objects
         .iter()
         .filter(|object| object.since < old)
-        .filter_map(|object| file_of(&object.key))
+        .filter_map(|object| file_of(organization_id, &object.key))
         .collect();
     if files.is_empty() {
         return Ok(());
@@ -213,7 +222,7 @@ async fn remove_unknown(
         if is_alive(system, organization_id, file_id).await? {
             continue;
         }
-        storage.remove(&object_key(file_id)).await?;
+        storage.remove(&object_key(organization_id, file_id)).await?;
         info!(file.id = %file_id, "an object without a file was removed");
     }
     Ok(())

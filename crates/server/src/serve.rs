@@ -12,7 +12,7 @@ use carelog_analytics::Analytics;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_video::daily::DailyApi;
-use carelog_video::{VideoProjector, VideoReactor};
+use carelog_video::{VideoProjector, VideoReactor, VideoSettings};
 use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
 use carelog_webhooks::{
     Checkpoints, Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
@@ -22,9 +22,12 @@ use tracing::info;
 
 use crate::config::Config;
 use crate::databases::Databases;
+use crate::documents;
 use crate::erasure;
 use crate::files;
 use crate::http::{self, Api, Service};
+use crate::publishing;
+use crate::recordings::RecordingFiles;
 use crate::signing::{self, Signing};
 use crate::skew;
 use crate::storages::Storages;
@@ -114,10 +117,13 @@ impl Server {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
             system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
-            let sealer = carelog_audit::Sealer::new(system.log.name());
+            let sealer =
+                carelog_audit::Sealer::new(&system.log, &signing::origin_prefix(&config.proofs, &system.log));
             system.runtime.start(&Arc::new(sealer), None, &databases.audit_system);
             let analytics = Arc::new(Analytics::new(Arc::clone(&system.pseudonyms)));
             system.runtime.start(&analytics, None, &databases.analytics_system);
+            let every = config.analytics.publish_every();
+            system.runtime.tasks.spawn(publishing::run(system.clone(), every));
         }
         if roles.projectors || roles.signer {
             system.runtime.tasks.spawn(signing::watch(system.clone(), config.proofs.clone()));
@@ -128,6 +134,7 @@ impl Server {
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
             system.runtime.tasks.spawn(files::run(system.clone()));
+            system.runtime.tasks.spawn(documents::run(system.clone()));
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }
@@ -154,6 +161,9 @@ impl Server {
         let (tasks, stop) = (runtime.tasks.clone(), runtime.stop.clone());
         tasks.spawn(http::serve(listener, service, config.http.clone(), tasks.clone(), stop.clone()));
         tasks.spawn(http::keep_metrics_up(stop.clone()));
+        let rooms = Arc::clone(&api);
+        tasks.spawn(async move { rooms.follow_rooms().await });
+        tasks.spawn(http::keep_rooms(self.system.clone()));
         tasks.spawn(async move {
             while tokio::time::timeout(TIDY_EVERY, stop.cancelled()).await.is_err() {
                 api.tidy();
@@ -167,10 +177,11 @@ impl Server {
         &self.system
     }
 
-    /// Lets requests in flight end, gives leases back, and stops; takes a few seconds at most.
-    pub async fn stop(self) {
+    /// Lets requests in flight end, gives leases back, and stops; takes a few seconds at most. Says whether everything
+    /// ended.
+    pub async fn stop(self) -> bool {
         drop((self.service, self.reactor, self.video));
-        self.system.stop().await;
+        self.system.stop().await
     }
 }
 
@@ -184,8 +195,13 @@ fn start_video(config: &Config, system: &System, roles: Roles) -> anyhow::Result
     }
     let pool = &system.databases.core_system;
     let daily = DailyApi::new(&config.video.daily_url)?;
+    let store = Arc::new(RecordingFiles(system.clone()));
+    let settings = VideoSettings {
+        grace_minutes: config.video.grace_minutes,
+        hooks_url: config.video.hooks_url.clone().map(|url| url.trim_end_matches('/').to_owned()),
+    };
     let (reactor, worker) =
-        carelog_video::reactor_and_worker(&system.runtime, pool.clone(), daily, config.video.grace_minutes);
+        carelog_video::reactor_and_worker(&system.runtime, pool.clone(), daily, settings, store);
     let reactor = Arc::new(reactor);
     if roles.workers {
         system.runtime.tasks.spawn(worker.run());

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use carelog_audit::Sealer;
 use carelog_audit::signer::{
-    Delay, Fresh, HolderError, KeyFiles, KeyHolder, KnownKey, Refusal, Signed, SignerError, oldest_unsigned,
-    prepare, public_key, publish, register_key, signed_since,
+    Delay, Fresh, HolderError, KeyFiles, KeyHolder, KnownKey, Refusal, Signed, SignerError, newest_of_each,
+    oldest_unsigned, prepare, public_key, publish, register_key, signed_since,
 };
 use carelog_domain::Timestamp;
 use carelog_event_log::runtime::{Projector, lag};
@@ -110,13 +110,15 @@ impl Signing {
 
     /// Takes the key. It becomes this installation's key where there is none yet.
     async fn hold(&self) -> Result<KeyHolder, RoundError> {
-        let known =
-            public_key(&mut *self.audit.acquire().await?).await?.map_or(KnownKey::None, KnownKey::Public);
+        let known = public_key(&mut *self.audit.acquire().await?, &self.origin)
+            .await?
+            .map_or(KnownKey::None, KnownKey::Public);
         let files = self.files.clone();
         let holder = self.tasks.spawn_blocking(move || KeyHolder::open(&files, known)).await;
         let holder = holder.map_err(|_| RoundError::Thread)??;
         let now = self.log.clock().now();
-        let registered = register_key(&mut *self.audit.acquire().await?, holder.public(), now).await?;
+        let registered =
+            register_key(&mut *self.audit.acquire().await?, &self.origin, holder.public(), now).await?;
         if registered == Some(holder.public()) {
             Ok(holder)
         } else {
@@ -194,18 +196,24 @@ fn seconds(micros: i64) -> f64 {
 pub(crate) async fn hand_out(system: System, config: ProofsConfig, checkpoints: Checkpoints) {
     let stop = system.runtime.stop.clone();
     let origin = origin_prefix(&config, &system.log);
-    let mut since = OffsetDateTime::UNIX_EPOCH;
+    // All of them are looked for once, then only those that were signed since.
+    let mut since = None;
     loop {
         let fresh = async {
             let mut connection = system.databases.audit_system.acquire().await?;
-            signed_since(&mut connection, &origin, since).await
+            match since {
+                None => newest_of_each(&mut connection, &origin).await,
+                Some(since) => signed_since(&mut connection, &origin, since).await,
+            }
         };
         match fresh.await {
             Ok(fresh) => {
+                let mut since_then = since.unwrap_or(OffsetDateTime::UNIX_EPOCH);
                 for Fresh { organization_id, note, signed_at } in fresh {
                     checkpoints.put(organization_id, &note);
-                    since = since.max(signed_at - OVERLAP);
+                    since_then = since_then.max(signed_at - OVERLAP);
                 }
+                since = Some(since_then);
             }
             Err(error) => warn!(%error, "the newest checkpoints cannot be read"),
         }

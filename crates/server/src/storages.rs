@@ -36,8 +36,6 @@ pub use self::settings::{SettingsError, StorageSettings};
 const MAX_STORAGES: u64 = 1_000;
 /// And for so long.
 const KEEP: Duration = Duration::from_mins(10);
-/// All keys of objects begin so.
-pub const PREFIX: &str = "files/";
 
 /// Finds the storage of an organization.
 pub struct Storages {
@@ -80,14 +78,19 @@ impl From<sqlx::Error> for StoragesError {
     }
 }
 
-/// The key of a file's object.
-pub fn object_key(file_id: FileId) -> String {
-    format!("{PREFIX}{file_id}")
+/// How the keys of an organization's objects begin: several may share a bucket.
+pub fn prefix_of(organization_id: OrganizationId) -> String {
+    format!("files/{organization_id}/")
 }
 
-/// The file whose object has that key.
-pub fn file_of(key: &str) -> Option<FileId> {
-    key.strip_prefix(PREFIX)?.parse().ok()
+/// The key of a file's object.
+pub fn object_key(organization_id: OrganizationId, file_id: FileId) -> String {
+    format!("{}{file_id}", prefix_of(organization_id))
+}
+
+/// The organization's file whose object has that key.
+pub fn file_of(organization_id: OrganizationId, key: &str) -> Option<FileId> {
+    key.strip_prefix(&prefix_of(organization_id))?.parse().ok()
 }
 
 impl Storages {
@@ -124,6 +127,11 @@ impl Storages {
         })
     }
 
+    /// Where Carelog's own storage is, as processes of this machine reach it.
+    pub fn own_address(&self) -> Option<SocketAddr> {
+        self.own.as_ref()?.0.strip_prefix("http://")?.parse().ok()
+    }
+
     /// The storage of an organization, with its bucket.
     ///
     /// # Errors
@@ -155,6 +163,30 @@ impl Storages {
     /// When they do not fit.
     pub fn check(&self, credentials: &IntegrationCredentials) -> Result<(), SettingsError> {
         StorageSettings::read(&credentials.settings, &self.allowed_endpoints).map(drop)
+    }
+
+    /// Whether files that lie in the organization's present storage would still be found with these settings, or with
+    /// Carelog's own storage where there are none.
+    ///
+    /// # Errors
+    /// When the present settings cannot be read.
+    pub async fn is_same(
+        &self,
+        organization_id: OrganizationId,
+        credentials: Option<&IntegrationCredentials>,
+    ) -> Result<bool, StoragesError> {
+        let place = |options: &StorageOptions| {
+            (options.endpoint.clone(), options.region.clone(), options.bucket.clone())
+        };
+        let present = self.brought(organization_id).await?.as_ref().map(place);
+        let next = match credentials {
+            Some(credentials) => {
+                let settings = StorageSettings::read(&credentials.settings, &self.allowed_endpoints)?;
+                Some(place(&settings.options()))
+            }
+            None => None,
+        };
+        Ok(present == next)
     }
 
     async fn brought(

@@ -97,14 +97,18 @@ impl System {
         self.runtime.tasks.spawn(following);
     }
 
-    /// Ends every loop and gives leases back; waits a few seconds for what is in flight.
-    pub async fn stop(self) {
-        let Runtime { stop, tasks, log, .. } = self.runtime;
+    /// Ends every loop and gives leases back; waits a few seconds for what is in flight. Says whether everything ended.
+    pub async fn stop(self) -> bool {
+        let Self { log, storages, runtime, .. } = self;
+        let Runtime { stop, tasks, log: runtimes_log, .. } = runtime;
         stop.cancel();
         tasks.close();
-        drop((log, self.log));
-        if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
+        // The lanes of the log end with its last handle.
+        drop((log, runtimes_log, storages));
+        let has_ended = tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_ok();
+        if !has_ended {
             tracing::warn!("stopped with work in flight; leases run out by themselves");
         }
+        has_ended
     }
 }

@@ -51,6 +51,14 @@ pub enum VaultError {
         /// The epoch.
         epoch: i32,
     },
+    /// New facts are written under the newest epoch.
+    #[error("epoch {epoch} of organization {organization_id} is its newest, which cannot be destroyed")]
+    NewestPseudonymKey {
+        /// The organization.
+        organization_id: OrganizationId,
+        /// The epoch.
+        epoch: i32,
+    },
     /// The key in the vault is not the one that its commitment stands for.
     #[error("vault.data_keys.key_commit of key {0} does not match the key")]
     Commitment(KeyId),

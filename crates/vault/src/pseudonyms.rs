@@ -1,21 +1,25 @@
 //! Pseudonyms: under which name analytics know a person.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_domain::OrganizationId;
 use futures::future::BoxFuture;
+use moka::sync::Cache;
 use sqlx::PgPool;
 use tracing::instrument;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::cache::CACHE_SECONDS;
 use crate::root::RootKey;
 use crate::secret::{SECRET_BYTES, Secret};
 use crate::{VaultError, aead, wrap};
 
 const FIRST_EPOCH: i32 = 1;
+/// Keys kept in memory, for as long as those of patients: one for each organization that has events.
+const CACHED_KEYS: u64 = 10_000;
 
 /// What a pseudonym stands for. Equal ids of two kinds have different pseudonyms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +91,16 @@ impl fmt::Debug for PseudonymKey {
 pub struct Pseudonyms {
     pool: PgPool,
     root: RootKey,
-    known: Mutex<HashMap<(OrganizationId, i32), PseudonymKey>>,
+    /// Keys that were live when they were read, each for a while only.
+    known: Cache<(OrganizationId, i32), PseudonymKey>,
 }
 
 impl Pseudonyms {
     /// Takes a pool of the vault's database in the role `carelog_pseudonyms`.
     pub fn new(pool: PgPool, root: RootKey) -> Self {
-        Self { pool, root, known: Mutex::default() }
+        let time_to_live = Duration::from_secs(CACHE_SECONDS);
+        let known = Cache::builder().max_capacity(CACHED_KEYS).time_to_live(time_to_live).build();
+        Self { pool, root, known }
     }
 
     /// The newest epoch of an organization; the first, with its key, where there was none.
@@ -120,12 +127,16 @@ impl Pseudonyms {
         epoch: i32,
     ) -> BoxFuture<'_, Result<PseudonymKey, VaultError>> {
         Box::pin(async move {
-            if let Some(key) = self.known().get(&(organization_id, epoch)) {
-                return Ok(key.clone());
+            if let Some(key) = self.known.get(&(organization_id, epoch)) {
+                return Ok(key);
             }
             let missing = VaultError::NoPseudonymKey { organization_id, epoch };
             let wrapped = sqlx::query_scalar!(
-                "select wrapped from vault.pseudonym_keys where organization_id = $1 and epoch = $2",
+                "
+                select wrapped
+                from vault.pseudonym_keys
+                where organization_id = $1 and epoch = $2 and destroyed_at is null
+                ",
                 organization_id.uuid(),
                 epoch
             )
@@ -135,7 +146,7 @@ impl Pseudonyms {
             let Some(wrapped) = wrapped else { return Err(missing) };
             let secret = self.root.0.unwrap(&place(organization_id, epoch), &wrapped).ok_or(missing)?;
             let key = PseudonymKey(Arc::new(secret));
-            self.known().insert((organization_id, epoch), key.clone());
+            self.known.insert((organization_id, epoch), key.clone());
             Ok(key)
         })
     }
@@ -154,10 +165,12 @@ impl Pseudonyms {
         })
     }
 
-    /// Destroys the key of an epoch that no analytics show any more. Nothing leads back to people from then on.
+    /// Destroys the key of an epoch under which nothing is kept any more, as the caller has made sure. Nothing leads back
+    /// to people from then on; other processes forget the key within [`CACHE_SECONDS`].
     ///
     /// # Errors
-    /// When the database fails.
+    /// When it is the newest epoch of the organization, there was never such an epoch, or the database fails. Destroying
+    /// again what is destroyed is no error.
     #[instrument(name = "vault.pseudonyms.destroy", skip_all, fields(organization.id = %organization_id))]
     pub fn destroy(
         &self,
@@ -165,6 +178,13 @@ impl Pseudonyms {
         epoch: i32,
     ) -> BoxFuture<'_, Result<(), VaultError>> {
         Box::pin(async move {
+            match self.stored_epoch(organization_id).await? {
+                Some(newest) if newest == epoch => {
+                    return Err(VaultError::NewestPseudonymKey { organization_id, epoch });
+                }
+                Some(newest) if (FIRST_EPOCH..newest).contains(&epoch) => {}
+                _ => return Err(VaultError::NoPseudonymKey { organization_id, epoch }),
+            }
             sqlx::query!(
                 "
                 update vault.pseudonym_keys
@@ -176,7 +196,9 @@ impl Pseudonyms {
             )
             .execute(&self.pool)
             .await?;
-            self.known().remove(&(organization_id, epoch));
+            self.known.invalidate(&(organization_id, epoch));
+            // Otherwise the bytes would wait in memory for the next clean-up.
+            self.known.run_pending_tasks();
             Ok(())
         })
     }
@@ -206,10 +228,6 @@ impl Pseudonyms {
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<(OrganizationId, i32), PseudonymKey>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

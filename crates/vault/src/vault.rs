@@ -42,6 +42,26 @@ impl Vault {
         })
     }
 
+    /// The key of a scope, where there is one; none is made.
+    ///
+    /// # Errors
+    /// When the database fails or its row does not open.
+    pub fn find_data_key<'a>(
+        &'a self,
+        scope: &'a KeyScope,
+    ) -> BoxFuture<'a, Result<Option<KeyState>, VaultError>> {
+        Box::pin(async move {
+            if let Some(state) = self.cache.by_scope(scope) {
+                return Ok(Some(state));
+            }
+            let generation = self.cache.generation();
+            let mut conn = self.pool.acquire().await?;
+            let keys = store::by_scopes(&mut conn, &self.root, &[*scope]).await?;
+            self.cache.remember(generation, &keys);
+            Ok(keys.into_iter().next().map(|key| key.state))
+        })
+    }
+
     /// The keys of scopes, in their order, made where there is none; in a few statements however many they are.
     ///
     /// # Errors

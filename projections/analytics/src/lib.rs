@@ -1,10 +1,11 @@
-//! Analytics: facts about appointments, exercises and forms under pseudonyms, and the views that are published of them.
+//! Analytics: facts about appointments, exercises and forms under pseudonyms, and the figures that are published of them.
 //!
 //! # Tables
 //! `analytics_organizations`, `erased_patients`, `patient_facts`, `appointment_facts`, `exercise_assignment_facts`,
 //! `exercise_session_facts` and `form_facts` in the schema `analytics` of the database `analytics`, which only the
 //! projector writes. Each row is keyed by the place in the log of the event that made it. Facts of video sessions will
-//! stand beside them. The comments of tables and columns are the data dictionary: each ends with the column's class.
+//! stand beside them. The figures stand in the schema `published`, which only [`publication`] writes. The comments of
+//! tables and columns are the data dictionary: each ends with the column's class.
 //!
 //! # Who stands in a row
 //! Patients, specialists and records about patients stand there under pseudonyms ([`Pseudonym`](carelog_vault::Pseudonym)),
@@ -15,27 +16,31 @@
 //! # Epochs
 //! A version of the tables keeps to the epoch that was the newest when it met the organization first. After
 //! [`Pseudonyms::rotate`](carelog_vault::Pseudonyms::rotate) a rebuild takes the next; then the old one can be
-//! destroyed.
+//! destroyed ([`epochs`]), never while facts stand under it.
 //!
 //! # Erasure
 //! When a patient's keys are destroyed every row of the patient is removed, and a tombstone remains, which is no
 //! pseudonym and stands in no other table, so that what comes later about the patient is dropped. Nothing depends on
 //! how the log is cut into pages.
 //!
-//! # The views
-//! They show one organization: an analyst's login is bound to it by its role, the application by its transaction.
-//! Cells with fewer patients than the organization's threshold, those in which one patient makes up more than four
-//! fifths, and those from which the others would follow, are withheld. Dimensions are published one at a time: tables
+//! # What is published
+//! Nobody reads facts but the projector and the publisher. Analysts and the API read the tables of `published`, which
+//! show one organization: an analyst's login is bound to it by its role, the application by its transaction. They are
+//! made anew from time to time, with rounded numbers, and without every figure that leads to few patients; see
+//! [`publication`] for when, and [`publication::disclosure`] for which. Dimensions are published one at a time: tables
 //! that cross two of them would need a suppression over both margins.
 //!
 //! # Not here
 //! Clinics' time zones are personal values here, because they stand in the profile; days are therefore those of UTC,
 //! except where only the day of an appointment is known.
 //!
-//! Start reading at `model/appointment.rs`, then `projector.rs`.
+//! Start reading at `model/appointment.rs`, then `projector.rs`, then `publication/mod.rs`.
 
+pub mod epochs;
+pub mod logins;
 pub mod model;
 mod projector;
+pub mod publication;
 pub mod queries;
 
 pub use projector::Analytics;

@@ -84,6 +84,7 @@ impl<'a> Known<'a> {
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
+            | StreamKind::VideoNotice
             | StreamKind::Access => None,
         };
         Ok(Self { recorded, key, event })
@@ -166,6 +167,7 @@ impl Needed {
                 | Event::WebhookSubscription(_)
                 | Event::WebhookDelivery(_)
                 | Event::WebhookReplay(_)
+                | Event::VideoNotice(_)
                 | Event::Access(_) => {}
             }
         }
@@ -209,8 +211,9 @@ impl State {
     /// When a row that it changes is missing, or one that it makes is there.
     pub fn apply(&mut self, known: &Known<'_>) -> Result<(), FoldError> {
         if let Some(row) = self.organizations.get_mut(&known.organization_id()) {
-            row.newest_event_at = known.recorded.recorded_at;
-            row.last_position = known.recorded.position;
+            // What comes out of the quarantine is older than what came since.
+            row.newest_event_at = row.newest_event_at.max(known.recorded.recorded_at);
+            row.last_position = row.last_position.max(known.recorded.position);
         }
         let Some(event) = &known.event else { return Ok(()) };
         if known.tombstone().is_some_and(|key| self.is_erased(&key)) {
@@ -236,6 +239,7 @@ impl State {
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
+            | Event::VideoNotice(_)
             | Event::Access(_) => Ok(()),
         }
     }

@@ -1,9 +1,9 @@
 //! The published views, as anybody may read them.
 //!
-//! Every function is meant for a connection that is bound to an organization; the views show no other. The columns come
+//! Every function is meant for a connection that is bound to an organization; the tables show no other. The columns come
 //! from the database's own comments, which are the data dictionary.
 
-use carelog_domain::access::AnalyticsView;
+use carelog_domain::access::{AnalyticsDimension, AnalyticsView, CellValue, YearMonth};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -22,14 +22,12 @@ pub struct Column {
     pub description: String,
 }
 
-/// How new the figures of an organization are.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// From when the figures of an organization are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// When the newest event that was applied was written to the log.
-    pub newest_event_at: OffsetDateTime,
-    /// How long ago that was.
-    pub age_seconds: f64,
-    /// Groups of fewer patients are not shown.
+    /// When they were made, cut to the minute.
+    pub published_at: OffsetDateTime,
+    /// Figures about fewer patients are not shown.
     pub small_cell_threshold: i32,
 }
 
@@ -37,34 +35,32 @@ pub struct Freshness {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CellFilter {
     /// Of this dimension.
-    pub dimension: Option<String>,
-    /// With this value.
-    pub value: Option<String>,
+    pub dimension: Option<AnalyticsDimension>,
+    /// With one of these values; with any where there is none.
+    pub values: Vec<CellValue>,
+    /// Of this month or a later one.
+    pub from: Option<YearMonth>,
+    /// Of this month or an earlier one.
+    pub until: Option<YearMonth>,
 }
 
-/// The dimensions of a view.
-pub const fn dimensions(view: AnalyticsView) -> &'static [&'static str] {
-    match view {
-        AnalyticsView::AppointmentPatterns => &["clinic", "weekday", "lead_time", "reminder"],
-        AnalyticsView::ClinicUtilisation => &["clinic", "month"],
-        AnalyticsView::ExerciseCompletion => &["programme_week"],
-        AnalyticsView::ExerciseStreaks => &["longest_streak"],
-        AnalyticsView::FormTurnaround => &["clinic", "template"],
-    }
-}
-
-/// Selects cells as JSON objects whose properties stand in the order of the columns.
+/// Selects cells as JSON objects whose properties stand in the order of the columns. Months are compared as texts, which
+/// are as long as each other.
 macro_rules! select_cells {
-    ($connection:ident, $filter:ident, $view:literal) => {
+    ($connection:ident, $filter:ident, $table:literal) => {
         sqlx::query_scalar!(
             r#"select row_to_json(v)::text as "row!" from "#
-                + $view
+                + $table
                 + " v
-            where ($1::text is null or v.dimension = $1) and ($2::text is null or v.value = $2)
+            where ($1::text is null or v.dimension = $1)
+                and (cardinality($2::text[]) = 0 or v.value = any($2))
+                and ($3::text is null or v.value >= $3) and ($4::text is null or v.value <= $4)
             order by v.dimension, v.value
-            limit $3",
-            $filter.dimension as _,
-            $filter.value as _,
+            limit $5",
+            $filter.dimension.map(AnalyticsDimension::as_str) as _,
+            &$filter.values.iter().map(CellValue::to_string).collect::<Vec<_>>(),
+            $filter.from.map(|month| month.to_string()) as _,
+            $filter.until.map(|month| month.to_string()) as _,
             MAX_ROWS
         )
         .fetch_all($connection)
@@ -84,16 +80,16 @@ pub fn cells(
     Box::pin(async move {
         match view {
             AnalyticsView::AppointmentPatterns => {
-                select_cells!(connection, filter, "analytics.appointment_patterns")
+                select_cells!(connection, filter, "published.appointment_patterns")
             }
             AnalyticsView::ClinicUtilisation => {
-                select_cells!(connection, filter, "analytics.clinic_utilisation")
+                select_cells!(connection, filter, "published.clinic_utilisation")
             }
             AnalyticsView::ExerciseCompletion => {
-                select_cells!(connection, filter, "analytics.exercise_completion")
+                select_cells!(connection, filter, "published.exercise_completion")
             }
-            AnalyticsView::ExerciseStreaks => select_cells!(connection, filter, "analytics.exercise_streaks"),
-            AnalyticsView::FormTurnaround => select_cells!(connection, filter, "analytics.form_turnaround"),
+            AnalyticsView::ExerciseStreaks => select_cells!(connection, filter, "published.exercise_streaks"),
+            AnalyticsView::FormTurnaround => select_cells!(connection, filter, "published.form_turnaround"),
         }
     })
 }
@@ -112,7 +108,7 @@ pub fn description(
             select coalesce(obj_description(c.oid, 'pg_class'), '') as "description!"
             from pg_class c
             join pg_namespace n on n.oid = c.relnamespace
-            where n.nspname = 'analytics' and c.relname = $1
+            where n.nspname = 'published' and c.relname = $1
             "#,
             view.as_str()
         )
@@ -138,7 +134,7 @@ pub fn columns(
             from pg_class c
             join pg_namespace n on n.oid = c.relnamespace
             join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-            where n.nspname = 'analytics' and c.relname = $1
+            where n.nspname = 'published' and c.relname = $1
             order by a.attnum
             "#,
             view.as_str()
@@ -148,7 +144,7 @@ pub fn columns(
     })
 }
 
-/// How new the figures are; nothing before the first event was applied.
+/// From when the figures are; nothing before the first publication.
 ///
 /// # Errors
 /// When the database fails.
@@ -157,9 +153,8 @@ pub fn freshness(connection: &mut PgConnection) -> BoxFuture<'_, Result<Option<F
         sqlx::query_as!(
             Freshness,
             r#"
-            select newest_event_at as "newest_event_at!", age_seconds as "age_seconds!",
-                small_cell_threshold as "small_cell_threshold!"
-            from analytics.freshness
+            select published_at, small_cell_threshold
+            from published.freshness
             "#
         )
         .fetch_optional(connection)

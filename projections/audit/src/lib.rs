@@ -17,27 +17,28 @@
 //! inserted and never changed; entering one twice is refused by the primary key.
 //!
 //! # Proofs
-//! What makes the log checkable by strangers. `proof` is the pure part: trees, tiles, proofs, checkpoints. `sealer` is
-//! a second projector, with tables in the schema `proof`: it makes each event's leaf anew and appends it to the tree of
-//! its organization. `trees` reads them. `signer` signs what provably only grew, with a key and a memory in files of
-//! their own; its tables are in the schema `signer`, which no rebuild touches.
+//! What makes the log checkable by strangers. `proof` is the pure part, a crate of its own: trees, tiles, proofs,
+//! checkpoints, bundles and their verifier. `sealer` is a second projector, with tables in the schema `proof`: it makes
+//! each event's leaf anew and appends it to the tree of its organization. `trees` reads them. `signer` signs what
+//! provably only grew, with a key and a memory in files of their own; its tables are in the schema `signer`, which no
+//! rebuild touches.
 //!
 //! # Not here
-//! A log over the organizations' checkpoints, export bundles and their verifier, and a witness.
+//! A log over the organizations' checkpoints, and a witness.
 //!
-//! Start reading at `model.rs` for the trail, and at `proof/mod.rs` for the proofs.
+//! Start reading at `model.rs` for the trail, and at the crate `carelog-proof` for the proofs.
 
 pub mod model;
 mod projector;
-pub mod proof;
 pub mod queries;
 mod sealer;
 pub mod signer;
 pub mod trees;
 
-pub use model::{Action, Entry, Outcome};
+pub use carelog_proof as proof;
+pub use model::{Action, Entry, Outcome, Topic};
 pub use projector::Audit;
-pub use queries::{Order, QueryError, TrailFilter, TrailPage};
+pub use queries::{Delivery, Order, Period, QueryError, Subject, TrailFilter, TrailPage};
 pub use sealer::{SealError, Sealer};
 
 /// Brings the database `audit` to the newest schema.

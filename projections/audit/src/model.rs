@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod topic;
 
 use carelog_domain::access::AccessEvent;
 use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
@@ -11,6 +12,8 @@ use carelog_domain::{
 };
 use carelog_event_log::{Lane, Position, RecordedEvent};
 use uuid::Uuid;
+
+pub use topic::Topic;
 
 closed_enum! {
     /// What was done, as in FHIR's AuditEvent (`C`, `R`, `U`, `D`, `E`).
@@ -145,12 +148,19 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::TreatmentPlanExerciseSkipped
         | EventType::TreatmentPlanCompleted
         | EventType::VideoRoomMoved
+        | EventType::VideoRoomExtended
         | EventType::VideoRoomChangeFailed
+        | EventType::VideoRoomRecordingFailed
         | EventType::VideoRoomParticipantJoined
         | EventType::VideoRoomParticipantLeft
         | EventType::VideoRoomQualitySampled
         | EventType::VideoRoomRecordingStarted
         | EventType::VideoRoomRecordingStored
+        | EventType::VideoNoticeReceived
+        | EventType::VideoRoomRecordingRequested
+        | EventType::VideoRoomRecordingStopRequested
+        | EventType::VideoRoomRecordingStopped
+        | EventType::VideoRoomRecordingDiscarded
         | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionChanged
         | EventType::WebhookSubscriptionSecretRotated
@@ -173,6 +183,7 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::WebhookDeliveryRedeliveryRequested
         | EventType::WebhookSubscriptionTestRequested
         | EventType::VideoRoomAccessGranted
+        | EventType::VideoRoomAccessRevoked
         | EventType::AccessDenied => Action::Execute,
     }
 }
@@ -183,6 +194,7 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::FileUploadFailed
         | EventType::VideoRoomCreationFailed
         | EventType::VideoRoomChangeFailed
+        | EventType::VideoRoomRecordingFailed
         | EventType::WebhookDeliveryExhausted => Ok(Outcome::Failure),
         EventType::WebhookDeliveryAttempted => attempt_outcome(event),
         EventType::OrganizationRegistered
@@ -227,11 +239,18 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::VideoRoomCreated
         | EventType::VideoRoomMoved
         | EventType::VideoRoomAccessGranted
+        | EventType::VideoRoomAccessRevoked
+        | EventType::VideoRoomExtended
         | EventType::VideoRoomParticipantJoined
         | EventType::VideoRoomParticipantLeft
         | EventType::VideoRoomQualitySampled
         | EventType::VideoRoomRecordingStarted
         | EventType::VideoRoomRecordingStored
+        | EventType::VideoNoticeReceived
+        | EventType::VideoRoomRecordingRequested
+        | EventType::VideoRoomRecordingStopRequested
+        | EventType::VideoRoomRecordingStopped
+        | EventType::VideoRoomRecordingDiscarded
         | EventType::VideoRoomExpired
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookSubscriptionChanged
@@ -286,6 +305,7 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::File
         | StreamKind::TreatmentPlan
         | StreamKind::VideoRoom
+        | StreamKind::VideoNotice
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),

@@ -3,18 +3,22 @@
 //! Every function names the organization and is meant for a connection that is bound to it, so that row-level
 //! security holds as well. Lists run along the organization's sequence, which is also their cursor.
 
+mod deliveries;
 mod row;
+mod subjects;
 
-use carelog_domain::{CorrelationId, OrganizationId, PatientId, Timestamp};
+use carelog_domain::{CorrelationId, OrganizationId, PatientId, PurposeOfUse, StreamKind, Timestamp};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use deliveries::{Delivery, attempts_about, deliveries_about};
 pub use row::QueryError;
 use row::{EntryRow, entries};
+pub use subjects::{Subject, count_subjects, list_subjects};
 
-use crate::model::{Action, Entry, Outcome};
+use crate::model::{Action, Entry, Outcome, Topic};
 
 /// Entries of one page of a list, at most.
 pub const MAX_LIMIT: u16 = 1_000;
@@ -43,6 +47,23 @@ pub struct TrailFilter {
     pub action: Option<Action>,
     /// Whether it was done.
     pub outcome: Option<Outcome>,
+    /// For this purpose.
+    pub purpose: Option<PurposeOfUse>,
+    /// Done by somebody who stood for this one.
+    pub on_behalf_of: Option<Uuid>,
+    /// Of this topic.
+    pub topic: Option<Topic>,
+    /// Happened in none of these times.
+    pub outside: Option<Vec<Period>>,
+}
+
+/// A time from a moment until before another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period {
+    /// Its first moment.
+    pub from: Timestamp,
+    /// The first moment after it; nothing where it goes on.
+    pub before: Option<Timestamp>,
 }
 
 /// In which direction a list runs.
@@ -71,6 +92,10 @@ struct Bounds {
     type_before: Option<String>,
     occurred_from: Option<OffsetDateTime>,
     occurred_before: Option<OffsetDateTime>,
+    types: Option<Vec<&'static str>>,
+    exported_kind: Option<&'static str>,
+    outside_from: Option<Vec<OffsetDateTime>>,
+    outside_before: Option<Vec<Option<OffsetDateTime>>>,
 }
 
 impl TrailFilter {
@@ -80,11 +105,19 @@ impl TrailFilter {
             type_before: self.event_type_prefix.as_ref().map(|prefix| format!("{prefix}{AFTER_ANY_NAME}")),
             occurred_from: self.occurred_from.map(OffsetDateTime::from),
             occurred_before: self.occurred_before.map(OffsetDateTime::from),
+            types: self.topic.map(|topic| topic.event_types().iter().map(|name| name.as_str()).collect()),
+            exported_kind: self.topic.and_then(Topic::exported_kind).map(StreamKind::as_str),
+            outside_from: self.periods(|period| period.from.into()),
+            outside_before: self.periods(|period| period.before.map(OffsetDateTime::from)),
         }
+    }
+
+    fn periods<T>(&self, end: impl Fn(&Period) -> T) -> Option<Vec<T>> {
+        self.outside.as_ref().map(|periods| periods.iter().map(end).collect())
     }
 }
 
-/// Rows of the trail; the condition takes organization, filter and two more values.
+/// Rows of the trail; the condition takes organization, filter and more values from $18.
 macro_rules! filtered {
     ($macro:ident!($($record:ty,)? $select:literal, $tail:literal), $organization_id:expr, $filter:expr, $($more:expr),+) => {{
         let bounds = $filter.bounds();
@@ -102,7 +135,14 @@ macro_rules! filtered {
                      and ($8::timestamptz is null or occurred_at >= $8)
                      and ($9::timestamptz is null or occurred_at < $9)
                      and ($10::text is null or action = $10)
-                     and ($11::text is null or outcome = $11) "
+                     and ($11::text is null or outcome = $11)
+                     and ($12::text is null or purpose = $12)
+                     and ($13::uuid is null or actor_on_behalf_of = $13)
+                     and ($14::text[] is null or event_type = any($14))
+                     and ($15::text is null or event_type <> 'access.record_exported' or target_kind = $15)
+                     and ($16::timestamptz[] is null or not exists (
+                         select from unnest($16, $17::timestamptz[]) as period (beginning, ending)
+                         where occurred_at >= beginning and (ending is null or occurred_at < ending))) "
                 + $tail,
             $organization_id.uuid(),
             $filter.subject_id.map(Uuid::from) as _,
@@ -115,10 +155,17 @@ macro_rules! filtered {
             bounds.occurred_before as _,
             $filter.action.map(Action::as_str) as _,
             $filter.outcome.map(Outcome::as_str) as _,
+            $filter.purpose.map(PurposeOfUse::as_str) as _,
+            $filter.on_behalf_of as _,
+            bounds.types as _,
+            bounds.exported_kind as _,
+            bounds.outside_from as _,
+            bounds.outside_before as _,
             $($more),+
         )
     }};
 }
+pub(crate) use filtered;
 
 macro_rules! select_entries {
     ($tail:literal, $organization_id:expr, $filter:expr, $($more:expr),+) => {
@@ -154,7 +201,7 @@ pub fn list_entries<'a>(
             Order::NewestFirst => {
                 let before = page.after.unwrap_or(i64::MAX);
                 select_entries!(
-                    "and sequence < $12 order by sequence desc limit $13",
+                    "and sequence < $18 order by sequence desc limit $19",
                     organization_id,
                     filter,
                     before,
@@ -166,7 +213,7 @@ pub fn list_entries<'a>(
             Order::OldestFirst => {
                 let after = page.after.unwrap_or(0);
                 select_entries!(
-                    "and sequence > $12 order by sequence limit $13",
+                    "and sequence > $18 order by sequence limit $19",
                     organization_id,
                     filter,
                     after,
@@ -177,6 +224,54 @@ pub fn list_entries<'a>(
             }
         };
         entries(rows)
+    })
+}
+
+/// The newest sequence of an organization's trail, which is also how many entries it has; 0 where there is none.
+///
+/// # Errors
+/// When the database fails.
+pub fn newest_sequence(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+) -> BoxFuture<'_, Result<i64, QueryError>> {
+    Box::pin(async move {
+        let newest = sqlx::query_scalar!(
+            r#"select coalesce(max(sequence), 0) as "newest!" from trail where organization_id = $1"#,
+            organization_id.uuid()
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(newest)
+    })
+}
+
+/// How many entries up to a sequence a filter finds, counted no further than `most`.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_entries<'a>(
+    connection: &'a mut PgConnection,
+    organization_id: OrganizationId,
+    filter: &'a TrailFilter,
+    until_sequence: i64,
+    most: i64,
+) -> BoxFuture<'a, Result<i64, QueryError>> {
+    Box::pin(async move {
+        prefer_custom_plans(connection).await?;
+        let count = filtered!(
+            query_scalar!(
+                r#"select count(*) as "count!" from (select"#,
+                "and sequence <= $18 limit $19) as found"
+            ),
+            organization_id,
+            filter,
+            until_sequence,
+            most
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(count)
     })
 }
 

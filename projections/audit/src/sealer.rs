@@ -2,7 +2,9 @@
 //!
 //! It believes nothing that is stored beside an event: leaf data and hash are made anew, and a leaf that is not the
 //! one that was written with the event, or a place that is not the next one of its organization, stops the lane and
-//! raises an alarm. So does everything that it cannot apply: nothing is ever skipped.
+//! raises an alarm. So does everything that it cannot apply: nothing is ever skipped. A tree goes on only where the log
+//! still has the event of its last leaf, and grows only into what was signed of it: a log that was set back is noticed
+//! even after it has grown again.
 
 mod growth;
 mod store;
@@ -12,8 +14,8 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use carelog_event_log::{EventLog, Lane, RecordedEvent, read};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -23,13 +25,31 @@ pub use self::growth::SealError;
 /// The projector of the trees. It wants nothing done.
 #[derive(Clone, Debug)]
 pub struct Sealer {
-    log_name: Arc<str>,
+    log: EventLog,
+    origin: Arc<str>,
 }
 
 impl Sealer {
-    /// Seals the log of this name, which stands in every leaf.
-    pub fn new(log_name: &str) -> Self {
-        Self { log_name: log_name.into() }
+    /// Seals a log. `origin` is the first part of the names under which its trees are signed.
+    pub fn new(log: &EventLog, origin: &str) -> Self {
+        Self { log: log.clone(), origin: origin.into() }
+    }
+
+    /// Looks whether the log still has the last event of each tree.
+    async fn check_past(
+        &self,
+        tables: &mut PgConnection,
+        lane: Lane,
+        growth: &Growth,
+    ) -> Result<(), ApplyError> {
+        let ends = growth.ends();
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let sealed = store::leaf_hashes(tables, &ends).await?;
+        let mut log = self.log.pool().acquire().await.map_err(ApplyError::Transient)?;
+        let stored = read::leaf_hashes(&mut log, lane, &ends).await.map_err(ApplyError::Transient)?;
+        growth::compare(&ends, &sealed, &stored).map_err(ApplyError::poison)
     }
 }
 
@@ -60,13 +80,27 @@ impl Projector for Sealer {
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
         Box::pin(async move {
-            let mut growth = Growth::of(&self.log_name, page).map_err(ApplyError::poison)?;
+            let Some(lane) = page.first().map(|event| event.lane) else { return Ok(Vec::new()) };
+            let mut growth = Growth::of(self.log.name(), page).map_err(ApplyError::poison)?;
             let edges = store::edges(tables, &growth.organizations()).await?;
-            growth.append(edges).map_err(ApplyError::poison)?;
+            let signed = store::signed_ahead(tables, &self.origin, &growth.organizations()).await?;
+            growth.append(edges, &signed).map_err(ApplyError::poison)?;
+            self.check_past(tables, lane, &growth).await?;
             store::insert_leaves(tables, &growth).await?;
             store::complete_tiles(tables, &growth).await?;
             store::save_edges(tables, &growth).await?;
             Ok(Vec::new())
+        })
+    }
+
+    fn check_rebuilt<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move {
+            match store::smaller_than_signed(tables, &self.origin).await? {
+                None => Ok(()),
+                Some((organization_id, signed, found)) => {
+                    Err(ApplyError::poison(SealError::Shrunk { organization_id, signed, found }))
+                }
+            }
         })
     }
 }

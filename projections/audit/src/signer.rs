@@ -19,8 +19,8 @@ use time::OffsetDateTime;
 
 pub use self::holder::{HolderError, KeyFiles, KeyHolder, KnownKey};
 pub use self::store::{
-    Delay, Fresh, Prepared, newest_checkpoint, oldest_unsigned, prepare, public_key, publish, register_key,
-    signed_since,
+    Delay, Fresh, Prepared, newest_checkpoint, newest_of_each, oldest_unsigned, prepare, public_key, publish,
+    register_key, signed_since,
 };
 use crate::proof::{ConsistencyProof, Hash, KeyError, SignedCheckpoint};
 use crate::trees::TreeError;

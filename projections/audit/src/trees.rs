@@ -11,8 +11,8 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
 use crate::proof::{
-    ConsistencyProof, Hash, InclusionProof, MissingNode, Node, TILE_WIDTH, Tile, TileSet, consistency_nodes,
-    inclusion_nodes, root, root_nodes,
+    ConsistencyProof, Hash, InclusionProof, MissingNode, Node, Subtrees, TILE_WIDTH, Tile, TileSet,
+    consistency_nodes, inclusion_nodes, root, root_nodes,
 };
 
 /// Why a tree cannot be read.
@@ -100,6 +100,17 @@ impl TreeReader<'_> {
     pub async fn root(&mut self, size: u64) -> Result<Hash, TreeError> {
         let tiles = self.tiles(&root_nodes(size)).await?;
         root(&tiles, size).map_err(|source| self.missing(source))
+    }
+
+    /// The complete subtrees that its first `size` leaves are made of, the largest first.
+    ///
+    /// # Errors
+    /// When the database fails or a hash is missing.
+    pub async fn peaks(&mut self, size: u64) -> Result<Vec<Hash>, TreeError> {
+        let nodes = root_nodes(size);
+        let tiles = self.tiles(&nodes).await?;
+        let hash = |node: &Node| tiles.node(*node).ok_or_else(|| self.missing(MissingNode(*node)));
+        nodes.iter().map(hash).collect()
     }
 
     /// The proof for a leaf in the tree of the first `size` leaves; nothing where there is no such leaf or tree.

@@ -67,6 +67,7 @@ impl<'a> DecodedEvent<'a> {
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
+            | StreamKind::VideoNotice
             | StreamKind::Access => Ok(None),
         }
     }
@@ -131,6 +132,7 @@ impl Needed {
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
+            | StreamKind::VideoNotice
             | StreamKind::Access => false,
         };
     }
@@ -165,6 +167,7 @@ impl Needed {
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
+            | Event::VideoNotice(_)
             | Event::Access(_) => {}
         }
     }
@@ -247,6 +250,7 @@ impl State {
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
+            | Event::VideoNotice(_)
             | Event::Access(_) => Ok(()),
         }
     }

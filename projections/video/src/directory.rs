@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use carelog_domain::organization::IntegrationCredentials;
-use carelog_domain::{EventType, OrganizationId, StreamKind};
-use carelog_event_log::{EventLog, SealedPlace, StreamKey};
+use carelog_domain::organization::{IntegrationCredentials, Organization};
+use carelog_domain::patient::{ConsentKind, Patient};
+use carelog_domain::video_room::RecordingLeave;
+use carelog_domain::{CodecError, EventType, OrganizationId, PatientId, StreamKind};
+use carelog_event_log::{EventLog, ReadError, SealedPlace, StreamKey};
+use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -21,6 +24,12 @@ pub enum DirectoryError {
     /// The keys cannot be reached.
     #[error("the organization's account cannot be opened")]
     Vault(#[from] carelog_vault::VaultError),
+    /// The log cannot be read.
+    #[error("what allows recording cannot be read")]
+    Read(#[from] ReadError),
+    /// A stored event is none of its stream's.
+    #[error("a stored event does not decode")]
+    Codec(#[from] CodecError),
 }
 
 impl From<sqlx::Error> for DirectoryError {
@@ -53,6 +62,34 @@ impl Directory {
         let asked = BTreeSet::from([organization_id]);
         let found = load_organizations(connection, &asked).await?.remove(&organization_id);
         Ok(found.unwrap_or_default())
+    }
+
+    /// Whether a patient may be recorded, as the log says now: both streams are read to their end.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn leave(
+        &self,
+        organization_id: OrganizationId,
+        patient_id: PatientId,
+    ) -> BoxFuture<'_, Result<RecordingLeave, DirectoryError>> {
+        Box::pin(async move {
+            let stream = |kind, id| StreamKey { organization_id, kind, id };
+            let mut organization = Organization::default();
+            let of_organization = stream(StreamKind::Organization, organization_id.uuid());
+            for event in self.log.stream(&of_organization, 0).await? {
+                organization.apply(event.decode_as()?);
+            }
+            let mut patient = Patient::default();
+            for event in self.log.stream(&stream(StreamKind::Patient, patient_id.uuid()), 0).await? {
+                patient.apply(event.decode_as()?);
+            }
+            Ok(RecordingLeave {
+                is_enabled: organization.settings().is_some_and(|settings| settings.recording_enabled),
+                // Nothing is recorded of somebody who is to be forgotten.
+                has_consent: patient.consent(ConsentKind::Recording).is_some() && patient.erasure().is_none(),
+            })
+        })
     }
 
     /// The account that the organization has with Daily; nothing where it has none that can be used.

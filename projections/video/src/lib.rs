@@ -15,27 +15,38 @@
 //! name before it makes one. Failures are events, with the moment of the next try. A room is looked at once more when
 //! its window is over. A rebuild calls nobody.
 //!
-//! Rooms are made by the provider that the organization configured; without one there is no room, and one that is
-//! configured later is asked for the rooms that are lacking. [`carelog_domain::video_room::RoomProvider`] is the place
-//! for others than Daily.
+//! Rooms are made by the provider that the organization configured, and by Carelog itself where it configured none: an
+//! embedded room needs no call, only the event. A room stays with whoever made it. `embedded` holds what those rooms
+//! need besides: links, presence, relays. [`carelog_domain::video_room::RoomProvider`] is the place for others.
+//!
+//! What happens in rooms comes in two ways: notices, which the API puts into the log as they came ([`daily::HookKey`]),
+//! and Daily's lists, which are compared with the log every ten minutes. Both end in the same commands of a room, which
+//! decides what is news. Recordings are brought to what the log asks for at each look: begun only with leave, ended when
+//! it goes, fetched into the clinic's storage through [`RecordingStore`], and deleted at Daily.
 //!
 //! Start reading at `model.rs`, then `plan.rs`, `settle.rs` and `worker.rs`.
 
 pub mod daily;
 mod directory;
+pub mod embedded;
+mod fetch;
 mod model;
+mod notice;
 pub mod plan;
 mod projector;
 pub mod queries;
 mod reactor;
+mod reconcile;
+mod recordings;
 mod settle;
 mod sweep;
 mod worker;
 
 pub use directory::{Directory, DirectoryError};
+pub use fetch::{Content, RecordingFile, RecordingStore, StoreError};
 pub use model::{
     OrganizationRow, Page, RoomKey, RoomRow, RoomState, RoomStatus, RoomWish, SealedCredentials, room_id,
 };
 pub use projector::VideoProjector;
 pub use reactor::{LedgerOnly, REACTOR, VideoReactor};
-pub use worker::{VideoWorker, reactor_and_worker};
+pub use worker::{VideoSettings, VideoWorker, reactor_and_worker};

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carelog_domain::appointment::{AppointmentEvent, AppointmentMode, TimePrecision};
 use carelog_domain::organization::{IntegrationKind, OrganizationEvent, OrganizationSettings};
+use carelog_domain::patient::{ConsentKind, PatientEvent};
 use carelog_domain::video_room::{
     RoomAppointment, RoomEnd, RoomFailure, RoomProvider, RoomWindow, VideoRoomEvent,
 };
@@ -22,6 +23,9 @@ pub type RoomKey = (OrganizationId, AppointmentId);
 
 /// The step of every effect here: the looks at the rooms of an organization wait in one queue, which paces them.
 pub(crate) const LOOK: Uuid = Uuid::from_u128(0x7669_6465_6f00_8000_8000_0000_0000_0001);
+
+/// What is told of an appointment so long after its beginning is history: a day is the longest that one takes.
+const HISTORY_MICROS: i64 = 2 * 24 * 60 * 60 * 1_000_000;
 
 closed_enum! {
     /// What an appointment asks for.
@@ -54,7 +58,7 @@ closed_enum! {
     pub enum RoomState {
         /// The patient has not checked in yet.
         Planned = "planned",
-        /// It is about to be made, or its organization has no provider.
+        /// It is about to be made, or its organization's account with the provider cannot be read.
         Pending = "pending",
         /// It is there; its window may still be to come.
         Open = "open",
@@ -86,6 +90,8 @@ pub struct RoomRow {
     pub opening: u16,
     /// When the newest room can be entered.
     pub window: Option<RoomWindow>,
+    /// When the newest room was to close before its specialist let it stay open for longer.
+    pub planned_expires_at: Option<Timestamp>,
     /// Failures in a row.
     pub attempt_count: u16,
     /// Why it failed last.
@@ -167,6 +173,7 @@ pub(crate) fn room_of(event: &RecordedEvent) -> Result<Option<RoomKey>, CodecErr
         StreamKind::Appointment => Some((organization_id, AppointmentId::new(event.stream.id))),
         StreamKind::VideoRoom => Some((organization_id, appointment_of(&event.decode_as()?).appointment_id)),
         StreamKind::Organization
+        | StreamKind::VideoNotice
         | StreamKind::Patient
         | StreamKind::Specialist
         | StreamKind::File
@@ -189,8 +196,9 @@ impl Page {
             StreamKind::Organization => self.fold_organization(event, &event.decode_as()?),
             StreamKind::Appointment => self.fold_appointment(event, &event.decode_as()?),
             StreamKind::VideoRoom => self.fold_room(event, &event.decode_as()?),
-            StreamKind::Patient
-            | StreamKind::Specialist
+            StreamKind::VideoNotice => self.intents.push(look(event)),
+            StreamKind::Patient => self.fold_patient(event, &event.decode_as()?),
+            StreamKind::Specialist
             | StreamKind::Form
             | StreamKind::File
             | StreamKind::TreatmentPlan
@@ -202,12 +210,32 @@ impl Page {
         Ok(())
     }
 
+    /// Who withdraws may be being recorded.
+    fn fold_patient(&mut self, event: &RecordedEvent, change: &PatientEvent) {
+        match change {
+            PatientEvent::ConsentWithdrawn(withdrawn) if withdrawn.consent == ConsentKind::Recording => {
+                self.intents.push(look(event));
+            }
+            PatientEvent::ErasureRequested(_) => self.intents.push(look(event)),
+            PatientEvent::Registered(_)
+            | PatientEvent::Onboarded(_)
+            | PatientEvent::DetailsChanged(_)
+            | PatientEvent::ConsentGiven(_)
+            | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::Erased(_) => {}
+        }
+    }
+
     fn fold_organization(&mut self, event: &RecordedEvent, change: &OrganizationEvent) {
         let organization_id = event.stream.organization_id;
         let row = self.organizations.entry(organization_id).or_default();
         match change {
             OrganizationEvent::Registered(_) => {}
             OrganizationEvent::SettingsChanged(changed) => {
+                if row.recording_enabled && !changed.recording_enabled {
+                    self.intents.push(look(event));
+                }
                 row.recording_enabled = changed.recording_enabled;
                 row.waiting_room_minutes = changed.waiting_room_minutes;
             }
@@ -233,6 +261,14 @@ impl Page {
                 if removed.integration == IntegrationKind::Daily =>
             {
                 row.daily = None;
+                // What Daily did not make is made here.
+                self.intents.push(Wish::Queue(QueueChange {
+                    organization_id,
+                    step: LOOK,
+                    position: event.position,
+                    setting: QueueSetting::Open,
+                }));
+                self.intents.push(look(event));
             }
             OrganizationEvent::IntegrationConfigured(_)
             | OrganizationEvent::IntegrationRemoved(_)
@@ -272,8 +308,8 @@ impl Page {
         row.updated_at = event.recorded_at;
         let is_concerned = was_wanted || row.wish == RoomWish::Wanted;
         self.changed_rooms.insert(key);
-        let has_provider = self.organizations.get(&key.0).is_some_and(|row| row.daily.is_some());
-        if is_concerned && has_provider {
+        let is_history = event.recorded_at.micros_since(row.starts_at) > HISTORY_MICROS;
+        if is_concerned && !is_history {
             self.intents.push(look(event));
         }
     }
@@ -285,6 +321,10 @@ impl Page {
         row.version = event.version;
         row.updated_at = event.recorded_at;
         self.changed_rooms.insert(key);
+        if matches!(change, VideoRoomEvent::RecordingRequested(_) | VideoRoomEvent::RecordingStopRequested(_))
+        {
+            self.intents.push(look(event));
+        }
     }
 }
 
@@ -311,6 +351,7 @@ impl RoomRow {
             provider: None,
             opening: 0,
             window: None,
+            planned_expires_at: None,
             attempt_count: 0,
             failure: None,
             next_attempt_at: None,
@@ -363,17 +404,29 @@ impl RoomRow {
                 self.end = Some(expired.reason);
                 self.forget_failures();
             }
+            VideoRoomEvent::Extended(extended) => {
+                if let Some(window) = &mut self.window {
+                    window.expires_at = extended.expires_at;
+                }
+            }
             VideoRoomEvent::AccessGranted(_)
+            | VideoRoomEvent::AccessRevoked(_)
             | VideoRoomEvent::ParticipantJoined(_)
             | VideoRoomEvent::ParticipantLeft(_)
             | VideoRoomEvent::QualitySampled(_)
             | VideoRoomEvent::RecordingStarted(_)
-            | VideoRoomEvent::RecordingStored(_) => {}
+            | VideoRoomEvent::RecordingStored(_)
+            | VideoRoomEvent::RecordingRequested(_)
+            | VideoRoomEvent::RecordingStopRequested(_)
+            | VideoRoomEvent::RecordingStopped(_)
+            | VideoRoomEvent::RecordingFailed(_)
+            | VideoRoomEvent::RecordingDiscarded(_) => {}
         }
     }
 
     const fn succeed(&mut self, opens_at: Timestamp, expires_at: Timestamp) {
         self.window = Some(RoomWindow { opens_at, expires_at });
+        self.planned_expires_at = Some(expires_at);
         self.forget_failures();
     }
 
@@ -390,7 +443,7 @@ impl RoomRow {
     }
 }
 
-const fn appointment_of(change: &VideoRoomEvent) -> RoomAppointment {
+pub(crate) const fn appointment_of(change: &VideoRoomEvent) -> RoomAppointment {
     macro_rules! of {
         ($facts:expr) => {
             RoomAppointment { patient_id: $facts.patient_id, appointment_id: $facts.appointment_id }
@@ -407,6 +460,13 @@ const fn appointment_of(change: &VideoRoomEvent) -> RoomAppointment {
         VideoRoomEvent::QualitySampled(facts) => of!(facts),
         VideoRoomEvent::RecordingStarted(facts) => of!(facts),
         VideoRoomEvent::RecordingStored(facts) => of!(facts),
+        VideoRoomEvent::AccessRevoked(facts) => of!(facts),
+        VideoRoomEvent::Extended(facts) => of!(facts),
+        VideoRoomEvent::RecordingRequested(facts) => of!(facts),
+        VideoRoomEvent::RecordingStopRequested(facts) => of!(facts),
+        VideoRoomEvent::RecordingStopped(facts) => of!(facts),
+        VideoRoomEvent::RecordingFailed(facts) => of!(facts),
+        VideoRoomEvent::RecordingDiscarded(facts) => of!(facts),
         VideoRoomEvent::Expired(facts) => of!(facts),
     }
 }

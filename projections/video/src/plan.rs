@@ -39,7 +39,8 @@ pub enum Step {
     Rest,
 }
 
-/// When the room of an appointment can be entered.
+/// When the room of an appointment can be entered. What its specialist added holds as long as the appointment itself
+/// ends when it did.
 pub fn window(row: &RoomRow, waiting_room_minutes: u16, grace_minutes: u16) -> RoomWindow {
     let ends_at = match row.precision {
         TimePrecision::Day => row.starts_at.saturating_add_micros(DAY_MINUTES * MINUTE_MICROS),
@@ -47,9 +48,14 @@ pub fn window(row: &RoomRow, waiting_room_minutes: u16, grace_minutes: u16) -> R
             .ends_at
             .unwrap_or_else(|| row.starts_at.saturating_add_micros(PRESUMED_MINUTES * MINUTE_MICROS)),
     };
+    let planned = ends_at.saturating_add_micros(i64::from(grace_minutes) * MINUTE_MICROS);
+    let extended = row
+        .window
+        .filter(|_| row.status == RoomStatus::Open && row.planned_expires_at == Some(planned))
+        .map(|there| there.expires_at);
     RoomWindow {
         opens_at: row.starts_at.saturating_add_micros(-i64::from(waiting_room_minutes) * MINUTE_MICROS),
-        expires_at: ends_at.saturating_add_micros(i64::from(grace_minutes) * MINUTE_MICROS),
+        expires_at: extended.unwrap_or(planned),
     }
 }
 

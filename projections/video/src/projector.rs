@@ -46,6 +46,12 @@ impl Projector for VideoProjector {
                 | EventType::AppointmentCancelled
                 | EventType::AppointmentNoShow
                 | EventType::OrganizationIntegrationConfigured
+                | EventType::OrganizationIntegrationRemoved
+                | EventType::OrganizationSettingsChanged
+                | EventType::PatientConsentWithdrawn
+                | EventType::VideoNoticeReceived
+                | EventType::VideoRoomRecordingRequested
+                | EventType::VideoRoomRecordingStopRequested
         )
     }
 
@@ -132,15 +138,17 @@ async fn write_rooms(tables: &mut PgConnection, page: &Page) -> Result<(), Apply
         insert into video_rooms
             (organization_id, appointment_id, patient_id, room_id, starts_at, ends_at, starts_at_precision, wish, status,
              provider, opening, opens_at, expires_at, attempt_count, failure_reason, next_attempt_at, end_reason, version,
-             created_position, updated_at)
+             created_position, updated_at, planned_expires_at)
         select * from unnest(
             $1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::timestamptz[], $7::text[], $8::text[],
             $9::text[], $10::text[], $11::integer[], $12::timestamptz[], $13::timestamptz[], $14::integer[], $15::text[],
-            $16::timestamptz[], $17::text[], $18::bigint[], $19::bigint[], $20::timestamptz[])
+            $16::timestamptz[], $17::text[], $18::bigint[], $19::bigint[], $20::timestamptz[],
+            $21::timestamptz[])
         on conflict (organization_id, appointment_id) do update
         set starts_at = excluded.starts_at, ends_at = excluded.ends_at, wish = excluded.wish, status = excluded.status,
             provider = excluded.provider, opening = excluded.opening, opens_at = excluded.opens_at,
-            expires_at = excluded.expires_at, attempt_count = excluded.attempt_count,
+            expires_at = excluded.expires_at,
+            planned_expires_at = excluded.planned_expires_at, attempt_count = excluded.attempt_count,
             failure_reason = excluded.failure_reason, next_attempt_at = excluded.next_attempt_at,
             end_reason = excluded.end_reason, version = excluded.version, updated_at = excluded.updated_at
         ",
@@ -163,7 +171,8 @@ async fn write_rooms(tables: &mut PgConnection, page: &Page) -> Result<(), Apply
         &column(&rows, |_, row| row.end.map(RoomEnd::as_str)) as _,
         &column(&rows, |_, row| row.version),
         &column(&rows, |_, row| row.created_position),
-        &column(&rows, |_, row| OffsetDateTime::from(row.updated_at))
+        &column(&rows, |_, row| OffsetDateTime::from(row.updated_at)),
+        &column(&rows, |_, row| row.planned_expires_at.map(OffsetDateTime::from)) as _
     )
     .execute(tables)
     .await?;

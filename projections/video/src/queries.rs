@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::model::{OrganizationRow, RoomKey, RoomRow, SealedCredentials};
 
+/// Open rooms that are looked at at once; a clinic has a few dozen.
+const MOST_OPEN: i64 = 500;
+
 /// Why rooms cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
@@ -75,7 +78,7 @@ macro_rules! select_rooms {
     ($connection:expr, $tail:literal $(, $argument:expr)* $(,)?) => {{
         let rows = sqlx::query!(
             "select organization_id, appointment_id, patient_id, starts_at, ends_at, starts_at_precision, wish, status, \
-             provider, opening, opens_at, expires_at, attempt_count, failure_reason, next_attempt_at, end_reason, \
+             provider, opening, opens_at, expires_at, planned_expires_at, attempt_count, failure_reason, next_attempt_at, end_reason, \
              version, created_position, updated_at from video_rooms " + $tail
             $(, $argument)*
         )
@@ -99,6 +102,7 @@ macro_rules! select_rooms {
                 provider: optional_name("provider", id, row.provider.as_deref())?,
                 opening: count("opening", id, row.opening)?,
                 window,
+                planned_expires_at: optional("planned_expires_at", row.planned_expires_at)?,
                 attempt_count: count("attempt_count", id, row.attempt_count)?,
                 failure: optional_name("failure_reason", id, row.failure_reason.as_deref())?,
                 next_attempt_at: optional("next_attempt_at", row.next_attempt_at)?,
@@ -196,24 +200,79 @@ pub fn list_rooms(
     })
 }
 
-/// Rooms that are wanted and not there, or failing, of appointments that begin at `starts_from` or later.
+/// Rooms that are wanted and not there, or failing, of appointments that begin at `starts_from` or later and, where that
+/// is known to the minute, end after `ends_after`.
 pub(crate) fn lacking(
     connection: &mut PgConnection,
     organization_id: OrganizationId,
     starts_from: Timestamp,
+    ends_after: Timestamp,
     limit: i64,
 ) -> BoxFuture<'_, Result<Vec<(RoomKey, RoomRow)>, QueryError>> {
     Box::pin(async move {
         Ok(select_rooms!(
             connection,
             "where organization_id = $1 and starts_at >= $2
+               and (starts_at_precision = 'day' or coalesce(ends_at, starts_at + interval '1 day') > $3)
                and (wish = 'wanted' and status <> 'open' or status = 'open' and attempt_count > 0)
              order by coalesce(next_attempt_at, '-infinity'), created_position
-             limit $3",
+             limit $4",
             organization_id.uuid(),
             OffsetDateTime::from(starts_from),
+            OffsetDateTime::from(ends_after),
             limit
         ))
+    })
+}
+
+/// Appointments whose room is open, those first whose room opened first.
+pub(crate) fn open_rooms(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    patient_id: Option<PatientId>,
+) -> BoxFuture<'_, Result<Vec<AppointmentId>, QueryError>> {
+    Box::pin(async move {
+        let ids = sqlx::query_scalar!(
+            "
+            select appointment_id
+            from video_rooms
+            where organization_id = $1 and status = 'open' and ($2::uuid is null or patient_id = $2)
+            order by opens_at, appointment_id
+            limit $3
+            ",
+            organization_id.uuid(),
+            patient_id.map(PatientId::uuid) as _,
+            MOST_OPEN
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(ids.into_iter().map(AppointmentId::new).collect())
+    })
+}
+
+/// Whether a room has opened that closed no earlier than `since`, or is open.
+pub(crate) fn has_recent_rooms(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    now: Timestamp,
+    since: Timestamp,
+) -> BoxFuture<'_, Result<bool, QueryError>> {
+    Box::pin(async move {
+        let found = sqlx::query_scalar!(
+            r#"
+            select exists (
+                select
+                from video_rooms
+                where organization_id = $1 and opening > 0 and opens_at <= $2 and expires_at >= $3
+            ) as "found!"
+            "#,
+            organization_id.uuid(),
+            OffsetDateTime::from(now),
+            OffsetDateTime::from(since)
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(found)
     })
 }
 

@@ -6,14 +6,15 @@
 use std::time::Duration;
 
 use carelog_domain::video_room::{
-    CreateRoom, RoomAddress, RoomAppointment, RoomChange, RoomEnd, RoomFailure, RoomProvider, RoomWindow,
-    VideoRoom, VideoRoomCommand, VideoRoomRejection,
+    CreateRoom, RecordingLeave, RoomAddress, RoomAppointment, RoomChange, RoomEnd, RoomFailure, RoomProvider,
+    RoomWindow, VideoRoom, VideoRoomCommand, VideoRoomRejection,
 };
 use carelog_domain::{
-    Actor, AppointmentId, Circumstances, CodecError, OrganizationId, Origin, StreamKind, Timestamp,
+    Actor, AppointmentId, Circumstances, CodecError, OrganizationId, Origin, PatientId, StreamKind, Timestamp,
 };
 use carelog_event_log::effects::Sign;
 use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
+use carelog_vault::{Vault, VaultError};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tracing::warn;
 
@@ -22,6 +23,7 @@ use crate::directory::{Directory, DirectoryError};
 use crate::model::{OrganizationRow, Page, RoomKey, RoomRow, RoomWish, room_id};
 use crate::plan::{Step, next_attempt, next_step, window};
 use crate::queries::QueryError;
+use crate::worker::VideoSettings;
 
 /// Steps of one look: to make, to move and to close is three.
 const MAX_STEPS: usize = 6;
@@ -29,6 +31,8 @@ const MAX_STEPS: usize = 6;
 const PAUSE_MICROS: i64 = 1_000_000;
 /// How long a domain's name and id are remembered, for each account.
 const DOMAIN_TTL: Duration = Duration::from_hours(1);
+/// The lists are not asked for more often, whatever happens.
+pub(crate) const COMPARED_MICROS: i64 = 5_000_000;
 const DOMAINS: u64 = 10_000;
 
 /// What the ledger is to be told of a look.
@@ -59,6 +63,12 @@ impl From<sqlx::Error> for SettleError {
     }
 }
 
+impl From<VaultError> for SettleError {
+    fn from(error: VaultError) -> Self {
+        Self::Directory(error.into())
+    }
+}
+
 impl From<QueryError> for SettleError {
     fn from(error: QueryError) -> Self {
         Self::Directory(error.into())
@@ -68,12 +78,14 @@ impl From<QueryError> for SettleError {
 /// Looks at rooms.
 #[derive(Debug)]
 pub(crate) struct Settler {
-    log: EventLog,
+    pub(crate) log: EventLog,
     pool: PgPool,
     directory: Directory,
-    daily: DailyApi,
+    pub(crate) daily: DailyApi,
     domains: moka::sync::Cache<(OrganizationId, i64), DailyDomain>,
-    grace_minutes: u16,
+    /// When the rooms of organizations were last compared with the provider's lists.
+    pub(crate) compared: moka::sync::Cache<OrganizationId, Timestamp>,
+    settings: VideoSettings,
 }
 
 /// A look under way.
@@ -99,13 +111,18 @@ enum Outcome {
 }
 
 impl Settler {
-    pub(crate) fn new(log: EventLog, pool: PgPool, daily: DailyApi, grace_minutes: u16) -> Self {
+    pub(crate) fn new(log: EventLog, pool: PgPool, daily: DailyApi, settings: VideoSettings) -> Self {
+        let compared = moka::sync::Cache::new(DOMAINS);
         let domains = moka::sync::Cache::builder().time_to_live(DOMAIN_TTL).max_capacity(DOMAINS).build();
-        Self { directory: Directory::new(log.clone()), log, pool, daily, domains, grace_minutes }
+        Self { directory: Directory::new(log.clone()), log, pool, daily, domains, compared, settings }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.log.clock().now()
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        self.log.vault()
     }
 
     /// A transaction in which the names of the projection's tables are found.
@@ -121,9 +138,39 @@ impl Settler {
         Ok(self.directory.organization(connection, organization_id).await?)
     }
 
+    /// The organization's account, as it is now.
+    pub(crate) async fn account(
+        &self,
+        organization_id: OrganizationId,
+    ) -> Result<Option<DailyAccount>, SettleError> {
+        let mut tx = self.read().await?;
+        Ok(self.directory.daily(&mut tx, organization_id).await?)
+    }
+
+    /// Where Daily is to tell what happens in an organization's rooms.
+    pub(crate) fn webhook_url(&self, organization_id: OrganizationId) -> Option<String> {
+        let base = self.settings.hooks_url.as_deref()?;
+        Some(format!("{base}/v1/hooks/daily/{organization_id}"))
+    }
+
+    /// What the log says now of the clinic's setting and the patient's consent.
+    pub(crate) async fn leave(
+        &self,
+        organization_id: OrganizationId,
+        patient_id: PatientId,
+    ) -> Result<RecordingLeave, SettleError> {
+        Ok(self.directory.leave(organization_id, patient_id).await?)
+    }
+
     /// Whether the time of an appointment's room is not over.
     pub(crate) fn is_to_come(&self, row: &RoomRow, organization: &OrganizationRow, now: Timestamp) -> bool {
-        now < window(row, organization.waiting_room_minutes, self.grace_minutes).expires_at
+        now < window(row, organization.waiting_room_minutes, self.settings.grace_minutes).expires_at
+    }
+
+    /// Rooms of appointments that ended until then are over.
+    pub(crate) fn over_since(&self, now: Timestamp) -> Timestamp {
+        let grace = Duration::from_mins(self.settings.grace_minutes.into());
+        now.saturating_add_micros(-i64::try_from(grace.as_micros()).unwrap_or(i64::MAX))
     }
 
     /// Looks at the room of the appointment that an event is about.
@@ -151,7 +198,7 @@ impl Settler {
                 let mut tx = self.read().await?;
                 self.organization(&mut tx, key.0).await?
             };
-            let asked = window(&row, organization.waiting_room_minutes, self.grace_minutes);
+            let asked = window(&row, organization.waiting_room_minutes, self.settings.grace_minutes);
             let step = next_step(&row, asked, self.now());
             let (account, account_version) = match &organization.daily {
                 Some(credentials) => (self.directory.open(key.0, credentials).await?, credentials.version),
@@ -160,9 +207,10 @@ impl Settler {
             let look = Look { key, cause, row, account, account_version, is_unsure };
             let outcome = match step {
                 Step::Create(window) => match &look.account {
-                    // Asked again once there is one.
-                    None => return Ok(Settled { next_at: None, sign }),
                     Some(account) => self.create(&look, account, window).await?,
+                    // Asked again once there is one that can be read.
+                    None if organization.daily.is_some() => return Ok(Settled { next_at: None, sign }),
+                    None => self.create_embedded(&look, window).await?,
                 },
                 Step::Move(window) => self.shift(&look, window).await?,
                 Step::Close(reason) => self.close(&look, reason).await?,
@@ -193,7 +241,7 @@ impl Settler {
     }
 
     /// The appointment and its room as the log has them; nothing where it is not by video.
-    async fn row(&self, key: RoomKey) -> Result<Option<RoomRow>, SettleError> {
+    pub(crate) async fn row(&self, key: RoomKey) -> Result<Option<RoomRow>, SettleError> {
         let stream = |kind, id| StreamKey { organization_id: key.0, kind, id };
         let mut page = Page::default();
         let streams =
@@ -227,7 +275,7 @@ impl Settler {
                     provider: RoomProvider::Daily,
                     window,
                     adopted,
-                    address: RoomAddress { url: room.url, account: domain.domain_id },
+                    address: Some(RoomAddress { url: room.url, account: domain.domain_id }),
                 });
                 self.record(look, command).await
             }
@@ -242,6 +290,18 @@ impl Settler {
                 self.fail(look, command, &error, next_at).await
             }
         }
+    }
+
+    /// A room of Carelog's own: that it is told is all there is to it.
+    async fn create_embedded(&self, look: &Look<'_>, window: RoomWindow) -> Result<Outcome, SettleError> {
+        let command = VideoRoomCommand::Create(CreateRoom {
+            appointment: look.appointment(),
+            provider: RoomProvider::Embedded,
+            window,
+            adopted: false,
+            address: None,
+        });
+        self.record(look, command).await
     }
 
     /// Makes a room, or takes the one that is there. One that may be there is asked for first, and a refusal may mean
@@ -286,6 +346,9 @@ impl Settler {
     }
 
     async fn shift(&self, look: &Look<'_>, window: RoomWindow) -> Result<Outcome, SettleError> {
+        if look.is_embedded() {
+            return self.record(look, VideoRoomCommand::Move { window }).await;
+        }
         let Some(account) = &look.account else {
             return self.without_account(look, RoomChange::Move).await;
         };
@@ -310,6 +373,9 @@ impl Settler {
     }
 
     async fn close(&self, look: &Look<'_>, reason: RoomEnd) -> Result<Outcome, SettleError> {
+        if look.is_embedded() {
+            return self.record(look, VideoRoomCommand::Expire { reason }).await;
+        }
         let Some(account) = &look.account else {
             return self.without_account(look, RoomChange::Close).await;
         };
@@ -325,7 +391,7 @@ impl Settler {
     async fn make_sure(&self, look: &Look<'_>) -> Result<Option<Outcome>, SettleError> {
         let is_failing = look.row.attempt_count > 0;
         let (Some(account), Some(window)) = (&look.account, look.row.window) else { return Ok(None) };
-        if !look.is_unsure && !is_failing {
+        if look.is_embedded() || !look.is_unsure && !is_failing {
             return Ok(None);
         }
         match self.bring(look, account, window).await {
@@ -391,9 +457,29 @@ impl Settler {
 
     /// Appends an outcome under the version at which the room was looked at.
     async fn record(&self, look: &Look<'_>, command: VideoRoomCommand) -> Result<Outcome, SettleError> {
-        let cause = look.cause;
+        let expected = Expected::Version(look.row.version);
+        self.append(look.key, look.cause, expected, command).await
+    }
+
+    /// Appends what the provider told, where it is news; whatever the room refuses is none.
+    pub(crate) async fn tell(
+        &self,
+        key: RoomKey,
+        cause: &RecordedEvent,
+        command: VideoRoomCommand,
+    ) -> Result<(), SettleError> {
+        self.append(key, cause, Expected::Any, command).await.map(drop)
+    }
+
+    async fn append(
+        &self,
+        key: RoomKey,
+        cause: &RecordedEvent,
+        expected: Expected,
+        command: VideoRoomCommand,
+    ) -> Result<Outcome, SettleError> {
         let scope = Scope {
-            organization_id: look.key.0,
+            organization_id: key.0,
             circumstances: Circumstances {
                 actor: Actor::SYSTEM,
                 purpose: None,
@@ -405,10 +491,10 @@ impl Settler {
             occurred_at: None,
             idempotency: None,
             network: None,
-            expected: Expected::Version(look.row.version),
+            expected,
             can_wait: true,
         };
-        match self.log.execute::<VideoRoom>(&scope, room_id(look.key.1), command).await {
+        match self.log.execute::<VideoRoom>(&scope, room_id(key.1), command).await {
             Ok(_) => Ok(Outcome::Recorded),
             Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => Ok(Outcome::Overtaken),
             Err(failure) => Err(SettleError::Record(Box::new(failure))),
@@ -420,10 +506,15 @@ impl Look<'_> {
     const fn appointment(&self) -> RoomAppointment {
         RoomAppointment { patient_id: self.row.patient_id, appointment_id: self.key.1 }
     }
+
+    /// Whether the newest room is Carelog's own, whoever makes the next one.
+    const fn is_embedded(&self) -> bool {
+        matches!(self.row.provider, Some(RoomProvider::Embedded))
+    }
 }
 
 /// What a failure says of the organization's other rooms.
-fn sign(error: &DailyError) -> Sign {
+pub(crate) fn sign(error: &DailyError) -> Sign {
     match error {
         // It works, and does not want this one.
         DailyError::Refused { .. } | DailyError::NotFound => Sign::None,

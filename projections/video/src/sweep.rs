@@ -1,4 +1,4 @@
-//! Looks at every room that an organization lacks, once it has a provider or another account with one.
+//! Looks at every room that an organization lacks, once it has another provider or another account with one.
 
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::Sign;
@@ -26,18 +26,14 @@ pub(crate) async fn sweep(
     let now = settler.now();
     let mut tx = settler.read().await?;
     let organization = settler.organization(&mut tx, organization_id).await?;
-    if organization.daily.is_none() {
-        return Ok(Settled { next_at: None, sign: Sign::None });
-    }
     let from = now.saturating_add_micros(-BEGUN_MICROS);
-    let rows = lacking(&mut tx, organization_id, from, MOST_ROWS).await?;
+    let rows = lacking(&mut tx, organization_id, from, settler.over_since(now), MOST_ROWS).await?;
     drop(tx);
     let to_come = rows.into_iter().filter(|(_, row)| settler.is_to_come(row, &organization, now));
-    // What failed under the old account is tried at once, what failed since waits for its own time.
+    // What is lacking since before the account came, or failed under the old one, is tried at once; what failed since waits
+    // for its own time. What is asked for since has a look of its own.
     let is_due = |row: &RoomRow| {
-        row.attempt_count == 0
-            || row.updated_at < cause.recorded_at
-            || row.next_attempt_at.is_some_and(|next| next <= now)
+        row.updated_at < cause.recorded_at || row.next_attempt_at.is_some_and(|next| next <= now)
     };
     let (due, waiting): (Vec<_>, Vec<_>) = to_come.partition(|(_, row)| is_due(row));
     let mut sign = Sign::None;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use carelog_domain::StreamKind;
+use carelog_domain::{EventType, PatientId, StreamKind};
 use carelog_event_log::effects::{self, Effect, Limits, Report, Taker};
 use carelog_event_log::runtime::{Reaction, Runtime};
 use carelog_event_log::{ReadError, RecordedEvent, read};
@@ -22,9 +22,13 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use crate::daily::DailyApi;
+use crate::fetch::{Fetches, RecordingStore};
+use crate::model::appointment_of;
+use crate::notice::take;
 use crate::reactor::{REACTOR, VideoReactor};
-use crate::settle::{Settled, Settler};
-use crate::sweep::sweep;
+use crate::reconcile::keep;
+use crate::recordings::Recorder;
+use crate::settle::{SettleError, Settled, Settler};
 
 /// Looks that one process has under way at a time.
 pub(crate) const MAX_IN_FLIGHT: usize = 64;
@@ -44,24 +48,35 @@ const NEVER_LOST: Duration = Duration::from_hours(24 * 365);
 pub struct VideoWorker {
     runtime: Runtime,
     pool: PgPool,
-    settler: Arc<Settler>,
+    recorder: Arc<Recorder>,
     fresh: mpsc::UnboundedReceiver<Vec<Reaction>>,
     held: Arc<AtomicUsize>,
 }
 
-/// A reactor and the worker that it hands fresh looks to. `grace_minutes` is how long a room stays after its
-/// appointment.
+/// What the operator says of rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VideoSettings {
+    /// How long a room stays after its appointment.
+    pub grace_minutes: u16,
+    /// Where Daily reaches the API, without a slash at its end; without it, only the lists tell what happens in rooms.
+    pub hooks_url: Option<String>,
+}
+
+/// A reactor and the worker that it hands fresh looks to.
 pub fn reactor_and_worker(
     runtime: &Runtime,
     pool: PgPool,
     daily: DailyApi,
-    grace_minutes: u16,
+    settings: VideoSettings,
+    store: Arc<dyn RecordingStore>,
 ) -> (VideoReactor, VideoWorker) {
     let (fresh_in, fresh) = mpsc::unbounded_channel();
     let held = Arc::new(AtomicUsize::new(0));
-    let settler = Arc::new(Settler::new(runtime.log.clone(), pool.clone(), daily, grace_minutes));
+    let settler = Arc::new(Settler::new(runtime.log.clone(), pool.clone(), daily, settings));
+    let fetches = Fetches::new(Arc::clone(&settler), store, runtime.tasks.clone());
+    let recorder = Arc::new(Recorder { settler, fetches });
     let reactor = VideoReactor { fresh: fresh_in, held: Arc::clone(&held) };
-    (reactor, VideoWorker { runtime: runtime.clone(), pool, settler, fresh, held })
+    (reactor, VideoWorker { runtime: runtime.clone(), pool, recorder, fresh, held })
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +91,7 @@ impl VideoWorker {
     /// Works until the runtime stops, then waits for what is under way.
     pub fn run(self) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let Self { runtime, pool, settler, mut fresh, held } = self;
+            let Self { runtime, pool, recorder, mut fresh, held } = self;
             let mut under_way = FuturesUnordered::new();
             let mut next_claim = Instant::now();
             loop {
@@ -96,7 +111,7 @@ impl VideoWorker {
                     }
                 };
                 for reaction in taken {
-                    let look = look(Arc::clone(&settler), pool.clone(), runtime.clone(), reaction);
+                    let look = look(Arc::clone(&recorder), pool.clone(), runtime.clone(), reaction);
                     under_way.push(runtime.tasks.spawn(look));
                 }
             }
@@ -161,16 +176,38 @@ fn reaction(effect: Effect, events: &mut HashMap<(i16, i64), Arc<RecordedEvent>>
     event.map(|event| Reaction { effect, event })
 }
 
+/// What an event asks to be looked at.
+fn dispatch<'a>(
+    recorder: &'a Recorder,
+    event: &'a RecordedEvent,
+    is_unsure: bool,
+) -> BoxFuture<'a, Result<Settled, SettleError>> {
+    Box::pin(async move {
+        let (settler, stream) = (&recorder.settler, &event.stream);
+        match stream.kind {
+            StreamKind::Organization if event.event_type == EventType::OrganizationSettingsChanged => {
+                recorder.look_at_all(stream.organization_id, None, event).await
+            }
+            StreamKind::Organization => keep(recorder, event, is_unsure).await,
+            StreamKind::VideoNotice => take(recorder, event).await,
+            StreamKind::Patient => {
+                let patient_id = Some(PatientId::new(stream.id));
+                recorder.look_at_all(stream.organization_id, patient_id, event).await
+            }
+            StreamKind::VideoRoom => {
+                let key = (stream.organization_id, appointment_of(&event.decode_as()?).appointment_id);
+                recorder.look(key, event).await
+            }
+            _ => settler.settle_cause(event, is_unsure).await,
+        }
+    })
+}
+
 /// Looks at what an event is about, and reports.
-async fn look(settler: Arc<Settler>, pool: PgPool, runtime: Runtime, reaction: Reaction) {
+async fn look(recorder: Arc<Recorder>, pool: PgPool, runtime: Runtime, reaction: Reaction) {
     let Reaction { effect, event } = reaction;
     let is_unsure = effect.abandoned_since.is_some();
-    let looked = async {
-        match event.stream.kind {
-            StreamKind::Organization => sweep(&settler, &event, is_unsure).await,
-            _ => settler.settle_cause(&event, is_unsure).await,
-        }
-    };
+    let looked = dispatch(&recorder, &event, is_unsure);
     let settled = match tokio::time::timeout(LOOK, looked).await {
         Ok(Ok(settled)) => settled,
         Ok(Err(failure)) => {

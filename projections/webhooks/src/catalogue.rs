@@ -168,6 +168,7 @@ const fn own_id(kind: StreamKind) -> &'static str {
         StreamKind::File => "The file that it happened to.",
         StreamKind::TreatmentPlan => "The treatment plan that it happened to.",
         StreamKind::VideoRoom => "The video room that it happened to.",
+        StreamKind::VideoNotice => "The notice.",
         StreamKind::WebhookSubscription => "The subscription that it happened to.",
         StreamKind::WebhookDelivery => "The delivery that it happened to.",
         StreamKind::WebhookReplay => "The replay that it happened to.",

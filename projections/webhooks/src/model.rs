@@ -178,6 +178,7 @@ impl Page {
             | StreamKind::File
             | StreamKind::TreatmentPlan
             | StreamKind::VideoRoom
+            | StreamKind::VideoNotice
             | StreamKind::Access => {
                 if is_announced(event) {
                     self.fan_out(event);

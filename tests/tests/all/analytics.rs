@@ -1,18 +1,21 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
+mod erasure;
 mod figures;
 mod guards;
+mod logins;
 mod suppression;
 mod views;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use carelog_analytics::Analytics;
+use carelog_analytics::epochs::{self, EpochError};
+use carelog_analytics::{Analytics, publication};
 use carelog_domain::{OrganizationId, PatientId};
 use carelog_event_log::runtime::{Progress, RebuildScope, rebuild};
 use carelog_tests::{Contents, Product, until};
-use carelog_vault::PseudonymKind;
+use carelog_vault::{PseudonymKind, VaultError};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -156,11 +159,19 @@ async fn pseudonyms_differ_by_organization_and_epoch_and_an_old_key_is_not_neede
         assert_eq!(pseudonyms.rotate(organization_id).await.unwrap(), 2);
     }
     assert_eq!(facts(&product).await, before, "a rotation alone changes nothing");
+    let pool = &product.databases().analytics_system;
+    for epoch in [1, 2] {
+        let refused = epochs::destroy(pool, &pseudonyms, one, epoch).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            EpochError::InUse { .. } | EpochError::Vault(VaultError::NewestPseudonymKey { .. })
+        ));
+    }
     rebuild_analytics(&product, RebuildScope::Organization(one)).await;
     assert_eq!(patients(&product).await.intersection(&first).count(), 1, "the other clinic's is what it was");
     rebuild_analytics(&product, RebuildScope::Everything).await;
     for organization_id in [one, other] {
-        pseudonyms.destroy(organization_id, 1).await.unwrap();
+        epochs::destroy(pool, &pseudonyms, organization_id, 1).await.unwrap();
     }
 
     let second = patients(&product).await;
@@ -175,6 +186,12 @@ async fn pseudonyms_differ_by_organization_and_epoch_and_an_old_key_is_not_neede
     product.settled().await;
     assert_eq!(patients(&product).await.len(), 3);
     product.stop().await;
+}
+
+/// Events that wait in the quarantine of analytics.
+async fn set_aside(product: &Product) -> i64 {
+    let count = "select count(*) from runtime.quarantine";
+    sqlx::query_scalar(count).fetch_one(&product.databases().analytics_owner).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,17 +225,29 @@ async fn an_erasure_removes_every_row_of_the_patient_and_a_rebuild_brings_none_b
     let text = format!("{after:?}");
     assert!(!text.contains(&pseudonym(&gone.patient)) && text.contains(&pseudonym(&kept.patient)));
     assert_eq!(count(&after), [1, 1, 1, 1, 2, 1, 1], "one of each is left, and a tombstone");
-    // A step on what is left of the erased patient's plan is dropped, not set aside.
-    let path = format!("/v1/treatment-plans/{}/complete", gone.records[2]);
-    post(&product, &key, &path, json!({ "outcome": "superseded" })).await;
+    // A step on what is left of the erased patient's plan, which leaves facts of everybody else, is dropped, not set
+    // aside.
+    let third = json!({ "pain": 4, "duration_seconds": 600 });
+    for life in [&gone, &kept] {
+        let path = format!("/v1/treatment-plans/{}/exercises/{}/complete", life.records[2], life.records[3]);
+        post(&product, &key, &path, third.clone()).await;
+    }
     product.settled().await;
     product.is_sound().await;
     let after = facts(&product).await;
+    assert_eq!(count(&after), [1, 1, 1, 1, 3, 1, 1], "the third session of the other is there");
+    assert_eq!(set_aside(&product).await, 0);
     rebuild_analytics(&product, RebuildScope::Everything).await;
     assert_eq!(facts(&product).await, after);
     rebuild_analytics(&product, RebuildScope::Organization(organization_id)).await;
     assert_eq!(facts(&product).await, after);
     product.stop().await;
+}
+
+/// Publishes a clinic's figures, due or not.
+async fn publish_now(product: &Product, organization_id: OrganizationId) {
+    let pool = &product.databases().analytics_system;
+    assert!(publication::publish(pool, organization_id, product.log().clock().now()).await.unwrap());
 }
 
 /// Begins to see one organization's figures, as the role that answers requests.

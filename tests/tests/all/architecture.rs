@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A package may use those above it, and none beside or below it.
 const LAYERS: [&[&str]; 7] = [
-    &["carelog-domain"],
+    &["carelog-domain", "carelog-proof"],
     &["carelog-vault"],
     &["carelog-event-log"],
     &[

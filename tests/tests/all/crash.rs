@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use carelog_domain::OrganizationId;
 use carelog_embedded::postgres::{Durability, Postgres, PostgresOptions, PostgresState};
 use carelog_tests::{
-    Children, Random, TestSystem, check_invariants, start_appointment, until, work_as_child,
+    Children, Product, Random, TestSystem, check_invariants, start_appointment, until, work_as_child,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use uuid::Uuid;
@@ -109,4 +109,16 @@ async fn kill_postmaster(postgres: &Postgres) {
     let mut states = postgres.watch().unwrap();
     let is_new = |state: &PostgresState| matches!(state, PostgresState::Ready { pid } if *pid != killed);
     states.wait_for(is_new).await.unwrap();
+}
+
+/// What holds a handle of the log beyond the order to stop keeps every process for seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_nothing_to_do_ends_everything_when_it_stops() {
+    let product = Product::start().await;
+    product.clinic().await;
+    product.settled().await;
+
+    let has_ended = product.stop().await;
+
+    assert!(has_ended);
 }

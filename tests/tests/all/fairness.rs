@@ -35,7 +35,12 @@ async fn a_receiver_that_never_answers_slows_nobody_else() {
     received(&alive, 10).await;
 
     assert_eq!(alive.hook.counts().verified, 10);
-    assert_eq!(dead.hook.counts().received, share, "no more than its share was begun");
+    // Others begin only where some were given up.
+    let begun = dead.hook.counts().received;
+    let given_up = "select count(*) from log.events where event_type = 'webhook_delivery.attempted'
+                    and convert_from(facts, 'UTF8')::jsonb ->> 'outcome' = 'timeout'";
+    let given_up = u64::try_from(product.count(given_up).await).unwrap();
+    assert!(begun <= share + given_up, "{begun} were begun and {given_up} given up");
     product.stop().await;
 }
 

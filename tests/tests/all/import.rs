@@ -55,11 +55,11 @@ struct Work {
     csv: PathBuf,
 }
 
-async fn open(options: &DatabaseOptions, directory: &Path) -> System {
+pub(super) async fn open(options: &DatabaseOptions, directory: &Path) -> System {
     System::open_migrated(options, &directory.join("root.key"), Arc::new(SystemClock)).await.unwrap()
 }
 
-async fn import(system: &System, csv: &Path, notify: bool) -> ImportSummary {
+pub(super) async fn import(system: &System, csv: &Path, notify: bool) -> ImportSummary {
     let columns: Vec<Mapping> = COLUMNS.iter().map(|column| column.parse().unwrap()).collect();
     let options = ImportOptions {
         source: Source::File(csv.to_path_buf()),
@@ -73,7 +73,7 @@ async fn import(system: &System, csv: &Path, notify: bool) -> ImportSummary {
     import::run(system, options, |_| ()).await.unwrap()
 }
 
-fn superuser(databases: &ProductDatabases) -> PgPool {
+pub(super) fn superuser(databases: &ProductDatabases) -> PgPool {
     PgPoolOptions::new().max_connections(2).connect_lazy_with(databases.options.core.clone())
 }
 

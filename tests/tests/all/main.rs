@@ -13,6 +13,7 @@ mod crash;
 mod database_faults;
 mod effects;
 mod fairness;
+mod history;
 mod idempotency;
 mod import;
 mod keeping;

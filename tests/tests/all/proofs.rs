@@ -1,6 +1,7 @@
 //! What strangers can check: other programs verify what is served, damage is found and named, and the signer never
 //! goes back.
 
+mod bundles;
 mod damage;
 mod handed_on;
 mod served;

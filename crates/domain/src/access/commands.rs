@@ -2,13 +2,13 @@
 
 use uuid::Uuid;
 
-use super::events::{AnalyticsFormat, AnalyticsView, DenialReason, Disclosure, Interaction};
+use super::events::{AccessAnalyticsQueried, DenialReason, Disclosure, Interaction};
 use crate::aggregate::rejections;
 use crate::ids::PatientId;
 use crate::{PurposeOfUse, StreamKind};
 
 /// An access to be recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum AccessCommand {
     /// Records were read.
     RecordView(RecordView),
@@ -38,16 +38,7 @@ pub enum AccessCommand {
         entry_count: u32,
     },
     /// A view of analytics was queried.
-    RecordAnalyticsQuery {
-        /// Which view.
-        view: AnalyticsView,
-        /// In which form it was handed out.
-        format: AnalyticsFormat,
-        /// How many cells were asked for.
-        cell_count: u32,
-        /// How many of them were withheld.
-        withheld_count: u32,
-    },
+    RecordAnalyticsQuery(AccessAnalyticsQueried),
     /// A known caller was refused.
     RecordDenial {
         /// Why.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::analytics::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
 use crate::ids::PatientId;
 use crate::personal::personal_structs;
 use crate::{PurposeOfUse, StreamKind, closed_enum, events, facts};
@@ -29,32 +30,6 @@ closed_enum! {
         ExpiredKey = "expired_key",
         /// The key was revoked.
         RevokedKey = "revoked_key",
-    }
-}
-
-closed_enum! {
-    /// A published view of analytics.
-    pub enum AnalyticsView {
-        /// Appointments by weekday, lead time and reminder.
-        AppointmentPatterns = "appointment_patterns",
-        /// Time set aside, and time spent in consultations.
-        ClinicUtilisation = "clinic_utilisation",
-        /// Exercises by week of their plan.
-        ExerciseCompletion = "exercise_completion",
-        /// Patients by the most days in a row with an exercise.
-        ExerciseStreaks = "exercise_streaks",
-        /// How long forms take.
-        FormTurnaround = "form_turnaround",
-    }
-}
-
-closed_enum! {
-    /// In which form figures were handed out.
-    pub enum AnalyticsFormat {
-        /// As JSON.
-        Json = "json",
-        /// As comma-separated values.
-        Csv = "csv",
     }
 }
 
@@ -131,6 +106,18 @@ facts! {
         pub view: AnalyticsView,
         /// In which form it was handed out.
         pub format: AnalyticsFormat,
+        /// The dimension that was asked for; all of them where it is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub dimension: Option<AnalyticsDimension>,
+        /// The values that were asked for; all of them where it is empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub values: Vec<CellValue>,
+        /// The first month that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<YearMonth>,
+        /// The last month that was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub until: Option<YearMonth>,
         /// How many cells were asked for.
         pub cell_count: u32,
         /// How many of them were withheld.

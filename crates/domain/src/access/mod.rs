@@ -2,6 +2,7 @@
 //!
 //! Each access is a stream of its own with a single event, so that recording one never waits for another.
 
+mod analytics;
 mod commands;
 mod events;
 #[cfg(test)]
@@ -11,6 +12,7 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+pub use analytics::*;
 pub use commands::*;
 pub use events::*;
 
@@ -50,14 +52,7 @@ impl Access {
             AccessCommand::RecordTrailQuery { patient_id, entry_count } => {
                 AccessEvent::TrailQueried(AccessTrailQueried { patient_id, entry_count })
             }
-            AccessCommand::RecordAnalyticsQuery { view, format, cell_count, withheld_count } => {
-                AccessEvent::AnalyticsQueried(AccessAnalyticsQueried {
-                    view,
-                    format,
-                    cell_count,
-                    withheld_count,
-                })
-            }
+            AccessCommand::RecordAnalyticsQuery(query) => AccessEvent::AnalyticsQueried(query),
             AccessCommand::RecordDenial { reason, status } => {
                 AccessEvent::Denied(AccessDenied { reason, status })
             }

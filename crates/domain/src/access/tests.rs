@@ -63,6 +63,55 @@ fn given_nothing_when_trail_query_recorded_then_trail_queried() {
 }
 
 #[test]
+fn given_nothing_when_analytics_query_recorded_then_analytics_queried() {
+    let queried = AccessAnalyticsQueried {
+        view: AnalyticsView::ClinicUtilisation,
+        format: AnalyticsFormat::Json,
+        dimension: Some(AnalyticsDimension::Month),
+        values: vec![],
+        from: YearMonth::new(2026, 1),
+        until: YearMonth::new(2026, 6),
+        cell_count: 6,
+        withheld_count: 2,
+    };
+
+    given([])
+        .when(AccessCommand::RecordAnalyticsQuery(queried.clone()))
+        .then_expect_events(vec![AccessEvent::AnalyticsQueried(queried)]);
+}
+
+#[test]
+fn values_of_dimensions_are_closed() {
+    for (dimension, text) in [
+        (AnalyticsDimension::Clinic, "all"),
+        (AnalyticsDimension::Weekday, "7"),
+        (AnalyticsDimension::LeadTime, "0"),
+        (AnalyticsDimension::LeadTime, "30+"),
+        (AnalyticsDimension::Reminder, "not_reminded"),
+        (AnalyticsDimension::Month, "2026-12"),
+        (AnalyticsDimension::ProgrammeWeek, "12"),
+        (AnalyticsDimension::LongestStreak, "7+"),
+        (AnalyticsDimension::Template, "0197a000-0000-7000-8000-000000000001"),
+    ] {
+        let value: CellValue = text.parse().unwrap();
+
+        assert_eq!(value.to_string(), text);
+        for other in AnalyticsDimension::ALL.iter().filter(|other| other.has(value)) {
+            let share_numbers = matches!(value, CellValue::Number(_));
+            assert!(*other == dimension || share_numbers, "{text} is a value of {dimension}, not of {other}");
+        }
+        assert!(dimension.has(value), "{text} is a value of {dimension}");
+    }
+    for text in
+        ["", "ALL", "+1", "2026-13", "2026-3", "1000", "07", "Anna", "0197A000-0000-7000-8000-000000000001"]
+    {
+        assert!(text.parse::<CellValue>().is_err(), "{text}");
+    }
+    let days: Vec<CellValue> = ["0", "8"].map(|text| text.parse().unwrap()).into();
+    assert!(days.iter().all(|day| !AnalyticsDimension::Weekday.has(*day)));
+}
+
+#[test]
 fn given_nothing_when_denial_recorded_then_denied() {
     given([]).when(DENIAL).then_expect_events(vec![denied()]);
 }

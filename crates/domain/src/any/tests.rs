@@ -33,7 +33,7 @@ fn json_of_every_event_is_pinned() {
 
 #[test]
 fn codes_of_every_rejection_are_pinned() {
-    let lists: [(StreamKind, &[(&str, RejectionKind)]); 12] = [
+    let lists: [(StreamKind, &[(&str, RejectionKind)]); 13] = [
         (StreamKind::Organization, crate::organization::OrganizationRejection::CODES),
         (StreamKind::Patient, crate::patient::PatientRejection::CODES),
         (StreamKind::Specialist, crate::specialist::SpecialistRejection::CODES),
@@ -42,6 +42,7 @@ fn codes_of_every_rejection_are_pinned() {
         (StreamKind::File, crate::file::FileRejection::CODES),
         (StreamKind::TreatmentPlan, crate::treatment_plan::TreatmentPlanRejection::CODES),
         (StreamKind::VideoRoom, crate::video_room::VideoRoomRejection::CODES),
+        (StreamKind::VideoNotice, crate::video_notice::VideoNoticeRejection::CODES),
         (StreamKind::WebhookSubscription, crate::webhook_subscription::WebhookSubscriptionRejection::CODES),
         (StreamKind::WebhookDelivery, crate::webhook_delivery::WebhookDeliveryRejection::CODES),
         (StreamKind::WebhookReplay, crate::webhook_replay::WebhookReplayRejection::CODES),

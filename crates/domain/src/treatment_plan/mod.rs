@@ -27,7 +27,8 @@ use crate::{Personal, StreamKind, closed_enum};
 pub const MAX_WEEKS: u8 = 52;
 /// Three times on each day of a week.
 pub const MAX_SESSIONS: u8 = 21;
-/// Ten exercises in each week of a year; the bound keeps a stream small enough to be read for every command.
+/// Ten exercises in each week of a year. With all of their sessions that would be some ten thousand events, which are
+/// read for every command: more than any programme has.
 pub const MAX_EXERCISES: u16 = 520;
 /// The end of the scales of pain and exertion.
 pub const MAX_RATING: u8 = 10;

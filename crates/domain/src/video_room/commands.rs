@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::events::{
-    NetworkState, ParticipantKind, RoomAddress, RoomChange, RoomEnd, RoomFailure, RoomProvider,
+    DiscardReason, NetworkState, ParticipantKind, RecordingEnd, RecordingStep, RoomAddress, RoomChange,
+    RoomEnd, RoomFailure, RoomProvider,
 };
 use crate::Timestamp;
 use crate::aggregate::rejections;
-use crate::ids::{AppointmentId, ParticipantId, PatientId, RecordingId};
+use crate::ids::{AppointmentId, FileId, ParticipantId, PatientId, RecordingId};
 
 /// A wish about a video room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,27 @@ pub enum VideoRoomCommand {
         /// When this is asked.
         now: Timestamp,
     },
+    /// Give somebody another link in place of the one they have.
+    ReissueAccess {
+        /// Whose.
+        participant_id: ParticipantId,
+        /// When this is asked.
+        now: Timestamp,
+    },
+    /// Let somebody's link lead nowhere any more.
+    RevokeAccess {
+        /// Whose.
+        participant_id: ParticipantId,
+    },
+    /// Let the room stay open for longer.
+    Extend {
+        /// Who asks for it.
+        participant_id: ParticipantId,
+        /// By so many minutes.
+        minutes: u16,
+        /// When this is asked.
+        now: Timestamp,
+    },
     /// Tell that somebody came.
     Join(Stay),
     /// Tell that somebody left; where their coming was not told, it is told too.
@@ -58,6 +80,18 @@ pub enum VideoRoomCommand {
     },
     /// Tell how somebody's network does.
     SampleQuality(QualitySample),
+    /// Ask that the consultation be recorded.
+    RequestRecording {
+        /// What allows it.
+        leave: RecordingLeave,
+        /// When this is asked.
+        now: Timestamp,
+    },
+    /// Ask that the recording end.
+    RequestRecordingStop {
+        /// Why.
+        reason: RecordingEnd,
+    },
     /// Tell that a recording began.
     StartRecording {
         /// As the provider names it.
@@ -67,14 +101,30 @@ pub enum VideoRoomCommand {
         /// What allows it.
         leave: RecordingLeave,
     },
-    /// Tell that a recording lies in the clinic's storage.
-    StoreRecording {
+    /// Tell that a recording ended.
+    StopRecording {
         /// As the provider names it.
         recording_id: RecordingId,
-        /// How long it is.
-        duration_seconds: u32,
-        /// How large it is.
-        size_bytes: i64,
+        /// When it ended.
+        stopped_at: Timestamp,
+    },
+    /// Tell that a recording could not be started, stopped or fetched.
+    FailRecording {
+        /// What was to be done.
+        step: RecordingStep,
+        /// Why not.
+        reason: RoomFailure,
+        /// When it is tried again.
+        next_attempt_at: Option<Timestamp>,
+    },
+    /// Tell that a recording lies in the clinic's storage.
+    StoreRecording(StoredRecording),
+    /// Tell that a recording is not kept, and is deleted wherever it was.
+    DiscardRecording {
+        /// As the provider names it.
+        recording_id: RecordingId,
+        /// Why.
+        reason: DiscardReason,
     },
     /// Tell that it is closed.
     Expire {
@@ -112,8 +162,8 @@ pub struct CreateRoom {
     pub window: RoomWindow,
     /// Whether it was found, and not made just now.
     pub adopted: bool,
-    /// Where it is.
-    pub address: RoomAddress,
+    /// Where it is, where somebody else runs it.
+    pub address: Option<RoomAddress>,
 }
 
 /// Somebody's stay in a room, as the provider tells it.
@@ -150,6 +200,19 @@ pub struct QualitySample {
     pub received_kbps: Option<u32>,
 }
 
+/// A recording in the clinic's storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredRecording {
+    /// As the provider names it.
+    pub recording_id: RecordingId,
+    /// The file that it is.
+    pub file_id: FileId,
+    /// How long it is.
+    pub duration_seconds: u32,
+    /// How large it is.
+    pub size_bytes: i64,
+}
+
 /// What has to be in force for a recording to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordingLeave {
@@ -172,13 +235,31 @@ rejections! {
             "the video room closed at {expires_at}";
         TooManyParticipants = Conflict "video_room_too_many_participants",
             "more links to the video room were given out than anybody can need";
+        ParticipantUnknown { participant_id: ParticipantId } = NotFound "video_room_participant_unknown",
+            "nobody was given a link to the video room as {participant_id}";
+        LinkNotRevocable = Conflict "video_room_link_not_revocable",
+            "who runs the video room keeps its links until they end by themselves";
+        NotExtensible = Conflict "video_room_not_extensible",
+            "who runs the video room closes it when its appointment says so";
+        ExtensionTooLong { most_minutes: u16 } = Invalid "video_room_extension_too_long",
+            "a video room can stay open for 1 to {most_minutes} minutes longer";
         TooManySessions = Conflict "video_room_too_many_sessions",
             "more people came to the video room than can be noted";
         SessionUnknown { session_id: Uuid } = NotFound "video_room_session_unknown",
             "nobody came to the video room in the session {session_id}";
         RecordingNotEnabled = Conflict "recording_not_enabled", "the clinic does not record consultations";
+        RecordingNotOffered = Conflict "recording_not_offered",
+            "whoever runs the video room does not record it";
         NoRecordingConsent = Conflict "no_recording_consent",
             "the patient has not agreed to recording, or no longer does";
+        AlreadyRecording = Conflict "already_recording", "the consultation is being recorded already";
+        NotRecording = Conflict "not_recording", "the consultation is not being recorded";
+        TooManyRecordings = Conflict "too_many_recordings",
+            "more recordings were made of the appointment than can be noted";
+        RecordingDiscarded { recording_id: RecordingId } = Conflict "recording_discarded",
+            "the recording {recording_id} is not kept";
+        RecordingStored { recording_id: RecordingId } = Conflict "recording_stored",
+            "the recording {recording_id} lies in the storage already";
         RecordingUnknown { recording_id: RecordingId } = NotFound "recording_unknown",
             "there is no recording {recording_id}";
     }

@@ -1,35 +1,49 @@
 //! What is known of a room once anything is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::recording::Recordings;
 use super::{
-    Decision, ParticipantKind, QualitySample, RecordingLeave, RoomAppointment, RoomWindow, Stay,
-    VideoRoomAccessGranted, VideoRoomChangeFailed, VideoRoomCommand, VideoRoomEvent, VideoRoomExpired,
-    VideoRoomMoved, VideoRoomParticipantJoined, VideoRoomParticipantLeft, VideoRoomQualitySampled,
-    VideoRoomRecordingStarted, VideoRoomRecordingStored, VideoRoomRejection,
+    Decision, ParticipantKind, QualitySample, RoomAppointment, RoomProvider, RoomWindow, Stay,
+    VideoRoomAccessGranted, VideoRoomAccessRevoked, VideoRoomChangeFailed, VideoRoomCommand, VideoRoomEvent,
+    VideoRoomExpired, VideoRoomExtended, VideoRoomMoved, VideoRoomParticipantJoined,
+    VideoRoomParticipantLeft, VideoRoomQualitySampled, VideoRoomRejection,
 };
 use crate::Timestamp;
-use crate::ids::{ParticipantId, RecordingId};
+use crate::ids::ParticipantId;
 
 /// People who are given links to the rooms of one appointment.
 const MAX_PARTICIPANTS: usize = 100;
 /// Stays that are noted of one appointment: a bad network makes many of one person.
 const MAX_SESSIONS: usize = 1_000;
+/// How long a room can stay open beyond what its appointment says: nobody is kept waiting for longer.
+const MAX_EXTENSION_MINUTES: u16 = 120;
+const MINUTE_MICROS: i64 = 60_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Course {
     appointment: RoomAppointment,
     /// Of the room that is open.
     pub(super) window: Option<RoomWindow>,
+    /// When it was to close by its appointment.
+    planned_expires_at: Option<Timestamp>,
+    pub(super) provider: Option<RoomProvider>,
     pub(super) opening: u16,
     pub(super) failures: u16,
-    participants: BTreeMap<ParticipantId, ParticipantKind>,
+    participants: BTreeMap<ParticipantId, Participant>,
     sessions: BTreeMap<Uuid, Session>,
-    recordings: BTreeSet<RecordingId>,
-    stored: BTreeSet<RecordingId>,
+    pub(super) recordings: Recordings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Participant {
+    kind: ParticipantKind,
+    /// Number of the newest link.
+    link: u16,
+    is_revoked: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +66,13 @@ impl Course {
         Self {
             appointment,
             window: None,
+            planned_expires_at: None,
+            provider: None,
             opening: 0,
             failures: 0,
             participants: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            recordings: BTreeSet::new(),
-            stored: BTreeSet::new(),
+            recordings: Recordings::new(),
         }
     }
 
@@ -81,16 +96,40 @@ impl Course {
                 })])
             }
             VideoRoomCommand::GrantAccess { participant_id, participant, now } => {
-                self.grant(participant_id, participant, now)
+                let known = self.participants.get(&participant_id);
+                // Whoever has a link sees it once more; one that was revoked stays so.
+                let link = known.map_or(1, |known| known.link.saturating_add(u16::from(known.is_revoked)));
+                self.grant(participant_id, participant, link, now)
+            }
+            VideoRoomCommand::ReissueAccess { participant_id, now } => {
+                let known = self.participant(participant_id)?;
+                self.grant(participant_id, known.kind, known.link.saturating_add(1), now)
+            }
+            VideoRoomCommand::RevokeAccess { participant_id } => self.revoke(participant_id),
+            VideoRoomCommand::Extend { participant_id, minutes, now } => {
+                self.extend(participant_id, minutes, now)
             }
             VideoRoomCommand::Join(stay) => self.join(stay),
             VideoRoomCommand::Leave { stay, duration_seconds } => self.leave(stay, duration_seconds),
             VideoRoomCommand::SampleQuality(sample) => self.sample(sample),
-            VideoRoomCommand::StartRecording { recording_id, started_at, leave } => {
-                self.start_recording(recording_id, started_at, leave)
+            VideoRoomCommand::RequestRecording { leave, now } => {
+                let window = self.open_window()?;
+                if window.expires_at <= now {
+                    return Err(VideoRoomRejection::WindowOver { expires_at: window.expires_at });
+                }
+                match self.provider {
+                    Some(RoomProvider::Daily) => self.recordings.request(self.appointment, leave),
+                    Some(RoomProvider::Embedded) | None => Err(VideoRoomRejection::RecordingNotOffered),
+                }
             }
-            VideoRoomCommand::StoreRecording { recording_id, duration_seconds, size_bytes } => {
-                self.store_recording(recording_id, duration_seconds, size_bytes)
+            VideoRoomCommand::RequestRecordingStop { .. }
+            | VideoRoomCommand::StartRecording { .. }
+            | VideoRoomCommand::StopRecording { .. }
+            | VideoRoomCommand::FailRecording { .. }
+            | VideoRoomCommand::StoreRecording(_)
+            | VideoRoomCommand::DiscardRecording { .. } => {
+                self.was_created()?;
+                self.recordings.decide(self.appointment, command)
             }
             VideoRoomCommand::Expire { reason } => {
                 self.open_window()?;
@@ -126,7 +165,13 @@ impl Course {
         Ok(vec![VideoRoomEvent::Moved(moved)])
     }
 
-    fn grant(&self, participant_id: ParticipantId, participant: ParticipantKind, now: Timestamp) -> Decision {
+    fn grant(
+        &self,
+        participant_id: ParticipantId,
+        participant: ParticipantKind,
+        link: u16,
+        now: Timestamp,
+    ) -> Decision {
         let window = self.open_window()?;
         if window.expires_at <= now {
             return Err(VideoRoomRejection::WindowOver { expires_at: window.expires_at });
@@ -140,15 +185,67 @@ impl Course {
             appointment_id,
             participant_id,
             participant,
+            link,
             valid_from: window.opens_at,
             valid_until: window.expires_at,
+        })])
+    }
+
+    fn participant(&self, participant_id: ParticipantId) -> Result<Participant, VideoRoomRejection> {
+        self.was_created()?;
+        // Elsewhere, what was given out keeps working until its end.
+        if self.provider != Some(RoomProvider::Embedded) {
+            return Err(VideoRoomRejection::LinkNotRevocable);
+        }
+        let known = self.participants.get(&participant_id).copied();
+        known.ok_or(VideoRoomRejection::ParticipantUnknown { participant_id })
+    }
+
+    /// The part and the number of the link that leads in.
+    pub(super) fn link(&self, participant_id: ParticipantId) -> Option<(ParticipantKind, u16)> {
+        let known = self.participants.get(&participant_id)?;
+        (!known.is_revoked).then_some((known.kind, known.link))
+    }
+
+    fn revoke(&self, participant_id: ParticipantId) -> Decision {
+        let known = self.participant(participant_id)?;
+        if known.is_revoked {
+            return Ok(Vec::new());
+        }
+        let RoomAppointment { patient_id, appointment_id } = self.appointment;
+        let link = known.link;
+        let revoked = VideoRoomAccessRevoked { patient_id, appointment_id, participant_id, link };
+        Ok(vec![VideoRoomEvent::AccessRevoked(revoked)])
+    }
+
+    fn extend(&self, participant_id: ParticipantId, minutes: u16, now: Timestamp) -> Decision {
+        let window = self.open_window()?;
+        if self.provider != Some(RoomProvider::Embedded) {
+            return Err(VideoRoomRejection::NotExtensible);
+        }
+        if window.expires_at <= now {
+            return Err(VideoRoomRejection::WindowOver { expires_at: window.expires_at });
+        }
+        let planned_expires_at = self.planned_expires_at.unwrap_or(window.expires_at);
+        let expires_at = window.expires_at.saturating_add_micros(i64::from(minutes) * MINUTE_MICROS);
+        let most = planned_expires_at.saturating_add_micros(i64::from(MAX_EXTENSION_MINUTES) * MINUTE_MICROS);
+        if minutes == 0 || expires_at > most {
+            return Err(VideoRoomRejection::ExtensionTooLong { most_minutes: MAX_EXTENSION_MINUTES });
+        }
+        let RoomAppointment { patient_id, appointment_id } = self.appointment;
+        Ok(vec![VideoRoomEvent::Extended(VideoRoomExtended {
+            patient_id,
+            appointment_id,
+            participant_id,
+            planned_expires_at,
+            expires_at,
         })])
     }
 
     /// Ours, with their part; whoever came by another link is nobody.
     fn known(&self, stay: Stay) -> (Option<ParticipantId>, Option<ParticipantKind>) {
         let found = stay.participant_id.and_then(|id| self.participants.get_key_value(&id));
-        (found.map(|(id, _)| *id), found.map(|(_, kind)| *kind))
+        (found.map(|(id, _)| *id), found.map(|(_, known)| known.kind))
     }
 
     fn joined(&self, stay: Stay) -> VideoRoomEvent {
@@ -218,61 +315,37 @@ impl Course {
         })])
     }
 
-    fn start_recording(
-        &self,
-        recording_id: RecordingId,
-        started_at: Timestamp,
-        leave: RecordingLeave,
-    ) -> Decision {
-        self.was_created()?;
-        if !leave.is_enabled {
-            return Err(VideoRoomRejection::RecordingNotEnabled);
-        }
-        if !leave.has_consent {
-            return Err(VideoRoomRejection::NoRecordingConsent);
-        }
-        if self.recordings.contains(&recording_id) {
-            return Ok(Vec::new());
-        }
-        let RoomAppointment { patient_id, appointment_id } = self.appointment;
-        let started = VideoRoomRecordingStarted { patient_id, appointment_id, recording_id, started_at };
-        Ok(vec![VideoRoomEvent::RecordingStarted(started)])
-    }
-
-    fn store_recording(&self, recording_id: RecordingId, duration_seconds: u32, size_bytes: i64) -> Decision {
-        if !self.recordings.contains(&recording_id) {
-            return Err(VideoRoomRejection::RecordingUnknown { recording_id });
-        }
-        if self.stored.contains(&recording_id) {
-            return Ok(Vec::new());
-        }
-        let RoomAppointment { patient_id, appointment_id } = self.appointment;
-        Ok(vec![VideoRoomEvent::RecordingStored(VideoRoomRecordingStored {
-            patient_id,
-            appointment_id,
-            recording_id,
-            duration_seconds,
-            size_bytes,
-        })])
-    }
-
-    pub(super) const fn open(&mut self, opening: u16, window: RoomWindow) {
+    pub(super) const fn open(&mut self, opening: u16, provider: RoomProvider, window: RoomWindow) {
         self.opening = opening;
+        self.provider = Some(provider);
         self.window = Some(window);
+        self.planned_expires_at = Some(window.expires_at);
         self.failures = 0;
     }
 
     pub(super) fn apply(&mut self, event: &VideoRoomEvent) {
+        self.recordings.apply(event);
         match event {
-            // Made the course, or began it anew.
-            VideoRoomEvent::Created(_) | VideoRoomEvent::CreationFailed(_) => {}
             VideoRoomEvent::Moved(moved) => {
                 self.window = Some(RoomWindow { opens_at: moved.opens_at, expires_at: moved.expires_at });
+                self.planned_expires_at = Some(moved.expires_at);
                 self.failures = 0;
             }
             VideoRoomEvent::ChangeFailed(failed) => self.failures = failed.attempt,
             VideoRoomEvent::AccessGranted(granted) => {
-                self.participants.insert(granted.participant_id, granted.participant);
+                let VideoRoomAccessGranted { participant: kind, link, .. } = *granted;
+                let known = Participant { kind, link, is_revoked: false };
+                self.participants.insert(granted.participant_id, known);
+            }
+            VideoRoomEvent::AccessRevoked(revoked) => {
+                if let Some(known) = self.participants.get_mut(&revoked.participant_id) {
+                    known.is_revoked = true;
+                }
+            }
+            VideoRoomEvent::Extended(extended) => {
+                if let Some(window) = &mut self.window {
+                    window.expires_at = extended.expires_at;
+                }
             }
             VideoRoomEvent::ParticipantJoined(joined) => {
                 let session =
@@ -289,12 +362,16 @@ impl Course {
                     session.sampled_at = Some(sampled.sampled_at);
                 }
             }
-            VideoRoomEvent::RecordingStarted(started) => {
-                self.recordings.insert(started.recording_id);
-            }
-            VideoRoomEvent::RecordingStored(stored) => {
-                self.stored.insert(stored.recording_id);
-            }
+            // Made the course, or began it anew; or noted with the recordings.
+            VideoRoomEvent::Created(_)
+            | VideoRoomEvent::CreationFailed(_)
+            | VideoRoomEvent::RecordingRequested(_)
+            | VideoRoomEvent::RecordingStopRequested(_)
+            | VideoRoomEvent::RecordingStarted(_)
+            | VideoRoomEvent::RecordingStopped(_)
+            | VideoRoomEvent::RecordingFailed(_)
+            | VideoRoomEvent::RecordingStored(_)
+            | VideoRoomEvent::RecordingDiscarded(_) => {}
             VideoRoomEvent::Expired(_) => {
                 self.window = None;
                 self.failures = 0;

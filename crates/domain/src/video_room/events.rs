@@ -3,13 +3,16 @@
 
 use uuid::Uuid;
 
-use crate::ids::{AppointmentId, ParticipantId, PatientId, RecordingId};
+use crate::ids::{AppointmentId, FileId, ParticipantId, PatientId, RecordingId};
 use crate::personal::personal_structs;
 use crate::{Timestamp, closed_enum, events, facts};
 
 closed_enum! {
     /// Who runs the rooms of an organization.
     pub enum RoomProvider {
+        /// Carelog itself: the participants talk to each other directly, and Carelog introduces them. What nobody has
+        /// to configure.
+        Embedded = "embedded",
         /// Daily, with the organization's own account.
         Daily = "daily",
     }
@@ -78,6 +81,48 @@ closed_enum! {
         Bad = "bad",
         /// Not known.
         Unknown = "unknown",
+    }
+}
+
+closed_enum! {
+    /// Why a recording ends.
+    pub enum RecordingEnd {
+        /// Somebody asked for it.
+        Requested = "requested",
+        /// The patient does not agree any more.
+        ConsentWithdrawn = "consent_withdrawn",
+        /// The clinic records no longer.
+        NotEnabled = "not_enabled",
+        /// By itself: everybody left, the room closed, or the provider ended it.
+        Ended = "ended",
+    }
+}
+
+closed_enum! {
+    /// What was to be done with a recording.
+    pub enum RecordingStep {
+        /// Begin it.
+        Start = "start",
+        /// End it.
+        Stop = "stop",
+        /// Bring it into the clinic's storage.
+        Store = "store",
+    }
+}
+
+closed_enum! {
+    /// Why a recording is not kept.
+    pub enum DiscardReason {
+        /// It was made without the patient's consent.
+        NoConsent = "no_consent",
+        /// It was made though the clinic does not record.
+        NotEnabled = "not_enabled",
+        /// Nobody with the right to had asked for it.
+        NotRequested = "not_requested",
+        /// It is larger than the storage takes.
+        TooLarge = "too_large",
+        /// The provider has nothing of it.
+        Empty = "empty",
     }
 }
 
@@ -175,10 +220,44 @@ facts! {
         pub participant_id: ParticipantId,
         /// In what part they take part.
         pub participant: ParticipantKind,
+        /// Numbers the links of this person from 1. Another number ends the one before; the same one was shown again.
+        pub link: u16,
         /// From when the link works.
         pub valid_from: Timestamp,
         /// Until when.
         pub valid_until: Timestamp,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// A link to the room leads nowhere any more.
+    pub struct VideoRoomAccessRevoked {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// Whose link it was.
+        pub participant_id: ParticipantId,
+        /// Which of their links.
+        pub link: u16,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// The specialist let the room stay open for longer. A further move of the appointment ends that.
+    pub struct VideoRoomExtended {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// The participant who asked for it.
+        pub participant_id: ParticipantId,
+        /// When it was to close by its appointment.
+        pub planned_expires_at: Timestamp,
+        /// When it closes by itself now.
+        pub expires_at: Timestamp,
     }
     subject patient_id;
 }
@@ -255,6 +334,30 @@ facts! {
 }
 
 facts! {
+    /// Somebody asked that the consultation be recorded, with the clinic's setting and the patient's consent in force.
+    pub struct VideoRoomRecordingRequested {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// The recording has to end.
+    pub struct VideoRoomRecordingStopRequested {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// Why.
+        pub reason: RecordingEnd,
+    }
+    subject patient_id;
+}
+
+facts! {
     /// A recording began, with the clinic's setting and the patient's consent in force.
     pub struct VideoRoomRecordingStarted {
         /// The patient whose appointment it is.
@@ -278,10 +381,63 @@ facts! {
         pub appointment_id: AppointmentId,
         /// The recording.
         pub recording_id: RecordingId,
+        /// The file that it is.
+        pub file_id: FileId,
         /// How long it is, in seconds.
         pub duration_seconds: u32,
         /// How large it is, in bytes.
         pub size_bytes: i64,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// A recording ended.
+    pub struct VideoRoomRecordingStopped {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// The recording.
+        pub recording_id: RecordingId,
+        /// When it ended.
+        pub stopped_at: Timestamp,
+        /// Why.
+        pub reason: RecordingEnd,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// A recording could not be started, stopped or fetched.
+    pub struct VideoRoomRecordingFailed {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// What was to be done.
+        pub step: RecordingStep,
+        /// Numbers the failures in a row from 1.
+        pub attempt: u16,
+        /// Why.
+        pub reason: RoomFailure,
+        /// When it is tried again; `null` when it is not.
+        pub next_attempt_at: Option<Timestamp>,
+    }
+    subject patient_id;
+}
+
+facts! {
+    /// A recording is not kept: it is deleted wherever it was.
+    pub struct VideoRoomRecordingDiscarded {
+        /// The patient whose appointment it is.
+        pub patient_id: PatientId,
+        /// The appointment.
+        pub appointment_id: AppointmentId,
+        /// The recording, as the provider names it.
+        pub recording_id: RecordingId,
+        /// Why.
+        pub reason: DiscardReason,
     }
     subject patient_id;
 }
@@ -312,6 +468,10 @@ events! {
         ChangeFailed(VideoRoomChangeFailed) = VideoRoomChangeFailed,
         /// Somebody was given a link to the room.
         AccessGranted(VideoRoomAccessGranted) = VideoRoomAccessGranted,
+        /// A link to the room leads nowhere any more.
+        AccessRevoked(VideoRoomAccessRevoked) = VideoRoomAccessRevoked,
+        /// The specialist let the room stay open for longer.
+        Extended(VideoRoomExtended) = VideoRoomExtended,
         /// Somebody came into the room.
         ParticipantJoined(VideoRoomParticipantJoined) = VideoRoomParticipantJoined,
         /// Somebody left the room.
@@ -322,6 +482,16 @@ events! {
         RecordingStarted(VideoRoomRecordingStarted) = VideoRoomRecordingStarted,
         /// A recording lies in the clinic's own storage.
         RecordingStored(VideoRoomRecordingStored) = VideoRoomRecordingStored,
+        /// Somebody asked for a recording.
+        RecordingRequested(VideoRoomRecordingRequested) = VideoRoomRecordingRequested,
+        /// The recording has to end.
+        RecordingStopRequested(VideoRoomRecordingStopRequested) = VideoRoomRecordingStopRequested,
+        /// A recording ended.
+        RecordingStopped(VideoRoomRecordingStopped) = VideoRoomRecordingStopped,
+        /// A recording could not be started, stopped or fetched.
+        RecordingFailed(VideoRoomRecordingFailed) = VideoRoomRecordingFailed,
+        /// A recording is not kept.
+        RecordingDiscarded(VideoRoomRecordingDiscarded) = VideoRoomRecordingDiscarded,
         /// The room is closed.
         Expired(VideoRoomExpired) = VideoRoomExpired,
     }

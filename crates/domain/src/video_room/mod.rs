@@ -8,6 +8,7 @@
 mod commands;
 mod course;
 mod events;
+mod recording;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +18,11 @@ use serde::{Deserialize, Serialize};
 
 pub use commands::*;
 pub use events::*;
+pub use recording::{RecordingPhase, Recordings};
 
 use self::course::{Course, check_window};
 use crate::aggregate::write_all;
-use crate::{Personal, StreamKind};
+use crate::{ParticipantId, Personal, StreamKind};
 
 /// What a video room needs to know in order to decide.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,21 @@ impl VideoRoom {
     /// Failures in a row of making it or, once it is there, of changing it.
     pub fn failure_count(&self) -> u16 {
         self.course.as_ref().map_or(0, |course| course.failures)
+    }
+
+    /// Who runs the newest room.
+    pub fn provider(&self) -> Option<RoomProvider> {
+        self.course.as_ref().and_then(|course| course.provider)
+    }
+
+    /// A participant's part and the number of their link; nothing where they have none, or it was revoked.
+    pub fn link(&self, participant_id: ParticipantId) -> Option<(ParticipantKind, u16)> {
+        self.course.as_ref().and_then(|course| course.link(participant_id))
+    }
+
+    /// Its recordings; nothing while nothing is known of it.
+    pub fn recordings(&self) -> Option<&Recordings> {
+        self.course.as_ref().map(|course| &course.recordings)
     }
 
     /// Decides a command without changing anything.
@@ -75,7 +92,7 @@ fn create_room(course: Option<&Course>, create: CreateRoom) -> Decision {
         opens_at: create.window.opens_at,
         expires_at: create.window.expires_at,
         adopted: create.adopted,
-        personal: Some(Personal::Open(create.address)),
+        personal: create.address.map(Personal::Open),
     })])
 }
 
@@ -122,7 +139,7 @@ impl Aggregate for VideoRoom {
                     appointment_id: created.appointment_id,
                 };
                 let window = RoomWindow { opens_at: created.opens_at, expires_at: created.expires_at };
-                self.course_of(appointment).open(created.opening, window);
+                self.course_of(appointment).open(created.opening, created.provider, window);
             }
             VideoRoomEvent::CreationFailed(failed) => {
                 let appointment =

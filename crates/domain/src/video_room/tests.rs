@@ -1,12 +1,14 @@
 //! Every command and every rejection of a video room.
 
+mod recordings;
+
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use uuid::Uuid;
 
 use super::*;
 use crate::Timestamp;
 use crate::examples::{at, room_address};
-use crate::ids::{AppointmentId, ParticipantId, PatientId, RecordingId};
+use crate::ids::{AppointmentId, FileId, ParticipantId, PatientId, RecordingId};
 
 const PATIENT: PatientId = PatientId::new(Uuid::from_u128(1));
 const APPOINTMENT: AppointmentId = AppointmentId::new(Uuid::from_u128(2));
@@ -42,7 +44,7 @@ fn create() -> VideoRoomCommand {
         provider: RoomProvider::Daily,
         window: window(),
         adopted: true,
-        address: room_address(),
+        address: Some(room_address()),
     })
 }
 
@@ -118,6 +120,7 @@ fn granted_to(participant_id: ParticipantId) -> VideoRoomEvent {
         appointment_id: APPOINTMENT,
         participant_id,
         participant: ParticipantKind::Patient,
+        link: 1,
         valid_from: opens_at(),
         valid_until: expires_at(),
     })
@@ -198,13 +201,20 @@ fn recording() -> VideoRoomEvent {
     })
 }
 
-const STORE: VideoRoomCommand =
-    VideoRoomCommand::StoreRecording { recording_id: RECORDING, duration_seconds: 60, size_bytes: 7 };
+const FILE: FileId = FileId::new(Uuid::from_u128(6));
+
+const STORE: VideoRoomCommand = VideoRoomCommand::StoreRecording(StoredRecording {
+    recording_id: RECORDING,
+    file_id: FILE,
+    duration_seconds: 60,
+    size_bytes: 7,
+});
 
 const STORED: VideoRoomEvent = VideoRoomEvent::RecordingStored(VideoRoomRecordingStored {
     patient_id: PATIENT,
     appointment_id: APPOINTMENT,
     recording_id: RECORDING,
+    file_id: FILE,
     duration_seconds: 60,
     size_bytes: 7,
 });
@@ -226,6 +236,10 @@ fn of_a_room() -> Vec<VideoRoomCommand> {
         VideoRoomCommand::Join(stay()),
         leave(),
         record(ALLOWED),
+        VideoRoomCommand::RequestRecording { leave: ALLOWED, now: opens_at() },
+        VideoRoomCommand::RequestRecordingStop { reason: RecordingEnd::Requested },
+        VideoRoomCommand::StopRecording { recording_id: RECORDING, stopped_at: opens_at() },
+        STORE,
         EXPIRE,
     ]
 }
@@ -406,33 +420,6 @@ fn given_nobody_when_sampled_then_session_unknown() {
 }
 
 #[test]
-fn given_leave_when_recording_starts_then_started_once() {
-    given([created()]).when(record(ALLOWED)).then_expect_events(vec![recording()]);
-    given([created(), recording()]).when(record(ALLOWED)).then_expect_events(vec![]);
-}
-
-#[test]
-fn given_no_setting_or_no_consent_when_recording_starts_then_refused() {
-    for has_consent in [true, false] {
-        given([created()])
-            .when(record(RecordingLeave { is_enabled: false, has_consent }))
-            .then_expect_error(VideoRoomRejection::RecordingNotEnabled);
-    }
-    given([created()])
-        .when(record(RecordingLeave { has_consent: false, ..ALLOWED }))
-        .then_expect_error(VideoRoomRejection::NoRecordingConsent);
-}
-
-#[test]
-fn given_recording_when_stored_then_stored_once() {
-    given([created(), recording(), EXPIRED]).when(STORE).then_expect_events(vec![STORED]);
-    given([created(), recording(), STORED]).when(STORE).then_expect_events(vec![]);
-    given([created()])
-        .when(STORE)
-        .then_expect_error(VideoRoomRejection::RecordingUnknown { recording_id: RECORDING });
-}
-
-#[test]
 fn given_open_when_expired_then_expired() {
     for events in [vec![created()], vec![created(), change_failed(1)], vec![created(), moved()]] {
         given(events).when(EXPIRE).then_expect_events(vec![EXPIRED]);
@@ -456,4 +443,139 @@ fn state_tells_the_window_and_what_was_tried() {
         (None, 1, 0),
     ];
     assert_eq!(states, expected);
+}
+
+/// Made by Carelog itself.
+fn embedded() -> VideoRoomEvent {
+    VideoRoomEvent::Created(VideoRoomCreated {
+        patient_id: PATIENT,
+        appointment_id: APPOINTMENT,
+        provider: RoomProvider::Embedded,
+        opening: 1,
+        opens_at: opens_at(),
+        expires_at: expires_at(),
+        adopted: false,
+        personal: None,
+    })
+}
+
+fn granted_link(link: u16) -> VideoRoomEvent {
+    let VideoRoomEvent::AccessGranted(granted) = granted_to(PARTICIPANT) else { panic!("it is one") };
+    VideoRoomEvent::AccessGranted(VideoRoomAccessGranted { link, ..granted })
+}
+
+const REISSUE_AT: fn(Timestamp) -> VideoRoomCommand =
+    |now| VideoRoomCommand::ReissueAccess { participant_id: PARTICIPANT, now };
+const REVOKE: VideoRoomCommand = VideoRoomCommand::RevokeAccess { participant_id: PARTICIPANT };
+
+const fn revoked(link: u16) -> VideoRoomEvent {
+    VideoRoomEvent::AccessRevoked(VideoRoomAccessRevoked {
+        patient_id: PATIENT,
+        appointment_id: APPOINTMENT,
+        participant_id: PARTICIPANT,
+        link,
+    })
+}
+
+fn extended(minutes: i64) -> VideoRoomEvent {
+    VideoRoomEvent::Extended(VideoRoomExtended {
+        patient_id: PATIENT,
+        appointment_id: APPOINTMENT,
+        participant_id: PARTICIPANT,
+        planned_expires_at: expires_at(),
+        expires_at: expires_at().saturating_add_micros(minutes * 60_000_000),
+    })
+}
+
+#[test]
+fn given_embedded_when_created_then_nothing_is_personal() {
+    let VideoRoomCommand::Create(create) = create() else { panic!("it is one") };
+    let create = CreateRoom { provider: RoomProvider::Embedded, adopted: false, address: None, ..create };
+
+    given([]).when(VideoRoomCommand::Create(create)).then_expect_events(vec![embedded()]);
+}
+
+#[test]
+fn given_link_when_asked_again_then_it_is_shown_again_and_one_that_was_revoked_is_not() {
+    given([embedded(), granted_link(1)]).when(grant(opens_at())).then_expect_events(vec![granted_link(1)]);
+    given([embedded(), granted_link(1), revoked(1)])
+        .when(grant(opens_at()))
+        .then_expect_events(vec![granted_link(2)]);
+}
+
+#[test]
+fn given_link_when_reissued_then_the_next_number() {
+    given([embedded(), granted_link(1)])
+        .when(REISSUE_AT(opens_at()))
+        .then_expect_events(vec![granted_link(2)]);
+    given([embedded(), granted_link(2), revoked(2)])
+        .when(REISSUE_AT(opens_at()))
+        .then_expect_events(vec![granted_link(3)]);
+}
+
+#[test]
+fn given_link_when_revoked_then_revoked_once() {
+    given([embedded(), granted_link(3)]).when(REVOKE).then_expect_events(vec![revoked(3)]);
+    given([embedded(), granted_link(3), revoked(3)]).when(REVOKE).then_expect_events(vec![]);
+}
+
+#[test]
+fn given_nobody_or_another_provider_when_reissued_or_revoked_then_refused() {
+    for command in [REISSUE_AT(opens_at()), REVOKE] {
+        given([embedded()])
+            .when(command.clone())
+            .then_expect_error(VideoRoomRejection::ParticipantUnknown { participant_id: PARTICIPANT });
+        given([created(), granted_link(1)])
+            .when(command.clone())
+            .then_expect_error(VideoRoomRejection::LinkNotRevocable);
+        given([]).when(command).then_expect_error(VideoRoomRejection::NotCreated);
+    }
+    given([embedded(), granted_link(1)])
+        .when(REISSUE_AT(expires_at()))
+        .then_expect_error(VideoRoomRejection::WindowOver { expires_at: expires_at() });
+}
+
+#[test]
+fn given_open_when_extended_then_it_closes_later_and_not_without_end() {
+    let now = opens_at();
+    let extend = |minutes| VideoRoomCommand::Extend { participant_id: PARTICIPANT, minutes, now };
+
+    given([embedded()]).when(extend(15)).then_expect_events(vec![extended(15)]);
+    given([embedded(), extended(100)]).when(extend(20)).then_expect_events(vec![extended(120)]);
+    for (events, minutes) in [(vec![embedded(), extended(100)], 21), (vec![embedded()], 0)] {
+        given(events)
+            .when(extend(minutes))
+            .then_expect_error(VideoRoomRejection::ExtensionTooLong { most_minutes: 120 });
+    }
+}
+
+#[test]
+fn given_over_closed_or_elsewhere_when_extended_then_refused() {
+    let extend = |now| VideoRoomCommand::Extend { participant_id: PARTICIPANT, minutes: 15, now };
+
+    given([embedded()])
+        .when(extend(expires_at()))
+        .then_expect_error(VideoRoomRejection::WindowOver { expires_at: expires_at() });
+    given([embedded(), EXPIRED]).when(extend(opens_at())).then_expect_error(VideoRoomRejection::NotOpen);
+    given([created()]).when(extend(opens_at())).then_expect_error(VideoRoomRejection::NotExtensible);
+}
+
+#[test]
+fn state_tells_which_link_leads_in_and_who_runs_the_room() {
+    let mut room = VideoRoom::default();
+    let mut states = Vec::new();
+    for event in [embedded(), granted_link(1), granted_link(2), revoked(2), extended(15)] {
+        room.apply(event);
+        states.push((
+            room.link(PARTICIPANT).map(|(_, link)| link),
+            room.window().map(|window| window.expires_at),
+        ));
+    }
+
+    let (planned, later) = (Some(expires_at()), Some(expires_at().saturating_add_micros(15 * 60_000_000)));
+    assert_eq!(
+        states,
+        [(None, planned), (Some(1), planned), (Some(2), planned), (None, planned), (None, later)]
+    );
+    assert_eq!(room.provider(), Some(RoomProvider::Embedded));
 }

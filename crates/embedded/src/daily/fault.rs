@@ -18,6 +18,12 @@ pub enum On {
     Read,
     /// Those that take a room away.
     Delete,
+    /// Those that begin a recording.
+    StartRecording,
+    /// Those that end a recording.
+    StopRecording,
+    /// Those that take a recording away.
+    DeleteRecording,
 }
 
 /// What happens to a request.
@@ -58,6 +64,9 @@ impl Faults {
             On::Create => method == Method::POST && path == ["rooms"],
             On::Update => method == Method::POST && matches!(path, ["rooms", _]),
             On::Read => method == Method::GET && matches!(path, ["rooms", _]),
+            On::StartRecording => matches!(path, ["rooms", _, "recordings", "start"]),
+            On::StopRecording => matches!(path, ["rooms", _, "recordings", "stop"]),
+            On::DeleteRecording => method == Method::DELETE && matches!(path, ["recordings", _]),
             On::Delete => method == Method::DELETE && matches!(path, ["rooms", _]),
         };
         let place = self.next.iter().position(|(on, _)| is_met(*on));

@@ -6,11 +6,16 @@
 //! limits of a domain get 429. [`Fault`]s make it slow, failing, or lose a request or an answer.
 //!
 //! Where the contract is silent it takes the stricter side: the name of a room that has expired is taken until
-//! [`FakeDaily::collect`] removes it. No media, no recordings, no webhooks.
+//! [`FakeDaily::collect`] removes it. There is no media: a test
+//! says who is in a room and what a recording consists of. Webhooks are sent, and sent again, to the
+//! address that was registered.
 
 mod fault;
+mod hooks;
 mod limits;
+mod meetings;
 mod properties;
+mod recordings;
 mod rooms;
 mod service;
 #[cfg(test)]
@@ -27,11 +32,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 pub use self::fault::{Fault, On};
+pub use self::hooks::FakeWebhook;
+pub use self::recordings::FakeRecording;
 pub use self::rooms::FakeRoom;
 pub use crate::receiver::UnixMicros;
 
 use self::fault::Faults;
 use self::limits::Limits;
+use self::meetings::FakeStay;
 
 /// A running fake. Dropping it closes the port and its connections.
 pub struct FakeDaily {
@@ -47,6 +55,16 @@ struct Domain {
     id: String,
     rooms: BTreeMap<String, FakeRoom>,
     limits: Limits,
+    /// How many are in a room.
+    present: BTreeMap<String, u32>,
+    recordings: Vec<FakeRecording>,
+    recording_count: u32,
+    /// What a recording that ends consists of.
+    content: Vec<u8>,
+    stays: Vec<FakeStay>,
+    webhook: Option<FakeWebhook>,
+    notice_count: u32,
+    loses_notices: bool,
 }
 
 /// What became of requests.
@@ -59,6 +77,10 @@ pub struct Calls {
 }
 
 struct Shared {
+    address: SocketAddr,
+    tasks: TaskTracker,
+    /// Hosts that lead elsewhere than their name says.
+    hosts: Mutex<HashMap<String, SocketAddr>>,
     clock: UnixMicros,
     /// By key.
     domains: Mutex<HashMap<String, Domain>>,
@@ -74,13 +96,16 @@ impl FakeDaily {
     pub async fn start(clock: UnixMicros) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
+            address,
+            tasks: tasks.clone(),
+            hosts: Mutex::default(),
             clock,
             domains: Mutex::default(),
             faults: Mutex::default(),
             calls: Mutex::default(),
         });
-        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(service::accept(listener, Arc::clone(&shared), tasks.clone(), stop.clone()));
         Ok(Self { address, shared, _stop_on_drop: stop.drop_guard() })
     }
@@ -97,6 +122,14 @@ impl FakeDaily {
             id: id.to_owned(),
             rooms: BTreeMap::new(),
             limits: Limits::default(),
+            present: BTreeMap::new(),
+            recordings: Vec::new(),
+            recording_count: 0,
+            content: Vec::new(),
+            stays: Vec::new(),
+            webhook: None,
+            notice_count: 0,
+            loses_notices: false,
         };
         lock(&self.shared.domains).insert(api_key.to_owned(), domain);
     }
@@ -110,6 +143,100 @@ impl FakeDaily {
     pub fn rooms(&self, api_key: &str) -> Vec<FakeRoom> {
         let domains = lock(&self.shared.domains);
         domains.get(api_key).map(|domain| domain.rooms.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Lets so many people be in a room. A recording ends when nobody is there any more.
+    pub fn lets_in(&self, api_key: &str, room: &str, count: u32) {
+        let now = self.shared.unix_seconds();
+        if let Some(domain) = lock(&self.shared.domains).get_mut(api_key) {
+            domain.present.insert(room.to_owned(), count);
+            if count == 0 {
+                domain.end_recording(room, now);
+            }
+        }
+    }
+
+    /// Somebody comes into a room; gives the session.
+    pub fn comes(&self, api_key: &str, room: &str, user_id: &str) -> String {
+        let now = self.shared.unix_seconds();
+        let stay = {
+            let mut domains = lock(&self.shared.domains);
+            let domain = domains.get_mut(api_key).expect("the account was added");
+            *domain.present.entry(room.to_owned()).or_default() += 1;
+            let session_id = format!("00000000-0000-4000-a000-{:012x}", domain.stays.len() + 1);
+            let (room, user_id) = (room.to_owned(), user_id.to_owned());
+            let stay = FakeStay { room, session_id, user_id, joined_at: now, left_at: None };
+            domain.stays.push(stay.clone());
+            stay
+        };
+        self.shared.tell(api_key, "participant.joined", &stay.to_payload());
+        stay.session_id
+    }
+
+    /// Somebody leaves.
+    pub fn goes(&self, api_key: &str, session_id: &str) {
+        let now = self.shared.unix_seconds();
+        let stay = {
+            let mut domains = lock(&self.shared.domains);
+            let domain = domains.get_mut(api_key).expect("the account was added");
+            let stay = domain.stays.iter_mut().find(|stay| stay.session_id == session_id);
+            let stay = stay.expect("the session was given out");
+            stay.left_at = Some(now);
+            let stay = stay.clone();
+            let present = domain.present.entry(stay.room.clone()).or_default();
+            *present = present.saturating_sub(1);
+            if *present == 0 {
+                domain.end_recording(&stay.room, now);
+            }
+            stay
+        };
+        self.shared.tell(api_key, "participant.left", &stay.to_payload());
+    }
+
+    /// Lets a host's name lead to an address of this machine.
+    pub fn resolves(&self, host: &str, address: SocketAddr) {
+        lock(&self.shared.hosts).insert(host.to_owned(), address);
+    }
+
+    /// Lets every notice be lost from now on, or none.
+    pub fn loses_notices(&self, api_key: &str, loses: bool) {
+        if let Some(domain) = lock(&self.shared.domains).get_mut(api_key) {
+            domain.loses_notices = loses;
+        }
+    }
+
+    /// The webhook of an account.
+    pub fn webhook(&self, api_key: &str) -> Option<FakeWebhook> {
+        lock(&self.shared.domains).get(api_key).and_then(|domain| domain.webhook.clone())
+    }
+
+    /// Fails an account's webhook, as Daily does after failures.
+    pub fn fails_webhook(&self, api_key: &str) {
+        let mut domains = lock(&self.shared.domains);
+        if let Some(webhook) = domains.get_mut(api_key).and_then(|domain| domain.webhook.as_mut()) {
+            webhook.state = "FAILED";
+        }
+    }
+
+    /// What recordings consist of from now on.
+    pub fn films(&self, api_key: &str, content: Vec<u8>) {
+        if let Some(domain) = lock(&self.shared.domains).get_mut(api_key) {
+            domain.content = content;
+        }
+    }
+
+    /// Begins a recording behind Carelog's back, as Daily's own dashboard can.
+    pub fn records_by_itself(&self, api_key: &str, room: &str) {
+        let now = self.shared.unix_seconds();
+        if let Some(domain) = lock(&self.shared.domains).get_mut(api_key) {
+            domain.begin_recording(room, "dashboard", now);
+        }
+    }
+
+    /// The recordings of an account, the oldest first.
+    pub fn recordings(&self, api_key: &str) -> Vec<FakeRecording> {
+        let domains = lock(&self.shared.domains);
+        domains.get(api_key).map(|domain| domain.recordings.clone()).unwrap_or_default()
     }
 
     /// Takes a room away, as its owner does in Daily's own dashboard.

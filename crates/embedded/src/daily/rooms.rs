@@ -161,7 +161,7 @@ impl Domain {
     }
 
     /// A room that has not expired.
-    fn live(&mut self, name: &str, now: i64) -> Result<&mut FakeRoom, Refusal> {
+    pub(super) fn live(&mut self, name: &str, now: i64) -> Result<&mut FakeRoom, Refusal> {
         match self.rooms.get_mut(name) {
             None => Err(Refusal::not_found(format!("room {name} not found"))),
             Some(room) if room.has_expired(now) => Err(Refusal {

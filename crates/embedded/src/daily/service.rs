@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 
 use super::fault::Fault;
 use super::rooms::{Refusal, Reply};
-use super::{Domain, Shared, lock};
+use super::{Domain, Shared, hooks, lock};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -63,6 +63,9 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Break> {
     let (head, body) = request.into_parts();
     let path: Vec<&str> = head.uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    if let (&Method::GET, ["downloads", domain, id]) = (&head.method, &path[..]) {
+        return Ok(download(shared, domain, id));
+    }
     let Some((&"v1", path)) = path.split_first() else {
         return Ok(answer(Err(Refusal::not_found("no such route"))));
     };
@@ -78,7 +81,14 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
         return Ok(answer(Err(Refusal::invalid("the body is too large"))));
     };
     let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let response = match act(shared, &head.method, path, authorization, &body.to_bytes()) {
+    let body = body.to_bytes();
+    let is_probed = head.method == Method::POST && matches!(path, ["webhooks"] | ["webhooks", _]);
+    let answers = match hooks::url_of(&body) {
+        Some(url) if is_probed => shared.answers_test(&url).await,
+        _ => false,
+    };
+    let asked = Asked { head: &head, body: &body, answers };
+    let response = match act(shared, &asked, path, authorization) {
         Ok(reply) => answer(reply),
         Err(seconds) => limited(shared, seconds),
     };
@@ -94,14 +104,18 @@ async fn respond(request: Request<Incoming>, shared: &Shared) -> Result<Response
     }
 }
 
+/// A request, and whether the address in it answers a test.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    head: &'a http::request::Parts,
+    body: &'a [u8],
+    answers: bool,
+}
+
 /// What was asked for, or for how many seconds to stay away.
-fn act(
-    shared: &Shared,
-    method: &Method,
-    path: &[&str],
-    authorization: Option<&str>,
-    body: &[u8],
-) -> Result<Reply, u64> {
+fn act(shared: &Shared, asked: &Asked<'_>, path: &[&str], authorization: Option<&str>) -> Result<Reply, u64> {
+    let Asked { head, body, answers } = *asked;
+    let method = &head.method;
     let Some(authorization) = authorization else {
         let info = "missing authorization header";
         return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "authorization-header-error", info)));
@@ -121,7 +135,18 @@ fn act(
         let info = "the body is no JSON";
         return Ok(Err(Refusal::new(StatusCode::BAD_REQUEST, "json-parsing-error", info)));
     };
-    Ok(route(domain, method, path, api_key, body, shared.unix_seconds()))
+    let now = shared.unix_seconds();
+    Ok(match (method, path) {
+        (&Method::GET, ["webhooks"]) => Ok(domain.list_webhooks()),
+        (&Method::POST, ["webhooks"]) => domain.put_webhook(None, &body, answers),
+        (&Method::POST, ["webhooks", uuid]) => domain.put_webhook(Some(uuid), &body, answers),
+        (&Method::GET, ["meetings"]) => domain.list_meetings(head.uri.query(), now),
+        (&Method::GET, ["recordings"]) => domain.list_recordings(head.uri.query()),
+        (&Method::GET, ["recordings", id, "access-link"]) => {
+            domain.link_to_recording(id, &shared.address.to_string(), now)
+        }
+        _ => route(domain, method, path, api_key, body, now),
+    })
 }
 
 fn route(domain: &mut Domain, method: &Method, path: &[&str], api_key: &str, body: Value, now: i64) -> Reply {
@@ -132,15 +157,30 @@ fn route(domain: &mut Domain, method: &Method, path: &[&str], api_key: &str, bod
         (&Method::GET, ["rooms", name]) => domain.read(name, now),
         (&Method::POST, ["rooms", name]) => domain.update(name, body, now),
         (&Method::DELETE, ["rooms", name]) => domain.delete(name, now),
+        (&Method::POST, ["rooms", name, "recordings", "start"]) => domain.start_recording(name, &body, now),
+        (&Method::POST, ["rooms", name, "recordings", "stop"]) => domain.stop_recording(name, now),
+        (&Method::DELETE, ["recordings", id]) => domain.delete_recording(id),
         (&Method::POST, ["meeting-tokens"]) => domain.make_token(api_key, body, now),
         (&Method::GET, ["meeting-tokens", token]) => domain.read_token(api_key, token, now),
         _ => Err(Refusal::not_found("no such route")),
     }
 }
 
+/// What a link opens, without a key.
+fn download(shared: &Shared, domain_id: &str, id: &str) -> Response<Full<Bytes>> {
+    let domains = lock(&shared.domains);
+    let of_domain = domains.values().filter(|domain| domain.id == domain_id);
+    let found = of_domain.flat_map(|domain| &domain.recordings).find(|recording| recording.id == id);
+    match found {
+        Some(recording) => Response::new(Full::new(Bytes::from(recording.content.clone()))),
+        None => answer(Err(Refusal::not_found("no such recording"))),
+    }
+}
+
 fn count(shared: &Shared, method: &Method, path: &[&str]) {
     let route = match path {
         [first] => format!("{method} /{first}"),
+        ["rooms", _, "recordings", what] => format!("{method} /rooms/:id/recordings/{what}"),
         [first, ..] => format!("{method} /{first}/:id"),
         [] => format!("{method} /"),
     };

@@ -1,23 +1,31 @@
-//! Bytes on the disk, in sealed frames. Files are written and read by blocking threads that hold a few frames at a time,
-//! so that a large file needs no more memory than a small one.
+//! Bytes on the disk, in sealed frames. Files are written and read in visits of a few frames on threads that may block,
+//! so that a large file needs no more memory than a small one, and a slow client holds no thread.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::cipher::{FRAME_BYTES, FrameCipher, TAG_BYTES};
 use super::error::StoreError;
 
-/// Pieces under way between the network and the disk.
-const PIECES: usize = 8;
+const FRAME: u64 = FRAME_BYTES as u64;
+/// Bytes that are written or read at a time.
+const VISIT_BYTES: usize = 4 * FRAME_BYTES;
+const VISIT: u64 = VISIT_BYTES as u64;
+/// Visits for one reader under way.
+const AHEAD: usize = 2;
+/// Longest wait for the next piece of a body.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A piece of an object: one blob.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,171 +45,242 @@ pub(super) fn random_name() -> Result<String, StoreError> {
     Ok(hex::encode(bytes))
 }
 
-/// Seals a body into a new blob of exactly `size` bytes; nothing stays behind where it breaks off.
+/// A blob that no manifest names yet: it is removed again, unless somebody keeps it.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    path: PathBuf,
+    segment: Option<Segment>,
+}
+
+impl Unnamed {
+    /// Leaves the blob where it is, to the manifest that names it.
+    pub(super) fn keep(mut self) -> Option<Segment> {
+        self.segment.take()
+    }
+
+    pub(super) const fn segment(&self) -> Option<&Segment> {
+        self.segment.as_ref()
+    }
+}
+
+impl Drop for Unnamed {
+    fn drop(&mut self) {
+        if self.segment.is_some() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Seals a body into a new blob of exactly `size` bytes; nothing stays behind where it breaks off or stalls. No thread is
+/// held while the body is waited for.
 pub(super) async fn write<S, E>(
     folder: PathBuf,
     tenant_key: [u8; 32],
     mut body: S,
     size: u64,
-) -> Result<Segment, StoreError>
+) -> Result<Unnamed, StoreError>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
 {
-    let blob = random_name()?;
-    let (sender, receiver) = mpsc::channel(PIECES);
-    let writer = Writer {
-        cipher: FrameCipher::new(&tenant_key, &blob),
-        unfinished: folder.join(format!("{blob}.unfinished")),
-        finished: folder.join(&blob),
-        folder,
-        size,
-    };
-    let writing = tokio::task::spawn_blocking(move || writer.run(receiver));
-    let mut is_whole = true;
-    while let Some(piece) = body.next().await {
-        let Ok(piece) = piece else {
-            is_whole = false;
-            break;
-        };
-        if sender.send(Some(piece)).await.is_err() {
-            break;
+    let mut writing = tokio::task::spawn_blocking(move || Writer::create(folder, &tenant_key, size));
+    let (mut pieces, mut bytes) = (Vec::new(), 0);
+    while let Some(piece) =
+        tokio::time::timeout(BODY_PATIENCE, body.next()).await.map_err(|_| StoreError::Incomplete)?
+    {
+        let piece = piece.map_err(|_| StoreError::Incomplete)?;
+        bytes += piece.len();
+        pieces.push(piece);
+        if bytes >= VISIT_BYTES {
+            let (mut writer, taken) = (joined(writing).await?, std::mem::take(&mut pieces));
+            bytes = 0;
+            writing = tokio::task::spawn_blocking(move || {
+                writer.push(taken)?;
+                Ok(writer)
+            });
         }
     }
-    // Without this last word the writer takes the end of the channel for a caller that went away.
-    if is_whole {
-        let _ = sender.send(None).await;
-    }
-    drop(sender);
-    let sha256 = writing.await.map_err(|error| StoreError::Io(io::Error::other(error)))??;
-    Ok(Segment { blob, size, sha256 })
+    let mut writer = joined(writing).await?;
+    joined(tokio::task::spawn_blocking(move || {
+        writer.push(pieces)?;
+        writer.finish()
+    }))
+    .await
 }
 
+async fn joined<T>(task: JoinHandle<Result<T, StoreError>>) -> Result<T, StoreError> {
+    task.await.map_err(|error| StoreError::Io(io::Error::other(error)))?
+}
+
+/// A blob that is being written. Dropped, it leaves nothing behind.
 struct Writer {
     cipher: FrameCipher,
+    file: File,
     folder: PathBuf,
     unfinished: PathBuf,
-    finished: PathBuf,
+    blob: String,
+    said: u64,
     size: u64,
+    frame: Vec<u8>,
+    number: u64,
+    sealed: Vec<u8>,
+    digest: Sha256,
 }
 
 impl Writer {
-    fn run(self, pieces: mpsc::Receiver<Option<Bytes>>) -> Result<String, StoreError> {
-        let written = self.write(pieces);
-        if written.is_err() {
-            let _ = fs::remove_file(&self.unfinished);
-        }
-        written
+    fn create(folder: PathBuf, tenant_key: &[u8; 32], said: u64) -> Result<Self, StoreError> {
+        let blob = random_name()?;
+        let unfinished = folder.join(format!("{blob}.unfinished"));
+        Ok(Self {
+            cipher: FrameCipher::new(tenant_key, &blob),
+            file: File::create_new(&unfinished)?,
+            folder,
+            unfinished,
+            blob,
+            said,
+            size: 0,
+            frame: Vec::with_capacity(FRAME_BYTES + TAG_BYTES),
+            number: 0,
+            sealed: Vec::with_capacity(2 * VISIT_BYTES),
+            digest: Sha256::new(),
+        })
     }
 
-    fn write(&self, mut pieces: mpsc::Receiver<Option<Bytes>>) -> Result<String, StoreError> {
-        let file = File::create_new(&self.unfinished)?;
-        let mut out = BufWriter::with_capacity(4 * FRAME_BYTES, file);
-        let mut frame = Vec::with_capacity(FRAME_BYTES + TAG_BYTES);
-        let (mut digest, mut number, mut size) = (Sha256::new(), 0_u64, 0_u64);
-        loop {
-            let Some(word) = pieces.blocking_recv() else { return Err(StoreError::Incomplete) };
-            let Some(mut piece) = word else { break };
-            size += piece.len() as u64;
-            if size > self.size {
+    fn push(&mut self, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        for mut piece in pieces {
+            self.size += piece.len() as u64;
+            if self.size > self.said {
                 return Err(StoreError::Incomplete);
             }
-            digest.update(&piece);
+            self.digest.update(&piece);
             while !piece.is_empty() {
-                let taken = piece.split_to(piece.len().min(FRAME_BYTES - frame.len()));
-                frame.extend_from_slice(&taken);
-                if frame.len() == FRAME_BYTES {
-                    self.cipher.seal(number, &mut frame)?;
-                    out.write_all(&frame)?;
-                    frame.clear();
-                    number += 1;
+                let taken = piece.split_to(piece.len().min(FRAME_BYTES - self.frame.len()));
+                self.frame.extend_from_slice(&taken);
+                if self.frame.len() == FRAME_BYTES {
+                    self.seal()?;
                 }
             }
         }
-        if size != self.size {
+        self.file.write_all(&self.sealed)?;
+        self.sealed.clear();
+        Ok(())
+    }
+
+    fn seal(&mut self) -> Result<(), StoreError> {
+        self.cipher.seal(self.number, &mut self.frame)?;
+        self.sealed.extend_from_slice(&self.frame);
+        self.frame.clear();
+        self.number += 1;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Unnamed, StoreError> {
+        if self.size != self.said {
             return Err(StoreError::Incomplete);
         }
-        if !frame.is_empty() {
-            self.cipher.seal(number, &mut frame)?;
-            out.write_all(&frame)?;
+        if !self.frame.is_empty() {
+            self.seal()?;
+            self.push(Vec::new())?;
         }
-        let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()?;
-        fs::rename(&self.unfinished, &self.finished)?;
+        self.file.sync_all()?;
+        let path = self.folder.join(&self.blob);
+        fs::rename(&self.unfinished, &path)?;
+        let sha256 = hex::encode(self.digest.finalize_reset());
+        let segment = Segment { blob: std::mem::take(&mut self.blob), size: self.size, sha256 };
+        let unnamed = Unnamed { path, segment: Some(segment) };
         sync_folder(&self.folder)?;
-        Ok(hex::encode(digest.finalize()))
+        Ok(unnamed)
     }
 }
 
-/// Opens a range of an object, piece by piece. Whatever does not open ends the stream with an error.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.unfinished);
+    }
+}
+
+/// Opens a range of an object, piece by piece, as fast as it is taken and no faster. Whatever does not open ends the
+/// stream with an error.
 pub(super) fn read(
     folder: PathBuf,
     tenant_key: [u8; 32],
     segments: Arc<[Segment]>,
     range: Range<u64>,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> + Send + Sync + 'static {
-    let (sender, mut receiver) = mpsc::channel(PIECES);
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = read_segments(&folder, &tenant_key, &segments, range, &sender) {
-            tracing::error!(error = &error as &dyn std::error::Error, "an object cannot be read");
-            let _ = sender.blocking_send(Err(io::Error::other(error)));
-        }
-    });
-    futures::stream::poll_fn(move |context| receiver.poll_recv(context))
-}
-
-fn read_segments(
-    folder: &Path,
-    tenant_key: &[u8; 32],
-    segments: &[Segment],
-    range: Range<u64>,
-    sender: &mpsc::Sender<Result<Bytes, io::Error>>,
-) -> Result<(), StoreError> {
     let mut begin = 0;
-    for segment in segments {
-        let end = begin + segment.size;
-        let wanted = range.start.max(begin)..range.end.min(end);
-        if wanted.start < wanted.end {
-            let within = wanted.start - begin..wanted.end - begin;
-            if !read_segment(folder, tenant_key, segment, within, sender)? {
-                return Ok(());
-            }
-        }
+    let sources = (0..segments.len()).filter_map(move |index| {
+        let segment = segments.get(index)?;
+        let (first, end) = (begin, begin + segment.size);
         begin = end;
-    }
-    Ok(())
+        let wanted = range.start.max(first)..range.end.min(end);
+        let source = Source {
+            cipher: FrameCipher::new(&tenant_key, &segment.blob),
+            path: folder.join(&segment.blob),
+            size: segment.size,
+            file: OnceLock::new(),
+        };
+        (wanted.start < wanted.end).then(|| (Arc::new(source), wanted.start - first..wanted.end - first))
+    });
+    let visits = sources.flat_map(|(source, wanted)| {
+        let steps = wanted.start / VISIT..wanted.end.div_ceil(VISIT);
+        steps.map(move |step| {
+            let range = wanted.start.max(step * VISIT)..wanted.end.min((step + 1) * VISIT);
+            (Arc::clone(&source), range)
+        })
+    });
+    let opened = |(source, range): (Arc<Source>, Range<u64>)| {
+        let opening = tokio::task::spawn_blocking(move || source.open(range));
+        async {
+            joined(opening).await.map_err(|error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "an object cannot be read");
+                io::Error::other(error)
+            })
+        }
+    };
+    futures::stream::iter(visits).map(opened).buffered(AHEAD)
 }
 
-/// Whether somebody still listens.
-fn read_segment(
-    folder: &Path,
-    tenant_key: &[u8; 32],
-    segment: &Segment,
-    range: Range<u64>,
-    sender: &mpsc::Sender<Result<Bytes, io::Error>>,
-) -> Result<bool, StoreError> {
-    const FRAME: u64 = FRAME_BYTES as u64;
-    const SEALED_FRAME: u64 = (FRAME_BYTES + TAG_BYTES) as u64;
-    let cipher = FrameCipher::new(tenant_key, &segment.blob);
-    let mut file = File::open(folder.join(&segment.blob))?;
-    let mut number = range.start / FRAME;
-    file.seek(SeekFrom::Start(number * SEALED_FRAME))?;
-    while number * FRAME < range.end {
-        let begin = number * FRAME;
-        let length = FRAME.min(segment.size - begin);
-        let mut frame = vec![0; usize::try_from(length).unwrap_or(FRAME_BYTES) + TAG_BYTES];
-        file.read_exact(&mut frame).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => StoreError::Damaged,
-            _ => error.into(),
+/// A blob that is being read.
+struct Source {
+    cipher: FrameCipher,
+    path: PathBuf,
+    /// Bytes before sealing.
+    size: u64,
+    /// Opened once, so that a removal in the middle cuts nobody off.
+    file: OnceLock<File>,
+}
+
+impl Source {
+    /// The bytes of a range, which spans a few frames.
+    fn open(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+        let file = if let Some(file) = self.file.get() {
+            file
+        } else {
+            let file = File::open(&self.path)?;
+            self.file.get_or_init(|| file)
+        };
+        let (first, end) = (range.start / FRAME, range.end.div_ceil(FRAME));
+        let plain = self.size.min(end * FRAME) - first * FRAME;
+        let mut sealed = vec![0; count(plain + (end - first) * TAG_BYTES as u64)];
+        file.read_exact_at(&mut sealed, first * (FRAME + TAG_BYTES as u64)).map_err(|error| {
+            match error.kind() {
+                ErrorKind::UnexpectedEof => StoreError::Damaged,
+                _ => error.into(),
+            }
         })?;
-        cipher.open(number, &mut frame)?;
-        let first = usize::try_from(range.start.saturating_sub(begin)).unwrap_or(FRAME_BYTES);
-        let last = usize::try_from((range.end - begin).min(length)).unwrap_or(FRAME_BYTES);
-        if sender.blocking_send(Ok(Bytes::from(frame).slice(first..last))).is_err() {
-            return Ok(false);
+        let mut bytes = Vec::with_capacity(count(plain));
+        for (number, frame) in (first..).zip(sealed.chunks(FRAME_BYTES + TAG_BYTES)) {
+            let mut frame = frame.to_vec();
+            self.cipher.open(number, &mut frame)?;
+            bytes.extend_from_slice(&frame);
         }
-        number += 1;
+        let skipped = first * FRAME;
+        Ok(Bytes::from(bytes).slice(count(range.start - skipped)..count(range.end - skipped)))
     }
-    Ok(true)
+}
+
+/// Of a few frames.
+fn count(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
 /// Makes the names in a folder last.

@@ -49,6 +49,8 @@ pub(super) enum StoreError {
     Incomplete,
     #[error("the body has another digest than was said")]
     BadDigest,
+    #[error("there is such an object already")]
+    Exists,
 }
 
 impl From<StoreError> for S3Error {
@@ -67,6 +69,7 @@ impl From<StoreError> for S3Error {
             StoreError::KeyTooLong => S3ErrorCode::KeyTooLongError,
             StoreError::Incomplete => S3ErrorCode::IncompleteBody,
             StoreError::BadDigest => S3ErrorCode::BadDigest,
+            StoreError::Exists => S3ErrorCode::PreconditionFailed,
         };
         Self::with_message(code, error.to_string())
     }

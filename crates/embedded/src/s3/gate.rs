@@ -55,15 +55,16 @@ pub(super) fn check<B>(request: &Request<B>, now: i64) -> Result<(), Refusal> {
 }
 
 fn check_link(query: &str, now: i64) -> Result<(), Refusal> {
-    let pairs = || query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    if pairs().any(|(name, _)| matches!(name, "Signature" | "AWSAccessKeyId")) {
+    // As `s3s` reads them, whatever they are written like.
+    let pairs: Vec<_> = url::form_urlencoded::parse(query.as_bytes()).collect();
+    if pairs.iter().any(|(name, _)| matches!(&**name, "Signature" | "AWSAccessKeyId")) {
         return Err(OLD_SIGNATURE);
     }
-    if !pairs().any(|(name, _)| name == "X-Amz-Signature") {
+    if !pairs.iter().any(|(name, _)| name == "X-Amz-Signature") {
         return Ok(());
     }
     let only = |wanted: &str| {
-        let mut found = pairs().filter(|(name, _)| *name == wanted).map(|(_, value)| value);
+        let mut found = pairs.iter().filter(|(name, _)| name == wanted).map(|(_, value)| &**value);
         // A second one could be read by somebody else than the first.
         found.next().filter(|_| found.next().is_none()).ok_or(MALFORMED)
     };

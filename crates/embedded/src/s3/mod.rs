@@ -26,6 +26,7 @@
 //!
 //! Start reading at `store.rs`.
 
+mod access;
 mod blob;
 mod cipher;
 mod error;
@@ -35,6 +36,7 @@ mod operations;
 mod server;
 mod store;
 mod tenants;
+mod terms;
 #[cfg(test)]
 mod tests;
 

@@ -2,79 +2,37 @@
 
 use std::sync::Arc;
 
-use s3s::access::{S3Access, S3AccessContext};
-use s3s::auth::{S3Auth, SecretKey};
-use s3s::checksum::ChecksumHasher;
 use s3s::dto::{
-    AbortMultipartUploadInput, AbortMultipartUploadOutput, Checksum, CompleteMultipartUploadInput,
+    AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
     CompleteMultipartUploadOutput, CreateBucketInput, CreateBucketOutput, CreateMultipartUploadInput,
-    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETag, GetObjectInput,
+    CreateMultipartUploadOutput, DeleteObjectInput, DeleteObjectOutput, ETagCondition, GetObjectInput,
     GetObjectOutput, HeadBucketInput, HeadBucketOutput, HeadObjectInput, HeadObjectOutput,
     ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectVersionsInput, ListObjectVersionsOutput,
     ListObjectsV2Input, ListObjectsV2Output, ListPartsInput, ListPartsOutput, MultipartUpload, Object,
-    ObjectVersion, Part, PutObjectInput, PutObjectOutput, ServerSideEncryption, StreamingBlob, Timestamp,
-    UploadPartInput, UploadPartOutput,
+    ObjectVersion, Part, PutObjectInput, PutObjectOutput, StreamingBlob, UploadPartInput, UploadPartOutput,
 };
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, s3_error};
 
-use super::blob::{self, Segment};
+use super::access::tenant;
+use super::blob::{self, Unnamed};
 use super::error::StoreError;
-use super::manifest::{ObjectManifest, PartManifest, UploadManifest};
+use super::manifest::{ObjectManifest, UploadManifest};
 use super::server::S3Clock;
 use super::store::Store;
-use super::tenants::{Tenant, Tenants};
+use super::tenants::Tenant;
+use super::terms::{
+    Expected, VERSION, aes256, check_encryption, check_version, expected, length, limit, moment,
+    no_delimiter, part_number, strong,
+};
 
 /// S3 takes no larger body.
 const MAX_BODY_BYTES: i64 = 5 << 30;
-/// Of one list.
-const MAX_ITEMS: i32 = 1_000;
-/// The name of the only version that there is.
-const VERSION: &str = "null";
-
-/// Finds secrets.
-pub(super) struct Auth(pub(super) Arc<dyn Tenants>);
-
-/// Keeps credentials to their own bucket.
-pub(super) struct Access(pub(super) Arc<dyn Tenants>);
 
 /// The operations on a store.
 #[derive(Clone)]
 pub(super) struct Operations {
     pub(super) store: Arc<Store>,
     pub(super) clock: S3Clock,
-}
-
-async fn find(tenants: &dyn Tenants, access_key_id: &str) -> S3Result<Arc<Tenant>> {
-    let found = tenants.find(access_key_id).await.map_err(|error| {
-        tracing::error!(error = &error as &dyn std::error::Error, "an organization's keys cannot be had");
-        s3_error!(ServiceUnavailable, "the keys of the storage cannot be had")
-    })?;
-    found.ok_or_else(|| s3_error!(InvalidAccessKeyId))
-}
-
-#[async_trait::async_trait]
-impl S3Auth for Auth {
-    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        Ok(SecretKey::from(find(&*self.0, access_key).await?.secret_access_key.as_str()))
-    }
-}
-
-#[async_trait::async_trait]
-impl S3Access for Access {
-    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
-        let Some(credentials) = context.credentials() else { return Err(s3_error!(AccessDenied)) };
-        let tenant = find(&*self.0, &credentials.access_key).await?;
-        // The root, and every bucket of somebody else, whether it exists or not.
-        if context.s3_path().get_bucket_name() != Some(tenant.bucket.as_str()) {
-            return Err(s3_error!(AccessDenied));
-        }
-        context.extensions_mut().insert(tenant);
-        Ok(())
-    }
-}
-
-fn tenant<T>(request: &S3Request<T>) -> S3Result<Arc<Tenant>> {
-    request.extensions.get::<Arc<Tenant>>().cloned().ok_or_else(|| s3_error!(AccessDenied))
 }
 
 impl Operations {
@@ -95,7 +53,7 @@ impl Operations {
         body: Option<StreamingBlob>,
         size: Option<i64>,
         expected: Expected,
-    ) -> S3Result<Segment> {
+    ) -> S3Result<Unnamed> {
         let size = size.ok_or_else(|| s3_error!(MissingContentLength))?;
         if size > MAX_BODY_BYTES {
             return Err(s3_error!(EntityTooLarge));
@@ -109,127 +67,12 @@ impl Operations {
             }
         });
         let folder = self.store.blobs(tenant);
-        let segment = blob::write(folder, tenant.key, Box::pin(pieces), size).await?;
-        if !expected.is_met(&segment, &hasher.finalize()) {
-            self.discard(tenant, &segment).await?;
-            return Err(StoreError::BadDigest.into());
-        }
-        Ok(segment)
-    }
-
-    /// Removes a blob that got no name.
-    async fn discard(&self, tenant: &Arc<Tenant>, segment: &Segment) -> S3Result<()> {
-        let (tenant, blob) = (Arc::clone(tenant), segment.blob.clone());
-        self.run(move |store| store.remove_blobs(&tenant, [blob])).await
-    }
-}
-
-/// Digests that the caller said the body has.
-struct Expected {
-    crc32: Option<String>,
-    crc32c: Option<String>,
-    crc64nvme: Option<String>,
-    sha1: Option<String>,
-    sha256: Option<String>,
-}
-
-impl Expected {
-    fn hasher(&self) -> ChecksumHasher {
-        // SHA-256 is computed anyway.
-        ChecksumHasher {
-            crc32: self.crc32.as_ref().map(|_| s3s::crypto::Checksum::new()),
-            crc32c: self.crc32c.as_ref().map(|_| s3s::crypto::Checksum::new()),
-            sha1: self.sha1.as_ref().map(|_| s3s::crypto::Checksum::new()),
-            sha256: None,
-            crc64nvme: self.crc64nvme.as_ref().map(|_| s3s::crypto::Checksum::new()),
+        let blob = blob::write(folder, tenant.key, Box::pin(pieces), size).await?;
+        match blob.segment() {
+            Some(segment) if expected.is_met(segment, &hasher.finalize()) => Ok(blob),
+            Some(_) | None => Err(StoreError::BadDigest.into()),
         }
     }
-
-    fn is_met(&self, segment: &Segment, found: &Checksum) -> bool {
-        let sha256 = hex::decode(&segment.sha256).map(|digest| base64_of(&digest)).ok();
-        self.crc32 == found.checksum_crc32
-            && self.crc32c == found.checksum_crc32c
-            && self.crc64nvme == found.checksum_crc64nvme
-            && self.sha1 == found.checksum_sha1
-            && (self.sha256.is_none() || self.sha256 == sha256)
-    }
-}
-
-fn base64_of(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::engine::general_purpose::STANDARD.encode(bytes)
-}
-
-macro_rules! expected {
-    ($input:expr) => {{
-        if $input.content_md5.is_some() {
-            return Err(s3_error!(NotImplemented, "Content-MD5 is not checked here; send a SHA-256"));
-        }
-        Expected {
-            crc32: $input.checksum_crc32.take(),
-            crc32c: $input.checksum_crc32c.take(),
-            crc64nvme: $input.checksum_crc64nvme.take(),
-            sha1: $input.checksum_sha1.take(),
-            sha256: $input.checksum_sha256.take(),
-        }
-    }};
-}
-
-/// Only the encryption that it has can be asked for; asking for none gets it too.
-fn check_encryption(wanted: Option<&ServerSideEncryption>, customer: Option<&String>) -> S3Result<()> {
-    if customer.is_some() {
-        return Err(s3_error!(NotImplemented, "keys of callers are not taken"));
-    }
-    match wanted.map(ServerSideEncryption::as_str) {
-        None | Some(ServerSideEncryption::AES256) => Ok(()),
-        Some(_) => Err(s3_error!(NotImplemented, "only AES256 is offered")),
-    }
-}
-
-fn check_version(version: Option<&str>) -> S3Result<()> {
-    match version {
-        None | Some(VERSION) => Ok(()),
-        Some(_) => Err(s3_error!(NoSuchVersion)),
-    }
-}
-
-fn aes256() -> ServerSideEncryption {
-    ServerSideEncryption::from_static(ServerSideEncryption::AES256)
-}
-
-fn etag_of(segment: &Segment) -> String {
-    segment.sha256.chars().take(32).collect()
-}
-
-fn strong(etag: &str) -> ETag {
-    ETag::Strong(etag.to_owned())
-}
-
-fn moment(seconds: i64) -> Option<Timestamp> {
-    time::OffsetDateTime::from_unix_timestamp(seconds).ok().map(Timestamp::from)
-}
-
-fn length(size: u64) -> Option<i64> {
-    i64::try_from(size).ok()
-}
-
-fn limit(wanted: Option<i32>) -> S3Result<usize> {
-    let wanted = wanted.unwrap_or(MAX_ITEMS).min(MAX_ITEMS);
-    usize::try_from(wanted).map_err(|_| s3_error!(InvalidArgument))
-}
-
-fn no_delimiter(delimiter: Option<&String>) -> S3Result<()> {
-    match delimiter {
-        None => Ok(()),
-        Some(_) => Err(s3_error!(NotImplemented, "there are no folders")),
-    }
-}
-
-fn part_number(number: i32) -> S3Result<u16> {
-    u16::try_from(number)
-        .ok()
-        .filter(|number| (1..=10_000).contains(number))
-        .ok_or_else(|| s3_error!(InvalidArgument, "the number of a part is 1 to 10000"))
 }
 
 #[async_trait::async_trait]
@@ -265,19 +108,11 @@ impl S3 for Operations {
         let (held, key) = (Arc::clone(&tenant), input.key.clone());
         self.run(move |store| store.object(&held, &key).map(drop).or_else(unless_absent)).await?;
         let expected = expected!(input);
-        let segment = self.receive(&tenant, input.body, input.content_length, expected).await?;
-        let etag = etag_of(&segment);
-        let object = ObjectManifest {
-            key: input.key,
-            content_type: input.content_type,
-            etag: etag.clone(),
-            size: segment.size,
-            modified: (self.clock)(),
-            segments: vec![segment],
-        };
-        self.run(move |store| store.put(&tenant, &object)).await?;
+        let blob = self.receive(&tenant, input.body, input.content_length, expected).await?;
+        let modified = (self.clock)();
+        let etag = self.run(move |store| store.put(&tenant, input.key, input.content_type, blob, modified));
         Ok(S3Response::new(PutObjectOutput {
-            e_tag: Some(strong(&etag)),
+            e_tag: Some(strong(&etag.await?)),
             server_side_encryption: Some(aes256()),
             ..PutObjectOutput::default()
         }))
@@ -429,16 +264,12 @@ impl S3 for Operations {
         let (held, id, key) = (Arc::clone(&tenant), input.upload_id.clone(), input.key.clone());
         self.run(move |store| store.upload(&held, &id, &key).map(drop)).await?;
         let expected = expected!(input);
-        let segment = self.receive(&tenant, input.body, input.content_length, expected).await?;
-        let part = PartManifest { number, etag: etag_of(&segment), modified: (self.clock)(), segment };
-        let (held, kept) = (Arc::clone(&tenant), part.clone());
-        let put = self.run(move |store| store.put_part(&held, &input.upload_id, &input.key, &kept)).await;
-        if let Err(error) = put {
-            self.discard(&tenant, &part.segment).await?;
-            return Err(error);
-        }
+        let blob = self.receive(&tenant, input.body, input.content_length, expected).await?;
+        let modified = (self.clock)();
+        let etag = self
+            .run(move |store| store.put_part(&tenant, &input.upload_id, &input.key, number, blob, modified));
         Ok(S3Response::new(UploadPartOutput {
-            e_tag: Some(strong(&part.etag)),
+            e_tag: Some(strong(&etag.await?)),
             server_side_encryption: Some(aes256()),
             ..UploadPartOutput::default()
         }))
@@ -519,8 +350,13 @@ impl S3 for Operations {
     ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
         let tenant = tenant(&request)?;
         let input = request.input;
-        if input.if_match.is_some() || input.if_none_match.is_some() {
-            return Err(s3_error!(NotImplemented, "conditions on writes are not kept"));
+        let only_new = match &input.if_none_match {
+            None => false,
+            Some(ETagCondition::Any) => true,
+            Some(ETagCondition::ETag(_)) => return Err(s3_error!(NotImplemented, "no such condition")),
+        };
+        if input.if_match.is_some() {
+            return Err(s3_error!(NotImplemented, "no such condition"));
         }
         let mut named = Vec::new();
         for part in input.multipart_upload.and_then(|upload| upload.parts).unwrap_or_default() {
@@ -530,8 +366,9 @@ impl S3 for Operations {
             named.push((part_number(number)?, etag.into_value()));
         }
         let (key, modified) = (input.key.clone(), (self.clock)());
-        let object =
-            self.run(move |store| store.complete(&tenant, &input.upload_id, &key, &named, modified)).await?;
+        let object = self
+            .run(move |store| store.complete(&tenant, &input.upload_id, &key, &named, modified, only_new))
+            .await?;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),

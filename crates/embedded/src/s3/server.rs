@@ -18,12 +18,14 @@ use s3s::Body;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, Auth};
 use super::error::S3ServerError;
 use super::gate;
-use super::operations::{Access, Auth, Operations};
+use super::operations::Operations;
 use super::store::Store;
 use super::tenants::Tenants;
 
@@ -31,6 +33,8 @@ use super::tenants::Tenants;
 const MAX_CONNECTIONS: usize = 512;
 /// Longest time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that a client takes nothing of an answer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// After a failed accept, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -59,7 +63,7 @@ pub struct S3Server {
     /// Where it listens.
     pub address: SocketAddr,
     /// Held while it runs in this process.
-    lock: Option<File>,
+    _lock: Option<File>,
 }
 
 impl fmt::Debug for S3Options {
@@ -83,8 +87,10 @@ impl S3Server {
         let mut lock = lock_file(&options.directory).map_err(directory)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let address = address_in(&mut lock).map_err(directory)?;
-            return Ok(Self { address, lock: None });
+            return Ok(Self { address, _lock: None });
         }
+        // Whoever reads an address from now on reads this one's.
+        lock.set_len(0).map_err(directory)?;
         let opening = options.directory.clone();
         let store = tokio::task::spawn_blocking(move || Store::open(&opening))
             .await
@@ -93,7 +99,7 @@ impl S3Server {
             .map_err(directory)?;
         let listener = TcpListener::bind(options.listen).await.map_err(S3ServerError::Listen)?;
         let address = listener.local_addr().map_err(S3ServerError::Listen)?;
-        lock.set_len(0).and_then(|()| write!(lock, "{address}")).map_err(directory)?;
+        write!(lock, "{address}").map_err(directory)?;
         let store = Arc::new(store);
         let mut builder = S3ServiceBuilder::new(Operations { store, clock: Arc::clone(&options.clock) });
         builder.set_auth(Auth(Arc::clone(&options.tenants)));
@@ -101,12 +107,7 @@ impl S3Server {
         let front = Front { service: builder.build(), clock: options.clock };
         let tasks = options.tasks.clone();
         options.tasks.spawn(accept(listener, front, options.stop, tasks));
-        Ok(Self { address, lock: Some(lock) })
-    }
-
-    /// Whether it runs in this process.
-    pub const fn is_here(&self) -> bool {
-        self.lock.is_some()
+        Ok(Self { address, _lock: Some(lock) })
     }
 }
 
@@ -175,6 +176,9 @@ async fn accept(listener: TcpListener, front: Front, stop: CancellationToken, ta
 
 async fn serve(stream: TcpStream, front: Front, stop: CancellationToken) {
     let service = service_fn(move |request| front.clone().answer(request));
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_PATIENCE));
+    let stream = Box::pin(stream);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

@@ -3,7 +3,8 @@
 //! Names change hands under one lock, which is held for a few small writes; bytes are written before it is taken and read
 //! after it is given back. Everything here blocks.
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -11,10 +12,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
-use super::blob::{Segment, random_name, sync_folder};
+use super::blob::{Segment, Unnamed, random_name, sync_folder};
 use super::error::StoreError;
 use super::manifest::{self, ObjectManifest, PartManifest, UploadManifest};
 use super::tenants::Tenant;
+use super::terms::etag_of;
 
 /// Longest key of an object, in bytes: its name on the disk has twice as many letters, and 255 are allowed.
 const MAX_KEY_BYTES: usize = 120;
@@ -25,8 +27,12 @@ const MIN_PART_BYTES: u64 = 5 << 20;
 #[derive(Debug)]
 pub(super) struct Store {
     buckets: PathBuf,
-    names: Mutex<()>,
+    /// The names of the objects of the buckets whose lists somebody wanted; changed with what they name.
+    names: Mutex<Names>,
 }
+
+/// Hexadecimal digits of keys, by bucket.
+type Names = HashMap<String, BTreeSet<String>>;
 
 impl Store {
     /// Opens the directory and removes what a crash left over.
@@ -42,10 +48,10 @@ impl Store {
                 cleaned => cleaned?,
             }
         }
-        Ok(Self { buckets, names: Mutex::new(()) })
+        Ok(Self { buckets, names: Mutex::default() })
     }
 
-    fn lock(&self) -> MutexGuard<'_, ()> {
+    fn lock(&self) -> MutexGuard<'_, Names> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -89,28 +95,39 @@ impl Store {
         manifest::read(tenant, &self.object_path(tenant, key)?)?.ok_or(StoreError::NoSuchKey)
     }
 
-    /// Gives an object its name. What stood there before is gone afterwards.
-    pub(super) fn put(&self, tenant: &Tenant, object: &ObjectManifest) -> Result<(), StoreError> {
-        let path = self.object_path(tenant, &object.key)?;
-        let _names = self.lock();
-        self.replace(tenant, &path, object)
-    }
-
-    fn replace(&self, tenant: &Tenant, path: &Path, object: &ObjectManifest) -> Result<(), StoreError> {
-        let before = if path.exists() { manifest::blobs(path)? } else { Vec::new() };
-        let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
-        manifest::write(tenant, path, blobs, object)?;
-        self.remove_blobs(tenant, before)
+    /// Makes an object of a blob and gives its tag. What stood there before is gone afterwards.
+    pub(super) fn put(
+        &self,
+        tenant: &Tenant,
+        key: String,
+        content_type: Option<String>,
+        blob: Unnamed,
+        modified: i64,
+    ) -> Result<String, StoreError> {
+        let path = self.object_path(tenant, &key)?;
+        let segment = blob.segment().cloned().ok_or(StoreError::Incomplete)?;
+        let (etag, size) = (etag_of(&segment), segment.size);
+        let segments = vec![segment];
+        let object = ObjectManifest { key, content_type, etag: etag.clone(), size, modified, segments };
+        let mut names = self.lock();
+        let before = named_before(&path)?;
+        write_object(&mut names, tenant, &path, &object)?;
+        let _ = blob.keep();
+        self.remove_blobs(tenant, before)?;
+        Ok(etag)
     }
 
     pub(super) fn delete(&self, tenant: &Tenant, key: &str) -> Result<(), StoreError> {
         let path = self.object_path(tenant, key)?;
-        let _names = self.lock();
+        let mut names = self.lock();
         if !path.exists() {
             return Ok(());
         }
         let blobs = manifest::blobs(&path)?;
         fs::remove_file(&path)?;
+        if let Some(names) = names.get_mut(&tenant.bucket) {
+            names.remove(&hex::encode(key));
+        }
         sync_folder(path.parent().unwrap_or(&path))?;
         self.remove_blobs(tenant, blobs)
     }
@@ -139,17 +156,23 @@ impl Store {
         self.require_bucket(tenant)?;
         // Hexadecimal digits keep the order of bytes.
         let (prefix, after) = (hex::encode(prefix), hex::encode(after));
-        let mut names: Vec<(String, PathBuf)> = entries(&self.bucket(tenant).join("objects"))?
-            .into_iter()
-            .filter_map(|path| Some((path.file_name()?.to_str()?.to_owned(), path)))
-            .filter(|(name, _)| name.starts_with(&prefix) && *name > after && !name.contains('.'))
-            .collect();
-        names.sort_unstable();
-        let has_more = names.len() > limit;
+        let folder = self.bucket(tenant).join("objects");
+        let mut found: Vec<String> = {
+            let mut names = self.lock();
+            let known = match names.entry(tenant.bucket.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unread) => unread.insert(names_in(&folder)?),
+            };
+            let from = prefix.as_str().max(after.as_str()).to_owned();
+            let rest = known.range(from..).filter(|name| **name > after || after.is_empty());
+            rest.take_while(|name| name.starts_with(&prefix)).take(limit + 1).cloned().collect()
+        };
+        let has_more = found.len() > limit;
+        found.truncate(limit);
         let mut objects = Vec::new();
-        for (_, path) in names.into_iter().take(limit) {
+        for name in found {
             // One that was deleted meanwhile is simply not there.
-            objects.extend(manifest::read(tenant, &path)?);
+            objects.extend(manifest::read(tenant, &folder.join(name))?);
         }
         Ok((objects, has_more))
     }
@@ -205,20 +228,27 @@ impl Store {
         Ok(uploads)
     }
 
+    /// Makes a part of a blob and gives its tag.
     pub(super) fn put_part(
         &self,
         tenant: &Tenant,
         upload_id: &str,
         key: &str,
-        part: &PartManifest,
-    ) -> Result<(), StoreError> {
-        let path = self.upload_path(tenant, upload_id)?.join(part_name(part.number));
+        number: u16,
+        blob: Unnamed,
+        modified: i64,
+    ) -> Result<String, StoreError> {
+        let path = self.upload_path(tenant, upload_id)?.join(part_name(number));
+        let segment = blob.segment().cloned().ok_or(StoreError::Incomplete)?;
+        let part = PartManifest { number, etag: etag_of(&segment), modified, segment };
         let _names = self.lock();
         // It may have been finished or given up while the part arrived.
         self.upload(tenant, upload_id, key)?;
-        let before = if path.exists() { manifest::blobs(&path)? } else { Vec::new() };
-        manifest::write(tenant, &path, vec![part.segment.blob.clone()], part)?;
-        self.remove_blobs(tenant, before)
+        let before = named_before(&path)?;
+        manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
+        let _ = blob.keep();
+        self.remove_blobs(tenant, before)?;
+        Ok(part.etag)
     }
 
     pub(super) fn parts(
@@ -238,25 +268,31 @@ impl Store {
         Ok(parts)
     }
 
-    /// Makes one object of the parts that are named, by number and tag.
+    /// Makes one object of the parts that are named, by number and tag; `only_new` where there is none yet.
     pub(super) fn complete(
         &self,
         tenant: &Tenant,
         upload_id: &str,
         key: &str,
-        named: &[(u16, String)],
+        wanted: &[(u16, String)],
         modified: i64,
+        only_new: bool,
     ) -> Result<ObjectManifest, StoreError> {
         let object_path = self.object_path(tenant, key)?;
-        let _names = self.lock();
+        let mut names = self.lock();
+        if only_new && object_path.exists() {
+            return Err(StoreError::Exists);
+        }
         let upload = self.upload(tenant, upload_id, key)?;
         let stored = self.parts(tenant, upload_id, key)?;
-        let (segments, etag) = joined(named, &stored)?;
+        let (segments, etag) = joined(wanted, &stored)?;
         let size = segments.iter().map(|segment| segment.size).sum();
         let used: BTreeSet<String> = segments.iter().map(|segment| segment.blob.clone()).collect();
         let content_type = upload.content_type;
         let object = ObjectManifest { key: key.to_owned(), content_type, etag, size, modified, segments };
-        self.replace(tenant, &object_path, &object)?;
+        let before = named_before(&object_path)?;
+        write_object(&mut names, tenant, &object_path, &object)?;
+        self.remove_blobs(tenant, before)?;
         let unused = stored.into_iter().map(|part| part.segment.blob).filter(|blob| !used.contains(blob));
         fs::remove_dir_all(self.upload_path(tenant, upload_id)?)?;
         self.remove_blobs(tenant, unused)?;
@@ -271,6 +307,30 @@ impl Store {
         sync_folder(path.parent().unwrap_or(&path))?;
         self.remove_blobs(tenant, parts.into_iter().map(|part| part.segment.blob))
     }
+}
+
+/// The blobs that stood under a name so far.
+fn named_before(path: &Path) -> Result<Vec<String>, StoreError> {
+    if path.exists() { manifest::blobs(path) } else { Ok(Vec::new()) }
+}
+
+fn write_object(
+    names: &mut Names,
+    tenant: &Tenant,
+    path: &Path,
+    object: &ObjectManifest,
+) -> Result<(), StoreError> {
+    let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
+    manifest::write(tenant, path, blobs, object)?;
+    if let Some(names) = names.get_mut(&tenant.bucket) {
+        names.insert(hex::encode(&object.key));
+    }
+    Ok(())
+}
+
+fn names_in(objects: &Path) -> Result<BTreeSet<String>, StoreError> {
+    let names = entries(objects)?.into_iter().filter(|path| !is_unfinished(path));
+    Ok(names.filter_map(|path| Some(path.file_name()?.to_str()?.to_owned())).collect())
 }
 
 fn part_name(number: u16) -> String {

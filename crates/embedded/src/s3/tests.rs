@@ -8,13 +8,14 @@ use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode};
 use tempfile::TempDir;
 
-use super::blob::{self, Segment};
+use super::blob::{self, Segment, Unnamed};
 use super::cipher::FRAME_BYTES;
 use super::error::StoreError;
 use super::gate;
-use super::manifest::{ObjectManifest, PartManifest, UploadManifest};
+use super::manifest::{self, ObjectManifest, UploadManifest};
 use super::store::Store;
 use super::tenants::Tenant;
+use super::terms::etag_of;
 
 const KEY: &str = "files/0190";
 const MARK: &[u8] = b"a very recognisable diagnosis";
@@ -30,10 +31,23 @@ fn content() -> Bytes {
     bytes.into()
 }
 
-async fn write(store: &Store, content: &Bytes, said: u64) -> Result<Segment, StoreError> {
+async fn unnamed(store: &Store, content: &Bytes, said: u64) -> Result<Unnamed, StoreError> {
     let pieces: Vec<Result<Bytes, std::io::Error>> =
         content.chunks(10_007).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
     blob::write(store.blobs(&tenant()), tenant().key, stream::iter(pieces), said).await
+}
+
+/// A blob that stays without a name.
+async fn write(store: &Store, content: &Bytes, said: u64) -> Result<Segment, StoreError> {
+    Ok(unnamed(store, content, said).await?.keep().unwrap())
+}
+
+async fn put(store: &Store, content: &Bytes) -> Segment {
+    let blob = unnamed(store, content, content.len() as u64).await.unwrap();
+    let segment = blob.segment().unwrap().clone();
+    let content_type = Some("application/pdf".to_owned());
+    store.put(&tenant(), KEY.to_owned(), content_type, blob, 1_772_443_800).unwrap();
+    segment
 }
 
 async fn read(store: &Store, segments: &[Segment], range: std::ops::Range<u64>) -> Option<Vec<u8>> {
@@ -50,7 +64,7 @@ fn object(segment: &Segment) -> ObjectManifest {
     ObjectManifest {
         key: KEY.to_owned(),
         content_type: Some("application/pdf".to_owned()),
-        etag: "tag".to_owned(),
+        etag: etag_of(segment),
         size: segment.size,
         modified: 1_772_443_800,
         segments: vec![segment.clone()],
@@ -93,8 +107,7 @@ async fn what_was_written_is_read_in_any_range() {
 async fn nothing_lies_on_the_disk_in_the_clear() {
     let home = TempDir::new().unwrap();
     let store = open(&home);
-    let segment = write(&store, &content(), content().len() as u64).await.unwrap();
-    store.put(&tenant(), &object(&segment)).unwrap();
+    put(&store, &content()).await;
 
     for path in files_under(home.path()) {
         let bytes = fs::read(&path).unwrap();
@@ -138,8 +151,7 @@ async fn an_altered_or_cut_frame_is_not_handed_out() {
 async fn a_manifest_opens_in_its_own_place_and_for_its_own_tenant_only() {
     let home = TempDir::new().unwrap();
     let store = open(&home);
-    let segment = write(&store, &content(), content().len() as u64).await.unwrap();
-    store.put(&tenant(), &object(&segment)).unwrap();
+    let segment = put(&store, &content()).await;
     let folder = home.path().join("buckets/clinic-a/objects");
     fs::copy(folder.join(hex::encode(KEY)), folder.join(hex::encode("files/0191"))).unwrap();
     let stranger = Tenant { key: [8; 32], ..tenant() };
@@ -154,8 +166,7 @@ async fn given_a_crash_when_opened_again_then_what_had_no_name_is_gone() {
     let home = TempDir::new().unwrap();
     let store = open(&home);
     let size = content().len() as u64;
-    let segment = write(&store, &content(), size).await.unwrap();
-    store.put(&tenant(), &object(&segment)).unwrap();
+    let segment = put(&store, &content()).await;
     let nameless = write(&store, &content(), size).await.unwrap();
     let folder = home.path().join("buckets/clinic-a");
     fs::write(folder.join("blobs/half.unfinished"), b"half a frame").unwrap();
@@ -175,11 +186,12 @@ async fn given_a_crash_in_completion_when_opened_again_then_the_object_keeps_its
     let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
     let upload_id = store.begin(&tenant(), &upload).unwrap();
     let size = content().len() as u64;
-    let segment = write(&store, &content(), size).await.unwrap();
-    let part = PartManifest { number: 1, etag: "one".to_owned(), modified: 0, segment: segment.clone() };
-    store.put_part(&tenant(), &upload_id, KEY, &part).unwrap();
+    let blob = unnamed(&store, &content(), size).await.unwrap();
+    let segment = blob.segment().unwrap().clone();
+    store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0).unwrap();
     // As completion does first, and then no more.
-    store.put(&tenant(), &object(&segment)).unwrap();
+    let path = home.path().join("buckets/clinic-a/objects").join(hex::encode(KEY));
+    manifest::write(&tenant(), &path, vec![segment.blob.clone()], &object(&segment)).unwrap();
 
     let store = Store::open(home.path()).unwrap();
 
@@ -194,21 +206,92 @@ async fn parts_are_joined_in_order_and_by_their_tags() {
     let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
     let upload_id = store.begin(&tenant(), &upload).unwrap();
     let large = Bytes::from(vec![1; 5 << 20]);
+    let mut tags = Vec::new();
     for (number, content) in [(1, &large), (2, &content())] {
-        let segment = write(&store, content, content.len() as u64).await.unwrap();
-        let part = PartManifest { number, etag: format!("t{number}"), modified: 0, segment };
-        store.put_part(&tenant(), &upload_id, KEY, &part).unwrap();
+        let blob = unnamed(&store, content, content.len() as u64).await.unwrap();
+        tags.push(store.put_part(&tenant(), &upload_id, KEY, number, blob, 0).unwrap());
     }
-    let named =
-        |parts: &[(u16, &str)]| parts.iter().map(|(n, tag)| (*n, (*tag).to_owned())).collect::<Vec<_>>();
-    let complete = |parts: &[(u16, &str)]| store.complete(&tenant(), &upload_id, KEY, &named(parts), 1);
+    let [one, two] = [tags[0].as_str(), tags[1].as_str()];
+    let complete = |parts: &[(u16, &str)]| complete(&store, &upload_id, parts);
 
     assert!(matches!(complete(&[]), Err(StoreError::InvalidPart)));
-    assert!(matches!(complete(&[(1, "t1"), (2, "other")]), Err(StoreError::InvalidPart)));
-    assert!(matches!(complete(&[(2, "t2"), (1, "t1")]), Err(StoreError::InvalidPartOrder)));
-    let object = complete(&[(1, "t1"), (2, "t2")]).unwrap();
+    assert!(matches!(complete(&[(1, one), (2, "other")]), Err(StoreError::InvalidPart)));
+    assert!(matches!(complete(&[(2, two), (1, one)]), Err(StoreError::InvalidPartOrder)));
+    let object = complete(&[(1, one), (2, two)]).unwrap();
     assert_eq!(object.size, large.len() as u64 + content().len() as u64);
-    assert!(matches!(complete(&[(1, "t1")]), Err(StoreError::NoSuchUpload)));
+    assert!(matches!(complete(&[(1, one)]), Err(StoreError::Exists)));
+}
+
+/// Joins parts where there is no such object yet.
+fn complete(store: &Store, upload_id: &str, parts: &[(u16, &str)]) -> Result<ObjectManifest, StoreError> {
+    let named: Vec<_> = parts.iter().map(|(number, tag)| (*number, (*tag).to_owned())).collect();
+    store.complete(&tenant(), upload_id, KEY, &named, 1, true)
+}
+
+#[tokio::test]
+async fn an_object_that_was_joined_is_not_replaced_by_another_upload() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let (mut uploads, other) = (Vec::new(), Bytes::from_static(b"something else"));
+    for content in [&content(), &other] {
+        let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
+        let upload_id = store.begin(&tenant(), &upload).unwrap();
+        let blob = unnamed(&store, content, content.len() as u64).await.unwrap();
+        let tag = store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0).unwrap();
+        uploads.push((upload_id, tag));
+    }
+
+    let [first, second] = [0, 1].map(|index| complete(&store, &uploads[index].0, &[(1, &uploads[index].1)]));
+
+    assert!(first.is_ok() && matches!(second, Err(StoreError::Exists)));
+    let kept = store.object(&tenant(), KEY).unwrap();
+    assert_eq!(read(&store, &kept.segments, 0..kept.size).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn given_a_client_that_goes_away_before_its_object_has_a_name_then_no_byte_stays() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+
+    drop(unnamed(&store, &content(), content().len() as u64).await.unwrap());
+
+    assert_eq!(files_under(home.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn given_a_client_that_stalls_then_its_upload_ends() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let first: Result<Bytes, std::io::Error> = Ok(content());
+    let stalling = stream::iter([first]).chain(stream::pending());
+
+    let written = blob::write(store.blobs(&tenant()), tenant().key, Box::pin(stalling), 1 << 30).await;
+
+    assert!(matches!(written, Err(StoreError::Incomplete)));
+    assert_eq!(files_under(home.path()), Vec::<PathBuf>::new());
+}
+
+#[tokio::test]
+async fn lists_follow_what_is_written_and_removed() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let keys = |prefix: &str, after: &str, limit| {
+        let (objects, has_more) = store.list(&tenant(), prefix, after, limit).unwrap();
+        (objects.into_iter().map(|object| object.key).collect::<Vec<_>>(), has_more)
+    };
+    assert_eq!(keys("", "", 10), (vec![], false));
+    for key in ["b/2", "a/1", "a/3", "a/2", "c"] {
+        let blob = unnamed(&store, &Bytes::from_static(b"x"), 1).await.unwrap();
+        store.put(&tenant(), key.to_owned(), None, blob, 1).unwrap();
+    }
+    store.delete(&tenant(), "a/2").unwrap();
+
+    let owned = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+    assert_eq!(keys("a/", "", 10), (owned(&["a/1", "a/3"]), false));
+    assert_eq!(keys("a/", "a/1", 10), (owned(&["a/3"]), false));
+    assert_eq!(keys("", "", 2), (owned(&["a/1", "a/3"]), true));
+    assert_eq!(keys("", "a/3", 2), (owned(&["b/2", "c"]), false));
+    assert_eq!(keys("", "b", 9), (owned(&["b/2", "c"]), false));
 }
 
 #[test]
@@ -242,6 +325,9 @@ fn a_link_ends_when_it_says() {
 #[test]
 fn a_link_holds_for_a_quarter_of_an_hour_at_most() {
     assert_eq!(gate::check(&asked(&format!("{LINK}900")), SIGNED), Ok(()));
+    let disguised = "X%2DAmz-Date=20260302T093000Z&X-Amz%2DSignature=00&X-Amz-E%78pires=604800";
+    assert!(gate::check(&asked(disguised), SIGNED).is_err());
+    assert!(gate::check(&asked("AWSAccessKeyI%64=a&%53ignature=b"), SIGNED).is_err());
     for life in ["901", "604800", "0", "-1", "x", "300&X-Amz-Expires=604800"] {
         let refusal = gate::check(&asked(&format!("{LINK}{life}")), SIGNED).unwrap_err();
 

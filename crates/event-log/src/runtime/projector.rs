@@ -67,6 +67,13 @@ pub trait Projector: Send + Sync + 'static {
         let _ = tables;
         Box::pin(async { Ok(()) })
     }
+
+    /// Whether tables that were built anew may take the place of those that serve: called in the transaction of the
+    /// swap, once they hold whatever those were made of. An error leaves those that serve in their place.
+    fn check_rebuilt<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
+        let _ = tables;
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// What happens to an event that cannot be applied.

@@ -1,5 +1,6 @@
 //! The command line: what it offers, and how a command reaches its part of the program.
 
+mod analytics;
 mod logging;
 mod place;
 mod psql;
@@ -15,8 +16,10 @@ use anyhow::Context;
 use carelog_event_log::SystemClock;
 use clap::{Parser, Subcommand};
 
+use self::analytics::AnalyticsCommand;
 use self::place::Place;
 use self::quarantine::QuarantineCommand;
+use crate::audit::command::{self as audit, AuditCommand};
 use crate::bench::{self, Bench};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::demo::{self, DemoOptions};
@@ -56,12 +59,18 @@ enum Command {
     /// See to events that a projector could not apply
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// See to publications, analysts' logins, and the epochs of pseudonyms
+    #[command(subcommand)]
+    Analytics(AnalyticsCommand),
     /// Bring history into the log
     #[command(subcommand)]
     Import(ImportCommand),
     /// Listen to a subscription's webhooks on a machine that nobody can reach
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
+    /// Export an organization's log for auditors, and verify what was exported, without any server
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Examine the log and everything that is derived from it
     Doctor(DoctorArgs),
     /// Show it all, living, on a machine that has nothing but this binary
@@ -96,6 +105,10 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         return runtime.block_on(listen::run(command));
     }
+    if let Command::Audit(AuditCommand::Verify(arguments)) = &arguments.command {
+        // Nothing but the files that it names.
+        return Ok(audit::verify(arguments)?);
+    }
     let in_this_directory = Path::new(CONFIG_FILE);
     let file =
         arguments.config.as_deref().or_else(|| in_this_directory.exists().then_some(in_this_directory));
@@ -113,7 +126,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Config | Command::Webhooks(_) => Ok(ExitCode::SUCCESS),
+        Command::Config | Command::Webhooks(_) | Command::Audit(AuditCommand::Verify(_)) => {
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Serve { roles } => Box::pin(serve::run(&config, roles.unwrap_or(Roles::ALL))).await,
         Command::Psql(arguments) => psql::run(&config, arguments).await,
         Command::Migrate => {
@@ -126,7 +141,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         }
         Command::Rebuild(arguments) => {
             let (place, system) = Box::pin(open(&config)).await?;
-            let result = rebuild::run(&system, arguments).await;
+            let result = rebuild::run(&config, &system, arguments).await;
             system.stop().await;
             place.leave().await;
             result
@@ -138,12 +153,26 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
             place.leave().await;
             result
         }
+        Command::Analytics(command) => {
+            let (place, system) = Box::pin(open(&config)).await?;
+            let result = analytics::run(&system, &place.databases, command).await;
+            system.stop().await;
+            place.leave().await;
+            result
+        }
         Command::Import(command) => {
             let (place, system) = Box::pin(open(&config)).await?;
             let result = import::run(&system, command).await;
             system.stop().await;
             place.leave().await;
             Ok(result?)
+        }
+        Command::Audit(AuditCommand::Export(arguments)) => {
+            let (place, system) = Box::pin(open(&config)).await?;
+            let result = audit::export(&config, &system, &arguments).await;
+            system.stop().await;
+            place.leave().await;
+            result
         }
         Command::Doctor(arguments) => examine(&config, arguments).await,
         Command::Demo(options) => Box::pin(demo::run(options, config)).await,

@@ -77,7 +77,8 @@ fn program(place: &Place) -> PathBuf {
     place.postgres().and_then(Postgres::psql_binary).unwrap_or_else(|| PathBuf::from("psql"))
 }
 
-fn host(options: &PgConnectOptions) -> String {
+/// An address, or the directory of a socket.
+pub(super) fn host(options: &PgConnectOptions) -> String {
     match options.get_socket() {
         Some(socket) => socket.to_string_lossy().into_owned(),
         None => options.get_host().to_owned(),

@@ -1,15 +1,18 @@
 //! `carelog quarantine`: events that a projector could not apply, and what becomes of them.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::ensure;
-use carelog_domain::OrganizationId;
+use carelog_analytics::Analytics;
+use carelog_domain::{EventType, OrganizationId};
 use carelog_event_log::runtime::{Projector, Reactor, discard, quarantined, retry};
 use carelog_records::Records;
 use carelog_video::VideoProjector;
 use carelog_webhooks::{LedgerOnly, WebhooksProjector};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
+use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::system::System;
@@ -61,6 +64,7 @@ pub(super) enum Projection {
     Records,
     Webhooks,
     Video,
+    Analytics,
 }
 
 impl Projection {
@@ -69,6 +73,15 @@ impl Projection {
             Self::Records => Records::NAME,
             Self::Webhooks => WebhooksProjector::NAME,
             Self::Video => VideoProjector::NAME,
+            Self::Analytics => Analytics::NAME,
+        }
+    }
+
+    /// Leads to the database of its tables.
+    const fn pool(self, system: &System) -> &PgPool {
+        match self {
+            Self::Records | Self::Webhooks | Self::Video => &system.databases.core_system,
+            Self::Analytics => &system.databases.analytics_system,
         }
     }
 }
@@ -79,14 +92,16 @@ pub(super) async fn run(system: &System, command: QuarantineCommand) -> anyhow::
         QuarantineCommand::List { json } => list(system, json).await,
         QuarantineCommand::Retry { projection, organization, stream } => {
             let organization_id = OrganizationId::new(organization);
+            let stream = WaitingStream { pool: projection.pool(system), organization_id, id: stream };
             let left = match projection {
-                Projection::Records => again(system, &Records, None, organization_id, stream).await?,
-                Projection::Webhooks => {
-                    again(system, &WebhooksProjector, Some(&LedgerOnly), organization_id, stream).await?
-                }
+                Projection::Records => again(system, &Records, None, stream).await?,
+                Projection::Webhooks => again(system, &WebhooksProjector, Some(&LedgerOnly), stream).await?,
                 Projection::Video => {
-                    let reactor = &carelog_video::LedgerOnly;
-                    again(system, &VideoProjector, Some(reactor), organization_id, stream).await?
+                    again(system, &VideoProjector, Some(&carelog_video::LedgerOnly), stream).await?
+                }
+                Projection::Analytics => {
+                    let analytics = Analytics::new(Arc::clone(&system.pseudonyms));
+                    again(system, &analytics, None, stream).await?
                 }
             };
             ensure!(left == 0, "{left} events of the stream still wait: the first of them fails again");
@@ -98,9 +113,9 @@ pub(super) async fn run(system: &System, command: QuarantineCommand) -> anyhow::
 }
 
 async fn list(system: &System, json: bool) -> anyhow::Result<ExitCode> {
-    let mut connection = system.databases.core_system.acquire().await?;
     let mut count = 0;
     for projection in Projection::value_variants() {
+        let mut connection = projection.pool(system).acquire().await?;
         for event in quarantined(&mut connection, projection.name()).await? {
             count += 1;
             if json {
@@ -132,14 +147,21 @@ async fn list(system: &System, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A stream whose events wait, and the database of the projection that they wait in.
+struct WaitingStream<'a> {
+    pool: &'a PgPool,
+    organization_id: OrganizationId,
+    id: Uuid,
+}
+
 async fn again<P: Projector>(
     system: &System,
     projector: &P,
     reactor: Option<&dyn Reactor<P::Intent>>,
-    organization_id: OrganizationId,
-    stream_id: Uuid,
+    stream: WaitingStream<'_>,
 ) -> anyhow::Result<usize> {
-    let mut connection = system.databases.core_system.acquire().await?;
+    let WaitingStream { pool, organization_id, id: stream_id } = stream;
+    let mut connection = pool.acquire().await?;
     let waiting = quarantined(&mut connection, P::NAME).await?;
     let is_known = waiting
         .iter()
@@ -151,8 +173,14 @@ async fn again<P: Projector>(
 async fn give_up(system: &System, event: &DiscardArguments) -> anyhow::Result<ExitCode> {
     let reason = event.reason.trim();
     ensure!(!reason.is_empty(), "--reason must say why");
-    let mut connection = system.databases.core_system.acquire().await?;
+    let mut connection = event.projection.pool(system).acquire().await?;
     let name = event.projection.name();
+    let waiting = quarantined(&mut connection, name).await?;
+    let is_erasure = waiting.iter().any(|waits| {
+        (waits.lane, waits.position) == (event.lane, event.position)
+            && waits.event_type == EventType::PatientKeysDestroyed.as_str()
+    });
+    ensure!(!is_erasure, "an erasure cannot be given up: {name} would keep what has to go; retry it");
     let is_discarded = discard(&mut connection, name, event.lane, event.position, reason).await?;
     ensure!(is_discarded, "no event of {name} waits at lane {} position {}", event.lane, event.position);
     println!("discarded; the reason is kept, and `carelog doctor` goes on listing the event");

@@ -16,6 +16,8 @@ use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::config::Config;
+use crate::signing::origin_prefix;
 use crate::system::System;
 
 const REDRAW: Duration = Duration::from_millis(100);
@@ -45,7 +47,11 @@ enum Projection {
 }
 
 /// Rebuilds, shows how far it came, and gives up on Ctrl-C; the present version is then untouched.
-pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(
+    config: &Config,
+    system: &System,
+    arguments: RebuildArguments,
+) -> anyhow::Result<ExitCode> {
     let databases = &system.databases;
     match arguments.projection {
         Projection::Records => {
@@ -53,7 +59,7 @@ pub(super) async fn run(system: &System, arguments: RebuildArguments) -> anyhow:
         }
         Projection::Audit => one(system, &carelog_audit::Audit, &databases.audit_owner, &arguments).await,
         Projection::Proofs => {
-            let sealer = carelog_audit::Sealer::new(system.log.name());
+            let sealer = carelog_audit::Sealer::new(&system.log, &origin_prefix(&config.proofs, &system.log));
             one(system, &sealer, &databases.audit_owner, &arguments).await
         }
         Projection::Video => one(system, &VideoProjector, &databases.core_owner, &arguments).await,

@@ -94,6 +94,9 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
     let grown = trees::grown(&mut audit).await?;
     let audit_checkpoints = projectors::read(&mut audit).await?;
     drop(audit);
+    let mut analytics = snapshot(&databases.analytics_system).await?;
+    let analytics_checkpoints = projectors::read(&mut analytics).await?;
+    drop(analytics);
 
     let mut core = snapshot(&databases.core_system).await?;
     let heads = order::heads(&mut core).await?;
@@ -109,6 +112,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         guards::rights(&mut core).await?,
         projectors::checkpoints("core checkpoints and leases are sane", &core_checkpoints, &heads),
         projectors::checkpoints("audit checkpoints and leases are sane", &audit_checkpoints, &heads),
+        projectors::checkpoints("analytics checkpoints and leases are sane", &analytics_checkpoints, &heads),
         records::records(&mut core).await?,
         trail::trail(&mut core, &trail).await?,
         trees::leaves(&mut core, &trees).await?,
@@ -128,5 +132,7 @@ async fn snapshot(pool: &PgPool) -> Result<Transaction<'static, Postgres>, sqlx:
     let mut tx = pool.begin_with("begin isolation level repeatable read read only").await?;
     // The aggregates hold a group for each stream.
     tx.execute("set local work_mem to '128MB'").await?;
+    // Whole tables are looked at, however long that takes.
+    tx.execute("set local statement_timeout to 0").await?;
     Ok(tx)
 }

@@ -4,7 +4,7 @@
 //! taken from the request, because a client may send one request id twice.
 
 use carelog_domain::access::{
-    Access, AccessCommand, AnalyticsFormat, AnalyticsView, DenialReason, Interaction, RecordView,
+    Access, AccessAnalyticsQueried, AccessCommand, DenialReason, Interaction, RecordView,
 };
 use carelog_domain::{PatientId, StreamKind};
 use carelog_event_log::{Expected, new_id};
@@ -64,20 +64,29 @@ pub(super) async fn record_trail_query(
     record(caller, AccessCommand::RecordTrailQuery { patient_id, entry_count }).await
 }
 
+/// Records that entries of the audit trail were exported.
+///
+/// # Errors
+/// When the log cannot be written: the entries must not leave.
+pub(super) async fn record_trail_export(
+    caller: &Caller,
+    patient_id: Option<PatientId>,
+    entry_count: i64,
+) -> Result<(), Problem> {
+    let record_count = u32::try_from(entry_count).unwrap_or(u32::MAX);
+    let target_kind = StreamKind::Access;
+    record(caller, AccessCommand::RecordExport { target_kind, patient_id, record_count }).await
+}
+
 /// Records that a view of analytics was queried.
 ///
 /// # Errors
 /// When the log cannot be written: the cells must not be shown.
 pub(super) async fn record_analytics_query(
     caller: &Caller,
-    view: AnalyticsView,
-    format: AnalyticsFormat,
-    cell_count: usize,
-    withheld_count: usize,
+    query: AccessAnalyticsQueried,
 ) -> Result<(), Problem> {
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let (cell_count, withheld_count) = (number(cell_count), number(withheld_count));
-    record(caller, AccessCommand::RecordAnalyticsQuery { view, format, cell_count, withheld_count }).await
+    record(caller, AccessCommand::RecordAnalyticsQuery(query)).await
 }
 
 /// Records that the caller was refused.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::response::{IntoResponse, Response};
 use carelog_analytics::queries::{self, CellFilter};
 use carelog_domain::Timestamp;
-use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
+use carelog_domain::access::{
+    AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth,
+};
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,8 +21,8 @@ use super::command::json;
 use super::problem::Problem;
 use super::{Api, access, schemas};
 
-/// Longest value of a dimension that is looked for.
-const MAX_VALUE: usize = 64;
+/// Values of a dimension that one query asks for, at most.
+const MAX_VALUES: usize = 64;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
@@ -31,11 +33,15 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct CellQuery {
-    /// Of one dimension.
+    /// Of one dimension of the view.
     dimension: Option<String>,
-    /// With one value.
-    #[param(max_length = 64)]
+    /// With one of these values of the dimension, separated by commas; at most 64.
+    #[param(max_length = 2048)]
     value: Option<String>,
+    /// Of this month or a later one, as in `2026-03`. For the dimension `month`, which is then the one that is meant.
+    from: Option<String>,
+    /// Of this month or an earlier one.
+    until: Option<String>,
     /// `json` or `csv`; `json` where it is absent.
     #[param(schema_with = schemas::analytics_format, required = false)]
     format: Option<AnalyticsFormat>,
@@ -62,8 +68,8 @@ struct ViewDescription {
     /// What it shows.
     description: String,
     /// By what; a cell is one value of one dimension.
-    #[schema(value_type = Vec<String>)]
-    dimensions: &'static [&'static str],
+    #[schema(schema_with = schemas::analytics_dimensions)]
+    dimensions: &'static [AnalyticsDimension],
     /// What is told of each cell.
     columns: Vec<ColumnView>,
 }
@@ -85,12 +91,10 @@ struct Cells {
     /// The view.
     #[schema(schema_with = schemas::analytics_view)]
     view: AnalyticsView,
-    /// When the newest event that was applied was written to the log; nothing before the first.
+    /// When the figures were made, cut to the minute; nothing before the first publication. Later events are not in them.
     #[schema(value_type = Option<String>, format = DateTime)]
-    as_of: Option<Timestamp>,
-    /// How long ago that was, seconds.
-    age_seconds: Option<f64>,
-    /// Groups of fewer patients are withheld, and those from which they would follow.
+    published_at: Option<Timestamp>,
+    /// Figures about fewer patients are withheld, and those from which they would follow.
     small_cell_threshold: Option<i32>,
     /// Objects with a property for each column; figures that are withheld are `null`.
     #[schema(value_type = Vec<Object>)]
@@ -108,7 +112,7 @@ async fn list(caller: Caller, Query(NoQuery {}): Query<NoQuery>) -> Result<Respo
         items.push(ViewDescription {
             view,
             description: queries::description(&mut tx, view).await?,
-            dimensions: queries::dimensions(view),
+            dimensions: view.dimensions(),
             columns: columns
                 .into_iter()
                 .map(|queries::Column { name, sql_type, description }| ColumnView {
@@ -133,11 +137,11 @@ async fn get(
     Query(query): Query<CellQuery>,
 ) -> Result<Response, Problem> {
     let format = query.format.unwrap_or(AnalyticsFormat::Json);
-    let filter = filter(view, query)?;
+    let filter = filter(view, &query)?;
     let mut tx = read(&caller.api.system.databases.analytics_app, caller.organization_id, None).await?;
     let freshness = queries::freshness(&mut tx).await?;
     let columns = queries::columns(&mut tx, view).await?;
-    let rows = queries::cells(&mut tx, view, filter).await?;
+    let rows = queries::cells(&mut tx, view, filter.clone()).await?;
     tx.commit().await?;
     let items: Vec<Value> = rows
         .iter()
@@ -145,18 +149,27 @@ async fn get(
         .collect::<Result<_, _>>()
         .map_err(|error| Problem::internal(&error))?;
     let is_withheld = |item: &&Value| item.get("is_suppressed").and_then(Value::as_bool).unwrap_or(false);
-    let withheld = items.iter().filter(is_withheld).count();
-    access::record_analytics_query(&caller, view, format, items.len(), withheld).await?;
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let queried = AccessAnalyticsQueried {
+        view,
+        format,
+        dimension: filter.dimension,
+        values: filter.values,
+        from: filter.from,
+        until: filter.until,
+        cell_count: number(items.len()),
+        withheld_count: number(items.iter().filter(is_withheld).count()),
+    };
+    access::record_analytics_query(&caller, queried).await?;
     match format {
         AnalyticsFormat::Csv => Ok(csv(view, &columns, &items)),
         AnalyticsFormat::Json => {
-            let as_of = freshness.map(|fresh| Timestamp::try_from(fresh.newest_event_at)).transpose();
+            let published_at = freshness.map(|fresh| Timestamp::try_from(fresh.published_at)).transpose();
             Ok(json(
                 StatusCode::OK,
                 &Cells {
                     view,
-                    as_of: as_of.map_err(|error| Problem::internal(&error))?,
-                    age_seconds: freshness.map(|fresh| fresh.age_seconds),
+                    published_at: published_at.map_err(|error| Problem::internal(&error))?,
                     small_cell_threshold: freshness.map(|fresh| fresh.small_cell_threshold),
                     items,
                 },
@@ -165,15 +178,54 @@ async fn get(
     }
 }
 
-fn filter(view: AnalyticsView, query: CellQuery) -> Result<CellFilter, Problem> {
-    let known = queries::dimensions(view);
-    if query.dimension.as_deref().is_some_and(|dimension| !known.contains(&dimension)) {
-        return Err(Problem::invalid_query(format!("dimension: expected one of {}", known.join(", "))));
+fn filter(view: AnalyticsView, query: &CellQuery) -> Result<CellFilter, Problem> {
+    let known = view.dimensions();
+    let (from, until) = (month("from", query.from.as_deref())?, month("until", query.until.as_deref())?);
+    let dimension = match query.dimension.as_deref() {
+        Some(name) => {
+            let dimension = name.parse().ok().filter(|dimension| known.contains(dimension));
+            Some(dimension.ok_or_else(|| {
+                let known: Vec<&str> = known.iter().map(|dimension| dimension.as_str()).collect();
+                Problem::invalid_query(format!("dimension: expected one of {}", known.join(", ")))
+            })?)
+        }
+        None => from.or(until).map(|_| AnalyticsDimension::Month),
+    };
+    if from.or(until).is_some()
+        && (dimension != Some(AnalyticsDimension::Month) || !known.contains(&AnalyticsDimension::Month))
+    {
+        return Err(Problem::invalid_query("from, until: only the dimension month has a range"));
     }
-    if query.value.as_deref().is_some_and(|value| value.is_empty() || value.len() > MAX_VALUE) {
-        return Err(Problem::invalid_query(format!("value: expected 1 to {MAX_VALUE} bytes")));
+    if from.zip(until).is_some_and(|(from, until)| from > until) {
+        return Err(Problem::invalid_query("from: expected a month that is not after until"));
     }
-    Ok(CellFilter { dimension: query.dimension, value: query.value })
+    let values = match query.value.as_deref() {
+        None => Vec::new(),
+        Some(text) => values(text, dimension)?,
+    };
+    Ok(CellFilter { dimension, values, from, until })
+}
+
+fn month(name: &'static str, text: Option<&str>) -> Result<Option<YearMonth>, Problem> {
+    let parsed = text.map(str::parse).transpose();
+    parsed.map_err(|_| Problem::invalid_query(format!("{name}: expected a month as in 2026-03")))
+}
+
+fn values(text: &str, dimension: Option<AnalyticsDimension>) -> Result<Vec<CellValue>, Problem> {
+    let Some(dimension) = dimension else {
+        return Err(Problem::invalid_query("value: expected together with a dimension"));
+    };
+    let mut values = Vec::new();
+    for text in text.split(',') {
+        let value = text.parse().ok().filter(|value| dimension.has(*value));
+        values.push(value.ok_or_else(|| {
+            Problem::invalid_query(format!("value: expected values of the dimension {dimension}"))
+        })?);
+        if values.len() > MAX_VALUES {
+            return Err(Problem::invalid_query(format!("value: expected at most {MAX_VALUES}")));
+        }
+    }
+    Ok(values)
 }
 
 /// RFC 4180, with the names of the columns first. What is withheld is empty.

@@ -19,7 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::view::AppointmentView;
+pub(super) use self::view::AppointmentView;
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Done, Moment, Wish, shown};

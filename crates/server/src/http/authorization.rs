@@ -42,6 +42,7 @@ const SUBSCRIBERS: &[Role] = &[Admin, Partner];
 /// Whoever looks at what was sent, and cannot change it.
 const WATCHERS: &[Role] = &[Admin, Partner, Compliance];
 const AUDITORS: &[Role] = &[Admin, Compliance];
+const AUDITORS_AND_PATIENT: &[Role] = &[Admin, Compliance, Patient];
 const ANALYSTS: &[Role] = &[Admin, Compliance, Analyst];
 const FOLLOWERS: &[Role] = &[Admin, Compliance, Partner];
 const READERS_OF_SETTINGS: &[Role] = &[Admin, Specialist, Compliance, Partner, Analyst];
@@ -89,6 +90,10 @@ pub(super) const RULES: &[Rule] = &[
         Allows::Keys(Scope::Commands, STAFF_AND_PATIENT),
     ),
     commands("/v1/patients/{patient_id}/erasure", AUDITORS),
+    commands("/v1/patients/{patient_id}/disclosures", READERS),
+    rule("GET", "/v1/patients/{patient_id}/disclosures", Allows::Keys(Scope::Trail, AUDITORS)),
+    rule("GET", "/v1/patients/{patient_id}/webhook-deliveries", Allows::Keys(Scope::Trail, AUDITORS)),
+    reads("/v1/patients/{patient_id}/accesses", AUDITORS_AND_PATIENT),
     commands("/v1/specialists", ADMIN),
     reads("/v1/specialists", READERS_AND_PATIENT),
     reads("/v1/specialists/{specialist_id}", READERS_AND_PATIENT),
@@ -105,6 +110,13 @@ pub(super) const RULES: &[Rule] = &[
     commands("/v1/appointments/{appointment_id}/no-show", STAFF),
     reads("/v1/appointments/{appointment_id}/video-room", READERS_AND_PATIENT),
     commands("/v1/appointments/{appointment_id}/video-room/access", STAFF_AND_PATIENT),
+    commands(
+        "/v1/appointments/{appointment_id}/video-room/access/{participant_id}/reissue",
+        STAFF_AND_PATIENT,
+    ),
+    commands("/v1/appointments/{appointment_id}/video-room/access/{participant_id}/revoke", STAFF),
+    commands("/v1/appointments/{appointment_id}/video-room/recording/start", STAFF),
+    commands("/v1/appointments/{appointment_id}/video-room/recording/stop", STAFF),
     reads("/v1/video-rooms", READERS),
     commands("/v1/forms", STAFF),
     reads("/v1/forms", READERS_AND_PATIENT),
@@ -176,6 +188,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("POST", "/v1/webhook-replays/{replay_id}/cancel", Allows::Keys(Scope::Webhooks, SUBSCRIBERS)),
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
+    rule("GET", "/v1/trail/patients", Allows::Keys(Scope::Trail, AUDITORS)),
+    reads("/v1/records/{kind}/{record_id}", AUDITORS),
+    reads("/v1/records/{kind}/{record_id}/versions", AUDITORS),
+    reads("/v1/records/{kind}/{record_id}/changes", AUDITORS),
     rule("GET", "/v1/proofs/checkpoint", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/policy", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/tile/{path}", Allows::Keys(Scope::Events, FOLLOWERS)),

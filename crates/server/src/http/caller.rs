@@ -374,7 +374,8 @@ impl Api {
     }
 }
 
-fn forbidden(code: &'static str) -> Problem {
+/// The answer to a key that may not do this.
+pub(super) fn forbidden(code: &'static str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, code)
 }
 
@@ -395,7 +396,7 @@ pub(super) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// The client's address: the connection's, or what the nearest trusted proxy says about it.
-fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
+pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpAddr]) -> IpAddr {
     if !trusted.contains(&peer) {
         return peer;
     }

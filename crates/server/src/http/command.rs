@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
-use carelog_domain::{Rejection, StreamEvent, Timestamp};
+use carelog_domain::{PartnerId, PatientId, Rejection, StreamEvent, Timestamp};
 use carelog_event_log::{Appended, Executed, Expected, Idempotency, derived_id, new_id};
 use cqrs_es::Aggregate;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -120,13 +120,28 @@ impl Terms {
     /// The id of a new thing: the client's, or one made here. With an idempotency key it follows from the key, so
     /// that a repetition names the same thing.
     pub(super) fn id_of_new(&self, caller: &Caller, given: Option<Uuid>) -> Uuid {
-        match (given, &self.idempotency) {
+        match (given, self.kept(caller)) {
             (Some(given), _) => given,
-            (None, Some(idempotency)) => {
-                derived_id(caller.organization_id.uuid(), idempotency.key.as_bytes())
-            }
+            (None, Some(kept)) => derived_id(caller.organization_id.uuid(), kept.key.as_bytes()),
             (None, None) => new_id(),
         }
+    }
+
+    /// Without the key: where a repetition is a wish of its own, which has to be in the log.
+    pub(super) fn each_anew(self) -> Self {
+        Self { idempotency: None, ..self }
+    }
+
+    /// The key under which the first answer is kept. A partner and a patient have keys of their own, so that none of
+    /// them finds what another one wished.
+    fn kept(&self, caller: &Caller) -> Option<Idempotency> {
+        let Idempotency { key, fingerprint } = self.idempotency.clone()?;
+        let owner = caller.partner().map(PartnerId::uuid).or(caller.bound_to().map(PatientId::uuid));
+        let key = match owner {
+            Some(owner) => hex::encode(Sha256::new().chain_update(owner).chain_update(key).finalize()),
+            None => key,
+        };
+        Some(Idempotency { key, fingerprint })
     }
 
     pub(super) fn idempotency(&self) -> Option<&Idempotency> {
@@ -192,12 +207,13 @@ impl Caller {
         if occurred_at.is_some_and(|moment| moment.micros_since(self.api.now()) > MAX_AHEAD_MICROS) {
             return Err(Problem::invalid("/occurred_at", "lies in the future"));
         }
-        let _claim = match &terms.idempotency {
-            Some(idempotency) => Some(self.api.limits.begin(self.organization_id, &idempotency.key)?),
+        let idempotency = terms.kept(self);
+        let _claim = match &idempotency {
+            Some(kept) => Some(self.api.limits.begin(self.organization_id, &kept.key)?),
             None => None,
         };
         let expected = terms.if_match.map_or(expected, Expected::Version);
-        let scope = self.scope(expected, occurred_at, terms.idempotency.clone()).await?;
+        let scope = self.scope(expected, occurred_at, idempotency).await?;
         let executed = self.api.log().execute::<A>(&scope, stream_id, command).await?;
         Ok(match executed {
             Executed::Appended(appended) => Done::new(stream_id, &appended, false),

@@ -21,15 +21,15 @@ use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(super) use self::bodies::FileView;
 use self::bodies::{
-    DownloadBody, DownloadView, FileView, ListQuery, PartsBody, RequestUploadBody, RequestedView, UploadView,
+    DownloadBody, DownloadView, ListQuery, PartsBody, RequestUploadBody, RequestedView, UploadView,
 };
 use self::links::Announcement;
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Nothing, Wish, json, shown};
 use super::freshness::View;
-use super::opening::{Opened, open};
 use super::page::{Fresh, Page, Window};
 use super::problem::Problem;
 use super::{Api, access};
@@ -58,6 +58,11 @@ async fn request(caller: Caller, wish: Wish<RequestUploadBody>) -> Result<Respon
     let body = wish.body;
     if !body.kind.is_uploaded() {
         return Err(Problem::invalid("/kind", "such files are made by Carelog itself"));
+    }
+    // Such ids follow from what they stand for (`derived_id`): who could choose one would put a file in the place of a
+    // document that Carelog is about to make.
+    if body.id.is_some_and(|id| id.get_version_num() == 8) {
+        return Err(Problem::invalid("/id", "ids of version 8 are made by Carelog itself"));
     }
     let patient_id = may_be_about(&caller, body.kind, body.patient_id.map(PatientId::new)).await?;
     let form_id = body.form_id.map(FormId::new);
@@ -116,10 +121,11 @@ async fn complete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Re
     let file_id = FileId::new(id);
     let announcement = Announcement::of(&caller, file_id).await?;
     may_write(&caller, &announcement).await?;
-    checking::complete(&caller, announcement, wish.terms).await
+    checking::complete(&caller, file_id, wish.terms).await
 }
 
-/// Get a link to fetch the file by. That it was given is in the log before it is.
+/// Get a link to fetch the file by. That it was given is in the log before it is; each call gives a new one, also under
+/// the same idempotency key.
 #[utoipa::path(post, path = "/v1/files/{file_id}/download-links", tag = "files",
     params(("file_id" = Uuid, Path)), request_body = DownloadBody,
     responses((status = 200, description = "The link.", body = DownloadView)))]
@@ -135,8 +141,8 @@ async fn download_link(
     let valid_seconds = wish.body.valid_seconds.unwrap_or(LINK_SECONDS);
     let disposition = wish.body.disposition.unwrap_or(LinkDisposition::Attachment);
     let command = FileCommand::IssueLink { valid_seconds, disposition };
-    let done = caller.change::<File>(&wish.terms, id, None, command).await.map_err(bodies::pointed_at)?;
-    // What a repetition is given was not issued by it, but by the first of its kind, and may have ended.
+    let terms = wish.terms.each_anew();
+    let done = caller.change::<File>(&terms, id, None, command).await.map_err(bodies::pointed_at)?;
     let now = caller.api.now();
     let view = links::download(&storage, &announcement, disposition, valid_seconds, now).await?;
     Ok(done.respond(StatusCode::OK, &view))
@@ -151,7 +157,7 @@ async fn delete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Resu
     let command = FileCommand::Delete { reason: FileDeletion::Requested };
     let done = caller.change::<File>(&wish.terms, id, None, command).await?;
     // The log says already that it is gone; what cannot be removed now, the sweep removes.
-    if let Err(error) = storage.remove(&object_key(file_id)).await {
+    if let Err(error) = storage.remove(&object_key(caller.organization_id, file_id)).await {
         tracing::warn!(file.id = %file_id, error = &error as &dyn std::error::Error, "an object is removed later");
     }
     Ok(done.changed())
@@ -197,10 +203,7 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     tx.commit().await?;
     let record = record.ok_or_else(Problem::not_found)?;
     may_see(&caller, record.kind, record.patient_id).await?;
-    let name: Opened<FileName> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
-    let (name, is_erased) = name.split();
-    let mut view = FileView::of(&record, name.map(|name| name.name));
-    view.erased |= is_erased;
+    let view = FileView::open(&caller, &record).await?;
     access::record_read(&caller, StreamKind::File, id, record.patient_id).await?;
     shown(view.version, &view)
 }

@@ -25,6 +25,7 @@ use super::opening::{Opened, open};
 use super::page::{Fresh, Page, Window};
 use super::problem::Problem;
 use super::{Api, access, schemas};
+use crate::documents::document_of_form;
 
 /// Longest name of a question.
 const MAX_QUESTION: usize = 200;
@@ -122,7 +123,7 @@ struct ListQuery {
 
 /// A form.
 #[derive(Serialize, ToSchema)]
-struct FormView {
+pub(super) struct FormView {
     /// Its id.
     id: Uuid,
     /// Its version.
@@ -160,6 +161,8 @@ struct FormView {
     /// When it was signed.
     #[schema(value_type = Option<String>, format = DateTime)]
     signed_at: Option<Timestamp>,
+    /// The file that shows it signed; there a few seconds after the signature.
+    document_id: Option<Uuid>,
     /// Why it no longer counts.
     #[schema(value_type = Option<String>)]
     void_reason: Option<VoidReason>,
@@ -172,6 +175,15 @@ struct FormView {
 }
 
 impl FormView {
+    /// Opens the answers of a form.
+    pub(super) async fn open(caller: &Caller, record: &FormRecord) -> Result<Self, Problem> {
+        let answers: Opened<FormAnswers> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
+        let (answers, is_erased) = answers.split();
+        let mut view = Self::of(record, answers.map(|answers| answers.answers));
+        view.erased |= is_erased;
+        Ok(view)
+    }
+
     fn of(record: &FormRecord, answers: Option<BTreeMap<String, Value>>) -> Self {
         Self {
             id: record.form_id.uuid(),
@@ -189,6 +201,9 @@ impl FormView {
             content_sha256: record.content_sha256,
             signed_by: record.signed_by,
             signed_at: record.signed_at,
+            document_id: record
+                .signed_at
+                .map(|_| document_of_form(record.organization_id, record.form_id).uuid()),
             void_reason: record.void_reason,
             created_at: record.stamp.created_at,
             updated_at: record.stamp.updated_at,
@@ -291,11 +306,7 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     tx.commit().await?;
     let record = record.ok_or_else(Problem::not_found)?;
     caller.may_touch(record.patient_id).await?;
-    let answers: Opened<FormAnswers> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
-    let (answers, is_erased) = answers.split();
-    let patient_id = Some(record.patient_id);
-    let mut view = FormView::of(&record, answers.map(|answers| answers.answers));
-    view.erased |= is_erased;
-    access::record_read(&caller, StreamKind::Form, id, patient_id).await?;
+    let view = FormView::open(&caller, &record).await?;
+    access::record_read(&caller, StreamKind::Form, id, Some(record.patient_id)).await?;
     shown(view.version, &view)
 }

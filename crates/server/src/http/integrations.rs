@@ -24,6 +24,7 @@ use super::page::{Fresh, Page};
 use super::problem::Problem;
 use super::text::Lines;
 use super::{Api, schemas};
+use crate::storages::Storages;
 
 const MAX_SETTINGS: usize = 50;
 const MAX_NAME: usize = 100;
@@ -83,6 +84,11 @@ async fn list(caller: Caller, Query(fresh): Query<Fresh>) -> Result<Response, Pr
 }
 
 /// Give an integration its settings and credentials.
+///
+/// `daily` (`api_key`) runs the video rooms that are made from then on. Without it Carelog runs them itself, from browser
+/// to browser. What that cannot enforce: the server neither sees nor can cut sound and picture, so pages obey the end of a
+/// room by themselves; participants learn each other's network addresses, unless the installation lets everything go by
+/// its own relay (`relay_only`); and nothing is recorded.
 #[utoipa::path(put, path = "/v1/integrations/{integration}", tag = "organization",
     params(("integration" = String, Path)), request_body = ConfigureIntegrationBody,
     responses((status = 200, description = "In use.", body = CommandAnswer)))]
@@ -107,6 +113,7 @@ async fn configure(
         && let Some(storages) = caller.api.system.storages.get()
     {
         storages.check(&credentials).map_err(|error| Problem::invalid("/settings", error.to_string()))?;
+        require_same_storage(&caller, storages, Some(&credentials)).await?;
     }
     let command = OrganizationCommand::ConfigureIntegration { integration, credentials };
     let id = caller.organization_id.uuid();
@@ -131,6 +138,26 @@ fn check(
     }
 }
 
+/// Refuses to leave a storage in which files lie: nobody would find or erase them any more.
+async fn require_same_storage(
+    caller: &Caller,
+    storages: &Storages,
+    next: Option<&IntegrationCredentials>,
+) -> Result<(), Problem> {
+    if storages.is_same(caller.organization_id, next).await? {
+        return Ok(());
+    }
+    let mut tx = caller.read().await?;
+    let has_files = queries::has_files(&mut tx, caller.organization_id).await?;
+    tx.commit().await?;
+    if has_files {
+        return Err(Problem::new(StatusCode::CONFLICT, "storage_in_use").detail(
+            "files lie in the present bucket: delete them first, or keep bucket, region and endpoint",
+        ));
+    }
+    Ok(())
+}
+
 /// Take an integration away.
 #[utoipa::path(delete, path = "/v1/integrations/{integration}", tag = "organization",
     params(("integration" = String, Path)),
@@ -140,6 +167,11 @@ async fn remove(
     PathName(integration): PathName<IntegrationKind>,
     wish: Wish<Nothing>,
 ) -> Result<Response, Problem> {
+    if integration == IntegrationKind::Storage
+        && let Some(storages) = caller.api.system.storages.get()
+    {
+        require_same_storage(&caller, storages, None).await?;
+    }
     let command = OrganizationCommand::RemoveIntegration { integration };
     let id = caller.organization_id.uuid();
     Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())

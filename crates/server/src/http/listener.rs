@@ -79,6 +79,7 @@ async fn connection(
             .max_buf_size(MAX_HEAD_BYTES)
             .pipeline_flush(true)
             .serve_connection(TokioIo::new(stream), answer)
+            .with_upgrades()
     );
     let ended = tokio::select! {
         ended = &mut serving => ended,

@@ -26,7 +26,9 @@ mod body;
 mod caller;
 mod command;
 mod console;
+mod daily_hooks;
 mod deliveries;
+mod disclosures;
 mod docs;
 mod event_types;
 mod events;
@@ -44,6 +46,7 @@ mod openapi;
 mod opening;
 mod organizations;
 mod page;
+mod past;
 mod patients;
 mod plans;
 mod problem;
@@ -51,6 +54,7 @@ mod proofs;
 mod receiving;
 mod references;
 mod replays;
+mod rooms;
 mod schemas;
 mod service;
 mod specialists;
@@ -65,12 +69,14 @@ mod video_rooms;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use carelog_domain::{ApiKeyId, Timestamp};
 use carelog_event_log::EventLog;
 use carelog_webhooks::Directory;
 use carelog_webhooks::sending::AddressPolicy;
 use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use self::rooms::keep as keep_rooms;
 
 pub use self::authentication::{OperatorKey, load_or_create_operator_key};
 pub use self::problem::{FieldProblem, Problem};
@@ -102,6 +108,9 @@ pub struct Api {
     origin: Arc<str>,
     checks: files::Checks,
     video: carelog_video::Directory,
+    rooms: rooms::Rooms,
+    /// How browsers reach this, in links to rooms.
+    public_url: Option<String>,
 }
 
 impl Api {
@@ -111,6 +120,8 @@ impl Api {
         Self {
             subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
             video: carelog_video::Directory::new(system.log.clone()),
+            rooms: rooms::Rooms::new(system.clone(), config.video.relays()),
+            public_url: config.video.public_url.clone(),
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),
             references: References::new(),
@@ -129,6 +140,7 @@ impl Api {
         let deadline = self.config.request_timeout();
         let (documented, _) = resources().split_for_parts();
         let console = console::routes(Arc::clone(&self), documented.clone().with_state(Arc::clone(&self)));
+        let rooms = rooms::routes(Arc::clone(&self));
         let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
             .route("/asyncapi.json", get(asyncapi::serve))
@@ -137,10 +149,17 @@ impl Api {
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready))
             .route("/metrics", get(telemetry::serve))
+            .route(daily_hooks::PATH, post(daily_hooks::receive))
             .fallback(async || Problem::not_found())
             .with_state(self)
-            .merge(console);
+            .merge(console)
+            .merge(rooms);
         Service::new(router, deadline)
+    }
+
+    /// Hears what other processes tell of video rooms, until the system stops.
+    pub async fn follow_rooms(&self) {
+        self.rooms.follow().await;
     }
 
     /// Forgets what has become old; to be called now and then.
@@ -198,6 +217,8 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(messages::routes())
         .merge(events::routes())
         .merge(trail::routes())
+        .merge(past::routes())
+        .merge(disclosures::routes())
         .merge(proofs::routes())
         .merge(analytics::routes())
 }

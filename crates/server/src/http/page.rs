@@ -133,14 +133,19 @@ impl Cursor {
 impl<T: Serialize> Page<T> {
     /// The page with a link to the next one.
     pub(super) fn respond(&self, uri: &Uri) -> Response {
-        let mut response = json(StatusCode::OK, self);
-        if let Some(next) = &self.next
-            && let Ok(link) = HeaderValue::from_str(&format!("<{}>; rel=\"next\"", following(uri, next)))
-        {
-            response.headers_mut().insert(header::LINK, link);
-        }
-        response
+        linked(uri, self.next.as_deref(), self)
     }
+}
+
+/// A body with a link to the next page, where there is one.
+pub(super) fn linked<B: Serialize>(uri: &Uri, next: Option<&str>, body: &B) -> Response {
+    let mut response = json(StatusCode::OK, body);
+    if let Some(next) = next
+        && let Ok(link) = HeaderValue::from_str(&format!("<{}>; rel=\"next\"", following(uri, next)))
+    {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    response
 }
 
 fn following(uri: &Uri, next: &str) -> String {

@@ -23,6 +23,7 @@ use super::page::{Fresh, Page, Window};
 use super::problem::Problem;
 use super::text::{Date, Line};
 use super::{Api, access, schemas};
+use crate::documents::certificate_of_erasure;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
@@ -170,7 +171,7 @@ impl From<ConsentRecord> for ConsentView {
 
 /// A patient.
 #[derive(Debug, Serialize, ToSchema)]
-struct PatientView {
+pub(super) struct PatientView {
     /// The patient's id.
     id: Uuid,
     /// The record's version.
@@ -184,6 +185,9 @@ struct PatientView {
     details: Option<PatientDetailsView>,
     /// Whether the details are gone for ever.
     erased: bool,
+    /// The file that certifies the erasure; there a few seconds after it is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    erasure_certificate_id: Option<Uuid>,
     /// What the patient agreed to; only where one patient is read.
     #[serde(skip_serializing_if = "Option::is_none")]
     consents: Option<Vec<ConsentView>>,
@@ -199,7 +203,7 @@ struct PatientView {
 }
 
 impl PatientView {
-    async fn of(caller: &Caller, record: PatientRecord) -> Result<Self, Problem> {
+    pub(super) async fn of(caller: &Caller, record: PatientRecord) -> Result<Self, Problem> {
         let details: Opened<PatientDetails> =
             open(caller.api.log().vault(), record.personal.as_ref()).await?;
         let (details, erased) = details.or_erased(record.erased_at.is_some()).split();
@@ -210,11 +214,18 @@ impl PatientView {
             birth_year: record.birth_year,
             details: details.map(PatientDetailsView::from),
             erased,
+            erasure_certificate_id: (record.status == PatientStatus::Erased)
+                .then(|| certificate_of_erasure(record.organization_id, record.patient_id).uuid()),
             consents: None,
             onboarded_at: record.onboarded_at,
             created_at: record.stamp.created_at,
             updated_at: record.stamp.updated_at,
         })
+    }
+
+    /// The patient with what they agreed to.
+    pub(super) fn with_consents(self, consents: Vec<ConsentRecord>) -> Self {
+        Self { consents: Some(consents.into_iter().map(ConsentView::from).collect()), ..self }
     }
 }
 
@@ -332,8 +343,8 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     let record = queries::get_patient(&mut tx, caller.organization_id, patient_id).await?;
     let consents = queries::list_consents(&mut tx, caller.organization_id, patient_id).await?;
     tx.commit().await?;
-    let mut view = PatientView::of(&caller, record.ok_or_else(Problem::not_found)?).await?;
-    view.consents = Some(consents.into_iter().map(ConsentView::from).collect());
+    let view = PatientView::of(&caller, record.ok_or_else(Problem::not_found)?).await?;
+    let view = view.with_consents(consents);
     access::record_read(&caller, StreamKind::Patient, id, Some(patient_id)).await?;
     shown(view.version, &view)
 }

@@ -21,7 +21,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::view::{PlanView, PlanWithExercises};
+use self::view::PlanView;
+pub(super) use self::view::PlanWithExercises;
 use super::body::{PathId, PathName, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Wish, shown};

@@ -260,6 +260,8 @@ impl From<carelog_video::DirectoryError> for Problem {
         match error {
             carelog_video::DirectoryError::Query(error) => error.into(),
             carelog_video::DirectoryError::Vault(error) => error.into(),
+            carelog_video::DirectoryError::Read(error) => error.into(),
+            carelog_video::DirectoryError::Codec(_) => Self::internal(&error),
         }
     }
 }

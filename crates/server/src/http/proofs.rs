@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
 use carelog_audit::proof::{
-    Algorithm, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, TilePath, TlogProof, VerifierKey,
-    entry_bundle, leaf_hash, verify_inclusion,
+    Algorithm, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, Tile, TilePath, TlogProof, VerifierKey,
+    entry_bundle, leaf_hash, verify_consistency, verify_inclusion,
 };
 use carelog_audit::signer::{self, newest_checkpoint, public_key};
 use carelog_audit::trees;
@@ -33,8 +33,10 @@ use super::{Api, access};
 const MAX_PATH_BYTES: usize = 64;
 const TEXT: &str = "text/plain; charset=utf-8";
 const BYTES: &str = "application/octet-stream";
-/// What never changes, for as long as anybody wants to keep it.
+/// What never changes, for as long as anybody wants to keep it. The address does not name the organization.
 const IMMUTABLE: &str = "private, max-age=31536000, immutable";
+/// What is read like the trail, each time anew.
+const NEVER: &str = "no-store";
 /// What changes with every round of signing.
 const FRESH: &str = "private, max-age=1";
 
@@ -124,19 +126,12 @@ async fn tile(caller: Caller, PathName(path): PathName<String>) -> Result<Respon
         return Err(Problem::not_found());
     }
     let path: TilePath = format!("tile/{path}").parse().map_err(|_| Problem::not_found())?;
-    let bytes = match path {
-        TilePath::Hashes { tile, width } => {
-            let mut tx = caller.read_trail().await?;
-            let tree = trees::open(&mut tx, caller.organization_id).await?;
-            match tree {
-                Some(mut tree) => tree.tile(tile, width).await?,
-                None => None,
-            }
-        }
-        TilePath::Entries { n, width } => entries(&caller, n, width).await?,
+    let (cache, bytes) = match path {
+        TilePath::Hashes { tile, width } => (IMMUTABLE, hashes(&caller, tile, width).await?),
+        TilePath::Entries { n, width } => (NEVER, entries(&caller, n, width).await?),
     };
     let bytes = bytes.ok_or_else(Problem::not_found)?;
-    Ok(respond(BYTES, IMMUTABLE, bytes))
+    Ok(respond(BYTES, cache, bytes))
 }
 
 /// That the tree only grew.
@@ -156,6 +151,9 @@ async fn consistency(caller: Caller, Query(query): Query<ConsistencyQuery>) -> R
     let tree = trees::open(&mut tx, caller.organization_id).await?;
     let mut tree = tree.ok_or_else(not_sealed_yet)?;
     let proof = tree.consistency(query.from, to).await?.ok_or_else(not_sealed_yet)?;
+    let newer = if to == signed { checkpoint.claim().root } else { tree.root(to).await? };
+    verify_consistency(&proof, tree.root(query.from).await?, newer)
+        .map_err(|error| Problem::internal(&error))?;
     let checkpoint = (to == signed).then(|| checkpoint.to_string());
     let view = ConsistencyView { from: query.from, to, hashes: texts(&proof.hashes), checkpoint };
     Ok(json(StatusCode::OK, &view))
@@ -225,6 +223,20 @@ async fn prove(caller: &Caller, sequence: i64) -> Result<Proved, Problem> {
     Ok(Proved { event, leaf_data, proof, checkpoint })
 }
 
+/// Hashes of a tile; nothing where the signed tree has not grown so far. What is sealed and not yet signed may be
+/// sealed once more after a crash, and is nothing that anybody should keep.
+async fn hashes(caller: &Caller, tile: Tile, width: u64) -> Result<Option<Vec<u8>>, Problem> {
+    let signed = newest(caller).await?.claim().size;
+    if tile.width(signed) < width {
+        return Ok(None);
+    }
+    let mut tx = caller.read_trail().await?;
+    match trees::open(&mut tx, caller.organization_id).await? {
+        Some(mut tree) => Ok(tree.tile(tile, width).await?),
+        None => Ok(None),
+    }
+}
+
 /// Leaf data of a tile's events; nothing where the tree has not grown so far.
 async fn entries(caller: &Caller, n: u64, width: u64) -> Result<Option<Vec<u8>>, Problem> {
     if caller.role() == Role::Partner {
@@ -253,7 +265,7 @@ async fn newest(caller: &Caller) -> Result<SignedCheckpoint, Problem> {
 
 async fn log_key(caller: &Caller) -> Result<VerifierKey, Problem> {
     let mut tx = caller.read_trail().await?;
-    let public = public_key(&mut tx).await?.ok_or_else(not_sealed_yet)?;
+    let public = public_key(&mut tx, &caller.api.origin).await?.ok_or_else(not_sealed_yet)?;
     let origin = signer::origin(&caller.api.origin, caller.organization_id);
     VerifierKey::new(&origin, Algorithm::Ed25519, public).map_err(|error| Problem::internal(&error))
 }
@@ -272,5 +284,6 @@ fn respond(content_type: &'static str, cache: &'static str, body: impl IntoRespo
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("authorization"));
     response
 }

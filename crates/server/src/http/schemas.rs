@@ -1,7 +1,7 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
-use carelog_audit::{Action, Outcome};
-use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
+use carelog_audit::{Action, Outcome, Topic};
+use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
@@ -16,11 +16,14 @@ use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProv
 use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
-use carelog_domain::{EventType, Role, StreamKind};
+use carelog_domain::{EventType, PurposeOfUse, Role, StreamKind};
 use carelog_records::{MemberStatus, PatientStatus, SpecialistStatus};
 use carelog_video::RoomState;
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
+
+use super::trail::TrailFormat;
+use crate::past::RecordKind;
 
 fn names(names: impl Iterator<Item = &'static str>) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names)).build()
@@ -36,6 +39,7 @@ macro_rules! enums {
 }
 
 enums! {
+    analytics_dimension: AnalyticsDimension;
     analytics_format: AnalyticsFormat;
     analytics_view: AnalyticsView;
     appointment_mode: AppointmentMode;
@@ -63,6 +67,8 @@ enums! {
     plan_outcome: PlanOutcome;
     plan_status: PlanStatus;
     profession: Profession;
+    purpose: PurposeOfUse;
+    record_kind: RecordKind;
     replay_end: ReplayEnd;
     replay_status: ReplayStatus;
     replayed_state: ReplayedState;
@@ -78,9 +84,16 @@ enums! {
     specialist_status: SpecialistStatus;
     stream_kind: StreamKind;
     subscription_status: SubscriptionStatus;
+    topic: Topic;
+    trail_format: TrailFormat;
     time_precision: TimePrecision;
     void_reason: VoidReason;
     webhook_format: WebhookFormat;
+}
+
+/// Dimensions of a view.
+pub(super) fn analytics_dimensions() -> Array {
+    ArrayBuilder::new().items(analytics_dimension()).build()
 }
 
 /// A list of scopes.

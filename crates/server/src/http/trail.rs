@@ -1,33 +1,51 @@
 //! The audit trail: who did what to whose record. Asking for it is an entry of its own.
 
+mod export;
+mod filter;
+
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use carelog_audit::{Action, Entry, Order, Outcome, TrailFilter, TrailPage, queries};
+use carelog_audit::{Action, Entry, Order, Outcome, Subject, TrailFilter, TrailPage, queries};
 use carelog_domain::{
-    Actor, CorrelationId, EventId, EventType, Origin, PatientId, PurposeOfUse, RequestId, StreamKind,
-    Timestamp,
+    Actor, EventId, EventType, Origin, PatientId, PurposeOfUse, RequestId, StreamKind, Timestamp, closed_enum,
 };
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::filter::TrailQuery;
 use super::body::Query;
 use super::caller::Caller;
 use super::freshness::View;
-use super::page::{Page, Window};
+use super::page::{Cursor, Window, linked};
 use super::problem::Problem;
 use super::{Api, access, schemas};
 
+/// Entries are counted no further than this, so that a wide question stays cheap.
+const MOST_COUNTED: i64 = 100_000;
+
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(list_subjects))
+}
+
+closed_enum! {
+    /// In which form entries are handed out.
+    pub enum TrailFormat {
+        /// A page, as JSON.
+        Json = "json",
+        /// All of them, as CSV.
+        Csv = "csv",
+        /// All of them, a JSON object a line.
+        Ndjson = "ndjson",
+    }
 }
 
 /// In which direction the list runs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum OrderQuery {
     #[default]
@@ -35,43 +53,56 @@ enum OrderQuery {
     OldestFirst,
 }
 
-/// Which entries are listed; everything that is given has to hold.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    /// About one patient.
-    patient_id: Option<Uuid>,
-    /// Done by one key, run or component.
-    actor_id: Option<Uuid>,
-    /// Done to one record.
-    target_id: Option<Uuid>,
-    /// Event types that begin so: `appointment.`, or a whole type.
-    event: Option<String>,
-    /// Part of one wish.
-    correlation_id: Option<Uuid>,
-    /// Happened at this moment or later.
-    #[param(schema_with = schemas::moment, required = false)]
-    from: Option<Timestamp>,
-    /// Happened before this moment.
-    #[param(schema_with = schemas::moment, required = false)]
-    before: Option<Timestamp>,
-    /// What was done.
-    #[param(schema_with = schemas::action, required = false)]
-    action: Option<Action>,
-    /// Whether it was done.
-    #[param(schema_with = schemas::outcome, required = false)]
-    outcome: Option<Outcome>,
-    /// In which direction; the newest first where it is absent.
-    #[param(inline)]
-    order: Option<OrderQuery>,
-    /// The `next` of the page before.
-    after: Option<String>,
-    /// So many, 50 where it is absent.
-    #[param(minimum = 1, maximum = 200)]
-    limit: Option<u16>,
-    /// The `position` of a command that the list has to show.
-    wait_for: Option<String>,
+/// One page of the trail.
+#[derive(Serialize, ToSchema)]
+struct TrailView {
+    /// The entries, in the order of the list.
+    items: Vec<EntryView>,
+    /// How many entries the filter finds on all pages.
+    total: i64,
+    /// Whether there are more than `total`, beyond which nobody counted.
+    total_is_more: bool,
+    /// Give it as `after` to see the next page; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// One page of patients.
+#[derive(Serialize, ToSchema)]
+struct SubjectsView {
+    /// The patients, by their ids.
+    items: Vec<SubjectView>,
+    /// How many patients there are on all pages.
+    total: i64,
+    /// Give it as `after` to see the next page; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+/// A patient whom entries are about.
+#[derive(Serialize, ToSchema)]
+struct SubjectView {
+    /// The patient.
+    patient_id: Uuid,
+    /// How many of the entries are about them.
+    entries: i64,
+    /// When the first of these happened.
+    #[schema(schema_with = schemas::moment)]
+    first_at: Timestamp,
+    /// When the last of these happened.
+    #[schema(schema_with = schemas::moment)]
+    last_at: Timestamp,
+}
+
+impl From<Subject> for SubjectView {
+    fn from(subject: Subject) -> Self {
+        Self {
+            patient_id: subject.subject_id.uuid(),
+            entries: subject.entry_count,
+            first_at: subject.first_at,
+            last_at: subject.last_at,
+        }
+    }
 }
 
 /// An entry of the trail.
@@ -144,32 +175,26 @@ impl From<Entry> for EntryView {
     }
 }
 
-/// Entries of the audit trail.
-#[utoipa::path(get, path = "/v1/trail", tag = "trail", params(ListQuery),
-    responses((status = 200, description = "One page.", body = Page<EntryView>)))]
+/// Entries of the audit trail: a page of them, or all of them as CSV or NDJSON.
+///
+/// An export is what there is when it begins, the oldest entry first; its `carelog-entries` says how many it has. A cell of
+/// a CSV that a spreadsheet would take for a formula begins with an apostrophe.
+#[utoipa::path(get, path = "/v1/trail", tag = "trail", params(TrailQuery),
+    responses((status = 200, description = "One page, or the export.", content(
+        (TrailView = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")))))]
 async fn list(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<TrailQuery>,
 ) -> Result<Response, Problem> {
-    let window = Window::read(query.limit, query.after.as_deref())?;
-    let is_type =
-        |text: &str| text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"._".contains(&b));
-    if query.event.as_deref().is_some_and(|event| !is_type(event)) {
-        return Err(Problem::invalid_query("event: expected the beginning of an event type"));
-    }
+    let filter = query.filter(&caller).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
-    let filter = TrailFilter {
-        subject_id: query.patient_id.map(PatientId::new),
-        actor_id: query.actor_id,
-        target_id: query.target_id,
-        event_type_prefix: query.event,
-        correlation_id: query.correlation_id.map(CorrelationId::new),
-        occurred_from: query.from,
-        occurred_before: query.before,
-        action: query.action,
-        outcome: query.outcome,
-    };
+    let format = query.format.unwrap_or(TrailFormat::Json);
+    if format != TrailFormat::Json {
+        query.refuse_paging()?;
+        return export::respond(caller, filter, format).await;
+    }
+    let window = Window::read(query.limit, query.after.as_deref())?;
     let page = TrailPage {
         order: match query.order.unwrap_or_default() {
             OrderQuery::NewestFirst => Order::NewestFirst,
@@ -178,11 +203,59 @@ async fn list(
         after: window.cursor().map(|cursor| cursor.number),
         limit: window.of_records().limit,
     };
+    let organization_id = caller.organization_id;
     let mut tx = caller.read_trail().await?;
-    let entries = queries::list_entries(&mut tx, caller.organization_id, &filter, page).await?;
+    let newest = queries::newest_sequence(&mut tx, organization_id).await?;
+    let entries = queries::list_entries(&mut tx, organization_id, &filter, page).await?;
+    let counted = if filter == TrailFilter::default() {
+        newest
+    } else {
+        queries::count_entries(&mut tx, organization_id, &filter, newest, MOST_COUNTED + 1).await?
+    };
     tx.commit().await?;
     let (entries, next) = window.cut(entries, |entry| entry.sequence);
     access::record_trail_query(&caller, filter.subject_id, entries.len()).await?;
+    let total_is_more = filter != TrailFilter::default() && counted > MOST_COUNTED;
+    let total = if total_is_more { MOST_COUNTED } else { counted };
     let items = entries.into_iter().map(EntryView::from).collect();
-    Ok(Page::<EntryView> { items, next }.respond(&uri))
+    let view = TrailView { items, total, total_is_more, next };
+    Ok(linked(&uri, view.next.as_deref(), &view))
+}
+
+/// The patients whom entries are about: how far the reach of a key, of a record or of a wish went. One of `actor_id`,
+/// `on_behalf_of`, `target_id` and `correlation_id` has to be given.
+#[utoipa::path(get, path = "/v1/trail/patients", tag = "trail", params(TrailQuery),
+    responses((status = 200, description = "One page.", body = SubjectsView)))]
+async fn list_subjects(
+    caller: Caller,
+    OriginalUri(uri): OriginalUri,
+    Query(query): Query<TrailQuery>,
+) -> Result<Response, Problem> {
+    let window = Window::read(query.limit, query.after.as_deref())?;
+    if query.order.is_some() || query.format.is_some_and(|format| format != TrailFormat::Json) {
+        return Err(Problem::invalid_query("order and format: expected none here"));
+    }
+    let filter = query.filter(&caller).await?;
+    let is_narrow = filter.actor_id.is_some()
+        || filter.on_behalf_of.is_some()
+        || filter.target_id.is_some()
+        || filter.correlation_id.is_some();
+    if !is_narrow {
+        return Err(Problem::invalid_query(
+            "expected one of actor_id, on_behalf_of, target_id and correlation_id",
+        ));
+    }
+    caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
+    let after = window.cursor().map_or(Uuid::nil(), |cursor| cursor.id);
+    let mut tx = caller.read_trail().await?;
+    let subjects =
+        queries::list_subjects(&mut tx, caller.organization_id, &filter, after, window.limit_and_one())
+            .await?;
+    let total = queries::count_subjects(&mut tx, caller.organization_id, &filter).await?;
+    tx.commit().await?;
+    let (subjects, next) =
+        window.cut_at(subjects, |subject| Cursor { number: 0, id: subject.subject_id.uuid() });
+    access::record_trail_query(&caller, filter.subject_id, subjects.len()).await?;
+    let view = SubjectsView { items: subjects.into_iter().map(SubjectView::from).collect(), total, next };
+    Ok(linked(&uri, view.next.as_deref(), &view))
 }

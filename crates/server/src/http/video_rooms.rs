@@ -1,37 +1,47 @@
-//! Video rooms of appointments: where they stand, and links to them. A link is made when it is asked for and shown
-//! once; that it was given out is in the log before it is made.
+//! Video rooms of appointments: where they stand, and links to them. A link is made when it is asked for and kept
+//! nowhere; that it was given out is in the log before it is made.
+
+mod recording;
 
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
+use carelog_domain::appointment::{Appointment, AppointmentStatus};
 use carelog_domain::video_room::{
     ParticipantKind, RoomAddress, RoomEnd, RoomFailure, RoomProvider, RoomWindow, VideoRoom,
     VideoRoomCommand, VideoRoomEvent, VideoRoomRejection,
 };
 use carelog_domain::{AppointmentId, ParticipantId, PatientId, StreamKind, Timestamp};
-use carelog_event_log::{RecordedEvent, SealedPlace, StreamKey, derived_id};
+use carelog_event_log::{RecordedEvent, SealedPlace, StreamKey, derived_id, new_id};
 use carelog_video::daily::{DailyAccount, MeetingToken, RoomName, TokenClaims};
+use carelog_video::embedded::{LinkClaims, LinkSecret, RoomLink};
 use carelog_video::queries::{self, RoomFilter};
 use carelog_video::{RoomRow, RoomState, room_id};
 use cqrs_es::Aggregate;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::body::{PathId, Query};
+use super::body::{PathId, PathName, Query};
 use super::caller::Caller;
-use super::command::{Terms, Wish, shown};
+use super::command::{CommandAnswer, Done, Nothing, Wish, shown};
 use super::freshness::View;
 use super::page::{self, Fresh, Page};
 use super::problem::Problem;
 use super::{Api, access, schemas};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(grant))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(get))
+        .routes(routes!(grant))
+        .routes(routes!(reissue))
+        .routes(routes!(revoke))
+        .merge(recording::routes())
 }
 
 /// The video room of an appointment.
@@ -123,7 +133,8 @@ struct GrantAccessBody {
     participant: Option<ParticipantKind>,
 }
 
-/// A way into a room, for one person. It is not shown again, and a further request makes a further one.
+/// A way into a room, for one person and one device at a time. In rooms of Carelog's own a further request shows the
+/// same one, until it is issued again or revoked; elsewhere it makes a further one.
 #[derive(Serialize, ToSchema)]
 struct AccessView {
     /// Where the room is.
@@ -185,26 +196,100 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     shown(row.version, &VideoRoomView::of(appointment_id, &row))
 }
 
-/// Give out a link to the video room of an appointment.
+/// Give out a link to the video room of an appointment; another one with each call, also under the same idempotency key.
 #[utoipa::path(post, path = "/v1/appointments/{appointment_id}/video-room/access", tag = "video",
     params(("appointment_id" = Uuid, Path)), request_body = GrantAccessBody,
     responses((status = 201, description = "A link, shown this once.", body = AccessView)))]
-async fn grant(caller: Caller, PathId(id): PathId, wish: Wish<GrantAccessBody>) -> Result<Response, Problem> {
+async fn grant(
+    caller: Caller,
+    PathId(id): PathId,
+    headers: HeaderMap,
+    wish: Wish<GrantAccessBody>,
+) -> Result<Response, Problem> {
     let appointment_id = AppointmentId::new(id);
     caller.may_touch_appointment(appointment_id).await?;
-    let account = account(&caller).await?;
+    require_kept(&caller, appointment_id).await?;
     let room = Room::load(&caller, appointment_id).await?;
+    // Nothing is given out that could not be made.
+    let account = room.account(&caller).await?;
     let participant = part(&caller, wish.body.participant);
-    let participant_id = participant_id(&caller, &wish.terms, &room, participant);
+    let terms = wish.terms.each_anew();
+    let participant_id = participant_id(&caller, &room, participant);
     let now = caller.api.now();
     let command = VideoRoomCommand::GrantAccess { participant_id, participant, now };
-    let done = caller.change::<VideoRoom>(&wish.terms, room_id(appointment_id), None, command).await?;
+    let done = caller.change::<VideoRoom>(&terms, room_id(appointment_id), None, command).await?;
     // As the log has it now: the window may just have moved, or the room been closed.
     let room = Room::load(&caller, appointment_id).await?;
-    let view = room.open_to(&caller, &account, appointment_id, participant_id, participant, now).await?;
-    let mut response = done.respond(StatusCode::CREATED, &view);
+    let view = match account {
+        Some(account) => {
+            room.open_to(&caller, &account, appointment_id, participant_id, participant, now).await?
+        }
+        None => room.embedded(&caller, &headers, appointment_id, participant_id).await?,
+    };
+    Ok(shown_once(&done, &view))
+}
+
+fn shown_once(done: &Done, view: &AccessView) -> Response {
+    let mut response = done.respond(StatusCode::CREATED, view);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
+}
+
+/// Give somebody another link in place of the one they have, which ends with whatever device uses it. For rooms of
+/// Carelog's own.
+#[utoipa::path(post, path = "/v1/appointments/{appointment_id}/video-room/access/{participant_id}/reissue", tag = "video",
+    params(("appointment_id" = Uuid, Path), ("participant_id" = Uuid, Path)), request_body = Nothing,
+    responses((status = 201, description = "The new link.", body = AccessView)))]
+async fn reissue(
+    caller: Caller,
+    PathId(appointment_id): PathId,
+    PathName(participant_id): PathName<Uuid>,
+    headers: HeaderMap,
+    wish: Wish<Nothing>,
+) -> Result<Response, Problem> {
+    let (appointment_id, participant_id) =
+        (AppointmentId::new(appointment_id), ParticipantId::new(participant_id));
+    let terms = wish.terms.each_anew();
+    let room = Room::load_own(&caller, appointment_id, participant_id).await?;
+    let command = VideoRoomCommand::ReissueAccess { participant_id, now: caller.api.now() };
+    let done = caller.change::<VideoRoom>(&terms, room.id, None, command).await?;
+    caller.api.rooms.wake(appointment_id).await;
+    let room = Room::load(&caller, appointment_id).await?;
+    let view = room.embedded(&caller, &headers, appointment_id, participant_id).await?;
+    Ok(shown_once(&done, &view))
+}
+
+/// Let somebody's link lead nowhere any more, and end the stay of whoever uses it. For rooms of Carelog's own.
+#[utoipa::path(post, path = "/v1/appointments/{appointment_id}/video-room/access/{participant_id}/revoke", tag = "video",
+    params(("appointment_id" = Uuid, Path), ("participant_id" = Uuid, Path)), request_body = Nothing,
+    responses((status = 200, description = "Revoked.", body = CommandAnswer)))]
+async fn revoke(
+    caller: Caller,
+    PathId(appointment_id): PathId,
+    PathName(participant_id): PathName<Uuid>,
+    wish: Wish<Nothing>,
+) -> Result<Response, Problem> {
+    let (appointment_id, participant_id) =
+        (AppointmentId::new(appointment_id), ParticipantId::new(participant_id));
+    let room = Room::load_own(&caller, appointment_id, participant_id).await?;
+    let command = VideoRoomCommand::RevokeAccess { participant_id };
+    let done = caller.change::<VideoRoom>(&wish.terms, room.id, None, command).await?;
+    caller.api.rooms.wake(appointment_id).await;
+    Ok(done.changed())
+}
+
+/// Refuses a room that is about to be closed: the provider may hear of it late.
+async fn require_kept(caller: &Caller, appointment_id: AppointmentId) -> Result<(), Problem> {
+    let mut appointment = Appointment::default();
+    for event in caller.stream(StreamKind::Appointment, appointment_id.uuid()).await? {
+        appointment.apply(event.decode_as().map_err(|error| Problem::internal(&error))?);
+    }
+    match appointment.status() {
+        Some(AppointmentStatus::Cancelled | AppointmentStatus::NoShow) => {
+            Err(Problem::rejected(&VideoRoomRejection::NotOpen))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A patient is the patient. Others say for whom the link is, or take it for themselves.
@@ -217,12 +302,7 @@ fn part(caller: &Caller, asked: Option<ParticipantKind>) -> ParticipantKind {
 
 /// One id for the patient and one for each specialist, so that a second connection ends the first; a guest is another
 /// with each link. Nobody can tell from it who it is.
-fn participant_id(
-    caller: &Caller,
-    terms: &Terms,
-    room: &Room,
-    participant: ParticipantKind,
-) -> ParticipantId {
+fn participant_id(caller: &Caller, room: &Room, participant: ParticipantKind) -> ParticipantId {
     let person = match participant {
         ParticipantKind::Patient => room.patient_id.map(PatientId::uuid),
         ParticipantKind::Specialist => caller
@@ -233,18 +313,21 @@ fn participant_id(
     };
     ParticipantId::new(match person {
         Some(person) => derived_id(room.id, person.as_bytes()),
-        None => terms.id_of_new(caller, None),
+        None => new_id(),
     })
 }
 
-async fn account(caller: &Caller) -> Result<DailyAccount, Problem> {
-    let mut tx = caller.read().await?;
-    let account = caller.api.video.daily(&mut tx, caller.organization_id).await?;
-    tx.commit().await?;
-    account.ok_or_else(|| {
-        Problem::new(StatusCode::CONFLICT, "video_provider_not_configured")
-            .detail("the organization has no provider of video rooms")
-    })
+/// Where browsers reach this. Without a setting it is the host that was asked: they give a camera to pages of this
+/// machine and to those over TLS alone.
+fn public_url(caller: &Caller, headers: &HeaderMap) -> Result<String, Problem> {
+    if let Some(url) = &caller.api.public_url {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = host.ok_or_else(|| Problem::invalid_header("Host", "the host that is asked"))?;
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let scheme = if matches!(name, "localhost" | "127.0.0.1" | "[::1]") { "http" } else { "https" };
+    Ok(format!("{scheme}://{host}"))
 }
 
 /// A room as the log has it.
@@ -270,6 +353,64 @@ impl Room {
             room.state.apply(change);
         }
         Ok(room)
+    }
+
+    /// The room, where the caller may do something about a participant's link: staff about everybody's, a patient
+    /// about their own.
+    async fn load_own(
+        caller: &Caller,
+        appointment_id: AppointmentId,
+        asked: ParticipantId,
+    ) -> Result<Self, Problem> {
+        caller.may_touch_appointment(appointment_id).await?;
+        let room = Self::load(caller, appointment_id).await?;
+        let is_others =
+            caller.bound_to().is_some() && participant_id(caller, &room, ParticipantKind::Patient) != asked;
+        if is_others { Err(Problem::not_found()) } else { Ok(room) }
+    }
+
+    /// The account of the organization, where a provider runs the room; nothing where Carelog does or there is none.
+    async fn account(&self, caller: &Caller) -> Result<Option<DailyAccount>, Problem> {
+        match self.state.provider() {
+            None | Some(RoomProvider::Embedded) => return Ok(None),
+            Some(RoomProvider::Daily) => {}
+        }
+        let mut tx = caller.read().await?;
+        let account = caller.api.video.daily(&mut tx, caller.organization_id).await?;
+        tx.commit().await?;
+        account.map(Some).ok_or_else(|| {
+            Problem::new(StatusCode::CONFLICT, "video_provider_not_configured")
+                .detail("the organization no longer has the provider of this video room")
+        })
+    }
+
+    /// The link to a room of Carelog's own. What it holds of secrets stands after `#`, which browsers send to nobody.
+    async fn embedded(
+        &self,
+        caller: &Caller,
+        headers: &HeaderMap,
+        appointment_id: AppointmentId,
+        participant_id: ParticipantId,
+    ) -> Result<AccessView, Problem> {
+        let window = self.state.window().ok_or_else(|| Problem::rejected(&VideoRoomRejection::NotOpen))?;
+        let (participant, link) = self.state.link(participant_id).ok_or_else(|| {
+            // Revoked in this very moment.
+            Problem::rejected(&VideoRoomRejection::ParticipantUnknown { participant_id })
+        })?;
+        let organization_id = caller.organization_id;
+        let secret = LinkSecret::of(caller.api.log().vault(), organization_id).await?;
+        let claims = LinkClaims { organization_id, appointment_id, participant_id, link };
+        let link = RoomLink::sign(&secret, claims);
+        let url = format!("{}/rooms", public_url(caller, headers)?);
+        Ok(AccessView {
+            join_url: format!("{url}#{}", link.reveal()),
+            url,
+            token: link.reveal().to_owned(),
+            participant_id: participant_id.uuid(),
+            participant,
+            valid_from: window.opens_at,
+            valid_until: window.expires_at,
+        })
     }
 
     async fn open_to(

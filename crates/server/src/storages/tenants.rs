@@ -11,18 +11,24 @@ use carelog_vault::{Vault, VaultError};
 use futures::future::BoxFuture;
 use moka::sync::Cache;
 use sqlx::{AssertSqlSafe, PgPool};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 const ACCESS_KEY_PREFIX: &str = "carelog";
 const MAX_TENANTS: u64 = 10_000;
 /// A key that was destroyed works no longer than this.
 const KEEP: Duration = Duration::from_mins(1);
+/// A stranger's name is not looked up again so soon; a clinic that has just begun waits no longer.
+const FORGET: Duration = Duration::from_secs(1);
 
 /// Finds the clinics in the records and their secrets in the vault.
 pub(super) struct VaultTenants {
     log: EventLog,
     pool: PgPool,
     known: Cache<OrganizationId, Arc<Tenant>>,
+    unknown: Cache<OrganizationId, ()>,
+    /// Names that are looked up at the same time: strangers wait for each other, and for nobody else.
+    looking: Semaphore,
 }
 
 /// The public half of a clinic's credentials.
@@ -52,6 +58,8 @@ impl VaultTenants {
             log: system.log.clone(),
             pool: system.databases.core_system.clone(),
             known: Cache::builder().max_capacity(MAX_TENANTS).time_to_live(KEEP).build(),
+            unknown: Cache::builder().max_capacity(MAX_TENANTS).time_to_live(FORGET).build(),
+            looking: Semaphore::new(2),
         }
     }
 
@@ -78,9 +86,14 @@ impl Tenants for VaultTenants {
             if let Some(known) = self.known.get(&organization_id) {
                 return Ok(Some(known));
             }
+            if self.unknown.contains_key(&organization_id) {
+                return Ok(None);
+            }
+            let _turn = self.looking.acquire().await.map_err(|error| TenantsError(error.into()))?;
             let found = self.look_up(organization_id).await.map_err(|error| TenantsError(error.into()))?;
-            if let Some(tenant) = &found {
-                self.known.insert(organization_id, Arc::clone(tenant));
+            match &found {
+                Some(tenant) => self.known.insert(organization_id, Arc::clone(tenant)),
+                None => self.unknown.insert(organization_id, ()),
             }
             Ok(found)
         })

@@ -62,7 +62,7 @@ pub(super) async fn write(
         on conflict (organization_id) do update
         set small_cell_threshold = excluded.small_cell_threshold, newest_event_at = excluded.newest_event_at,
             last_position = excluded.last_position
-        where t.last_position < excluded.last_position
+        where t.last_position <= excluded.last_position
         ",
         &each(&rows, |r| r.organization_id.uuid()),
         &each(&rows, |r| r.pseudonym_epoch),

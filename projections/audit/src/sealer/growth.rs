@@ -34,6 +34,34 @@ pub enum SealError {
         /// The place of the event.
         found: i64,
     },
+    /// The log was set back, and has grown again since.
+    #[error(
+        "sequence {sequence} of {organization_id} is another event than the one that was sealed: the log was set back"
+    )]
+    SetBack {
+        /// The organization.
+        organization_id: OrganizationId,
+        /// The place of the last leaf.
+        sequence: i64,
+    },
+    /// The log is not the one that was signed.
+    #[error("the tree of {organization_id} has another root at {size} leaves than the one that was signed")]
+    Contradicted {
+        /// The organization.
+        organization_id: OrganizationId,
+        /// Leaves of the signed tree.
+        size: u64,
+    },
+    /// Events that were signed are missing in the log.
+    #[error("{signed} events of {organization_id} were signed, and the log has {found}")]
+    Shrunk {
+        /// The organization.
+        organization_id: OrganizationId,
+        /// Leaves of the signed tree.
+        signed: i64,
+        /// Leaves of the tree that was built anew.
+        found: i64,
+    },
     /// A tree's own row is damaged.
     #[error("proof.trees.edge of {organization_id} is damaged")]
     Edge {
@@ -88,8 +116,19 @@ impl Growth {
         self.trees.keys().map(|id| id.uuid()).collect()
     }
 
-    /// Appends the leaves to the trees as they were; those that are missing begin here.
-    pub(super) fn append(&mut self, mut edges: HashMap<OrganizationId, Stored>) -> Result<(), SealError> {
+    /// The places of the trees' last leaves, of those that have any.
+    pub(super) fn ends(&self) -> Vec<(OrganizationId, i64)> {
+        let begun = self.trees.iter().filter(|(_, tree)| tree.before > 0);
+        begun.map(|(id, tree)| (*id, number(tree.before))).collect()
+    }
+
+    /// Appends the leaves to the trees as they were; those that are missing begin here. `signed` has the newest root
+    /// that was signed of a tree that has not grown so far.
+    pub(super) fn append(
+        &mut self,
+        mut edges: HashMap<OrganizationId, Stored>,
+        signed: &HashMap<OrganizationId, (u64, Hash)>,
+    ) -> Result<(), SealError> {
         for (&organization_id, tree) in &mut self.trees {
             if let Some(stored) = edges.remove(&organization_id) {
                 let size = stored.size.unsigned_abs();
@@ -103,10 +142,27 @@ impl Growth {
                     return Err(SealError::Gap { organization_id, expected, found: leaf.sequence });
                 }
                 tree.edge.append(leaf.hash);
+                if let Some(&(size, root)) = signed.get(&organization_id)
+                    && size == tree.edge.size()
+                    && root != tree.edge.root()
+                {
+                    return Err(SealError::Contradicted { organization_id, size });
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Compares the last leaves of trees with what the log has in their places.
+pub(super) fn compare(
+    ends: &[(OrganizationId, i64)],
+    sealed: &HashMap<OrganizationId, Vec<u8>>,
+    stored: &HashMap<OrganizationId, Vec<u8>>,
+) -> Result<(), SealError> {
+    let changed = ends.iter().find(|(id, _)| sealed.get(id).is_none() || sealed.get(id) != stored.get(id));
+    changed
+        .map_or(Ok(()), |&(organization_id, sequence)| Err(SealError::SetBack { organization_id, sequence }))
 }
 
 /// A tree's row.

@@ -29,6 +29,78 @@ pub(super) async fn edges(
         .collect())
 }
 
+/// The newest checkpoint of each of these trees that is ahead of it. There is one only while trees are built anew.
+pub(super) async fn signed_ahead(
+    tables: &mut PgConnection,
+    origin: &str,
+    organizations: &[Uuid],
+) -> Result<HashMap<OrganizationId, (u64, Hash)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"
+        select signed.organization_id as "organization_id!", newest.size, newest.root
+        from unnest($2::uuid[]) as signed (organization_id)
+        left join trees t on t.organization_id = signed.organization_id
+        cross join lateral (
+            select c.size, c.root
+            from signer.checkpoints c
+            where c.organization_id = signed.organization_id
+                and c.origin = $1 || '/' || signed.organization_id::text
+            order by c.size desc
+            limit 1) newest
+        where newest.size > coalesce(t.size, 0)
+        "#,
+        origin,
+        organizations
+    )
+    .fetch_all(tables)
+    .await?;
+    let signed = |organization_id, size: i64, root: &[u8]| {
+        let root = Hash::from_slice(root).ok_or_else(|| sqlx::Error::Decode("a hash has 32 bytes".into()))?;
+        Ok((OrganizationId::new(organization_id), (size.unsigned_abs(), root)))
+    };
+    rows.iter().map(|row| signed(row.organization_id, row.size, &row.root)).collect()
+}
+
+/// The leaf hashes at these places, which count from 1.
+pub(super) async fn leaf_hashes(
+    tables: &mut PgConnection,
+    places: &[(OrganizationId, i64)],
+) -> Result<HashMap<OrganizationId, Vec<u8>>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select l.organization_id, l.leaf_hash
+        from unnest($1::uuid[], $2::bigint[]) as place (organization_id, sequence)
+        join tree_leaves l on l.organization_id = place.organization_id and l.leaf_index = place.sequence - 1
+        ",
+        &places.iter().map(|(id, _)| id.uuid()).collect::<Vec<_>>(),
+        &places.iter().map(|(_, sequence)| *sequence).collect::<Vec<_>>()
+    )
+    .fetch_all(tables)
+    .await?;
+    Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.leaf_hash)).collect())
+}
+
+/// A tree that has fewer leaves than were signed of it: whose, how many were, and how many it has.
+pub(super) async fn smaller_than_signed(
+    tables: &mut PgConnection,
+    origin: &str,
+) -> Result<Option<(OrganizationId, i64, i64)>, sqlx::Error> {
+    let row = sqlx::query!(
+        r#"
+        select h.organization_id, h.size, coalesce(t.size, 0) as "found!"
+        from signer.heads h
+        left join trees t on t.organization_id = h.organization_id
+        where h.origin = $1 || '/' || h.organization_id::text and h.size > coalesce(t.size, 0)
+        order by h.organization_id
+        limit 1
+        "#,
+        origin
+    )
+    .fetch_optional(tables)
+    .await?;
+    Ok(row.map(|row| (OrganizationId::new(row.organization_id), row.size, row.found)))
+}
+
 pub(super) async fn insert_leaves(tables: &mut PgConnection, growth: &Growth) -> Result<(), sqlx::Error> {
     let leaves: Vec<_> = growth
         .trees

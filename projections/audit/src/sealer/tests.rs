@@ -60,7 +60,7 @@ fn each_organization_has_a_tree_of_its_own() {
     let mut growth =
         Growth::of(LOG, &page(vec![event(one, 1), event(two, 1), event(one, 2), event(one, 3)])).unwrap();
 
-    growth.append(HashMap::new()).unwrap();
+    growth.append(HashMap::new(), &HashMap::new()).unwrap();
 
     let sizes: Vec<_> = growth.trees.iter().map(|(id, tree)| (*id, tree.edge.size())).collect();
     assert_eq!(sizes, [(one, 3), (two, 1)]);
@@ -71,12 +71,12 @@ fn pages_of_any_length_give_the_same_tree() {
     let one = organization(1);
     let events: Vec<_> = (1..=40).map(|sequence| event(one, sequence)).collect();
     let mut whole = Growth::of(LOG, &page(events.clone())).unwrap();
-    whole.append(HashMap::new()).unwrap();
+    whole.append(HashMap::new(), &HashMap::new()).unwrap();
 
     let mut stored = HashMap::new();
     for part in events.chunks(7) {
         let mut growth = Growth::of(LOG, &page(part.to_vec())).unwrap();
-        growth.append(stored).unwrap();
+        growth.append(stored, &HashMap::new()).unwrap();
         let edge: &Edge = &growth.trees[&one].edge;
         let size = i64::try_from(edge.size()).unwrap();
         stored = HashMap::from([(one, Stored { size, edge: edge.to_bytes() })]);
@@ -118,7 +118,7 @@ fn given_an_event_that_is_missing_or_repeated_when_sealed_then_the_alarm_names_i
         let events = sequences.map(|sequence| event(one, sequence)).to_vec();
         let mut growth = Growth::of(LOG, &page(events)).unwrap();
 
-        let sealed = growth.append(HashMap::new());
+        let sealed = growth.append(HashMap::new(), &HashMap::new());
 
         assert_eq!(sealed, Err(SealError::Gap { organization_id: one, expected: 2, found }));
     }
@@ -129,7 +129,8 @@ fn given_a_damaged_edge_when_sealed_then_the_alarm_names_the_tree() {
     let one = organization(1);
     let mut growth = Growth::of(LOG, &page(vec![event(one, 3)])).unwrap();
 
-    let sealed = growth.append(HashMap::from([(one, Stored { size: 2, edge: vec![0; 64] })]));
+    let sealed =
+        growth.append(HashMap::from([(one, Stored { size: 2, edge: vec![0; 64] })]), &HashMap::new());
 
     assert!(matches!(sealed, Err(SealError::Edge { organization_id, .. }) if organization_id == one));
 }

@@ -36,11 +36,11 @@ pub struct KeyFiles {
     pub state: PathBuf,
 }
 
-/// Whether the database knows a key yet. Only before that may new files be made: a new key beside an old one would
-/// sign whatever it is asked to.
+/// Whether the database knows a key for the logs' names yet. Only before that may new files be made, and only where
+/// there are none: a key without its memory would sign whatever it is asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KnownKey {
-    /// Nothing was ever signed.
+    /// Nothing was ever signed under these names.
     None,
     /// This public key signs.
     Public([u8; SEED_BYTES]),
@@ -73,7 +73,7 @@ pub enum HolderError {
         path: PathBuf,
     },
     /// What was signed is not known any more.
-    #[error("{} is missing: put it back beside the key, or begin a log of another name", .0.display())]
+    #[error("{} is missing: put it back, or begin logs of another name ([proofs] origin) with a new key", .0.display())]
     Missing(PathBuf),
     /// Memory or database belong to another key.
     #[error("another key signs this log than the one in {}", .0.display())]
@@ -106,10 +106,7 @@ impl KeyHolder {
     /// See [`HolderError`].
     pub fn open(files: &KeyFiles, known: KnownKey) -> Result<Self, HolderError> {
         if known == KnownKey::None && !files.key.exists() {
-            if files.state.exists() {
-                return Err(HolderError::Missing(files.key.clone()));
-            }
-            create_key(&files.key)?;
+            create(files)?;
         }
         let (key_file, seed) = lock_key(&files.key)?;
         let key = SigningKey::from_seed(&seed);
@@ -120,10 +117,7 @@ impl KeyHolder {
             return Err(HolderError::OtherKey(files.key.clone()));
         }
         if !files.state.exists() {
-            if known != KnownKey::None {
-                return Err(HolderError::Missing(files.state.clone()));
-            }
-            write_state(&files.state, &public, &Memory::new())?;
+            return Err(HolderError::Missing(files.state.clone()));
         }
         let (signed, lines) = read_state(files, &public)?;
         let state = append_to(&files.state)?;
@@ -219,15 +213,31 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> HolderError {
     move |source| HolderError::Io { path: path.to_owned(), source }
 }
 
-fn create_key(path: &Path) -> Result<(), HolderError> {
+/// Makes the memory, then the key: whoever finds a key without a memory knows that it was lost. One process at a time
+/// does, and where another was faster, its files are taken.
+fn create(files: &KeyFiles) -> Result<(), HolderError> {
+    let folder = folder_of(&files.key);
+    let lock = File::open(folder).map_err(failed(folder))?;
+    lock.lock().map_err(failed(folder))?;
+    if files.key.exists() {
+        return Ok(());
+    }
+    if files.state.exists() && is_used(&files.state)? {
+        return Err(HolderError::Missing(files.key.clone()));
+    }
     let mut seed = Zeroizing::new([0; SEED_BYTES]);
     getrandom::fill(seed.as_mut()).map_err(HolderError::Random)?;
+    write_state(&files.state, &SigningKey::from_seed(&seed).public(), &Memory::new())?;
     let text = Zeroizing::new(format!("{KEY_PREFIX}{}\n", STANDARD.encode(*seed)));
-    match publish(path, text.as_bytes()) {
-        // Somebody else was faster; then theirs is read.
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(path)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    publish(&files.key, text.as_bytes()).map_err(failed(&files.key))
+}
+
+/// Whether a memory holds more than its first line, which it has before anything was signed.
+fn is_used(state: &Path) -> Result<bool, HolderError> {
+    let mut text = String::new();
+    let file = File::open(state).map_err(failed(state))?;
+    file.take(255).read_to_string(&mut text).map_err(failed(state))?;
+    Ok(text.lines().count() > 1)
 }
 
 /// A file appears whole or not at all, and never in the place of another.
@@ -248,8 +258,11 @@ fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn lock_key(path: &Path) -> Result<(File, Zeroizing<[u8; SEED_BYTES]>), HolderError> {

@@ -10,7 +10,7 @@ use super::{KeyHolder, Published, Refusal, Signed, SignerError, Wish, origin};
 use crate::proof::{ConsistencyProof, Hash, SignedCheckpoint};
 use crate::trees::{self, TreeError};
 
-/// Trees that are signed in one round; the others follow in the next.
+/// Trees that are signed in one round; the others follow in the next, before those that were signed in this one.
 const MAX_WISHES: usize = 500;
 
 /// What a round asks of the holder.
@@ -39,32 +39,39 @@ struct Candidate {
     published: u64,
 }
 
-/// The public key that signs, once one has.
+/// The public key that signs the logs whose names begin so, once one has.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn public_key(connection: &mut PgConnection) -> Result<Option<[u8; 32]>, sqlx::Error> {
-    let key = sqlx::query_scalar!("select public_key from signer.keys").fetch_optional(connection).await?;
+pub async fn public_key(
+    connection: &mut PgConnection,
+    prefix: &str,
+) -> Result<Option<[u8; 32]>, sqlx::Error> {
+    let key = sqlx::query_scalar!("select public_key from signer.keys where origin = $1", prefix)
+        .fetch_optional(connection)
+        .await?;
     Ok(key.and_then(|key| key.try_into().ok()))
 }
 
-/// Says that this key signs, unless another one does. Gives the one that does.
+/// Says that this key signs the logs whose names begin so, unless another one does. Gives the one that does.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn register_key(
     connection: &mut PgConnection,
+    prefix: &str,
     public: [u8; 32],
     now: Timestamp,
 ) -> Result<Option<[u8; 32]>, sqlx::Error> {
     sqlx::query!(
-        "insert into signer.keys (public_key, created_at) values ($1, $2) on conflict do nothing",
+        "insert into signer.keys (origin, public_key, created_at) values ($1, $2, $3) on conflict do nothing",
+        prefix,
         public.as_slice(),
         OffsetDateTime::from(now)
     )
     .execute(&mut *connection)
     .await?;
-    public_key(connection).await
+    public_key(connection, prefix).await
 }
 
 /// Finds the trees that have grown since they were signed, and proves their growth. `prefix` is the first part of
@@ -102,12 +109,12 @@ async fn candidates(connection: &mut PgConnection, prefix: &str) -> Result<Vec<C
         select t.organization_id, t.size, t.root, coalesce(published.size, 0) as "published!"
         from proof.trees t
         left join lateral (
-            select c.size
+            select c.size, c.signed_at
             from signer.checkpoints c
             where c.organization_id = t.organization_id and c.origin = $1 || '/' || t.organization_id::text
             order by c.size desc
             limit 1) published on true
-        order by t.organization_id
+        order by published.signed_at nulls first, t.organization_id
         "#,
         prefix
     )
@@ -331,6 +338,30 @@ pub struct Fresh {
     pub signed_at: OffsetDateTime,
 }
 
+/// The newest checkpoint of each log.
+///
+/// # Errors
+/// When the database fails.
+pub async fn newest_of_each(connection: &mut PgConnection, prefix: &str) -> Result<Vec<Fresh>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "
+        select h.organization_id, newest.note, newest.signed_at
+        from signer.heads h
+        cross join lateral (
+            select c.note, c.signed_at
+            from signer.checkpoints c
+            where c.organization_id = h.organization_id and c.origin = h.origin
+            order by c.size desc
+            limit 1) newest
+        where h.origin = $1 || '/' || h.organization_id::text
+        ",
+        prefix
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| fresh(row.organization_id, row.note, row.signed_at)).collect())
+}
+
 /// The newest checkpoint of each log that was signed after a moment.
 ///
 /// # Errors
@@ -352,10 +383,9 @@ pub async fn signed_since(
     )
     .fetch_all(connection)
     .await?;
-    let fresh = |organization_id, note, signed_at| Fresh {
-        organization_id: OrganizationId::new(organization_id),
-        note,
-        signed_at,
-    };
     Ok(rows.into_iter().map(|row| fresh(row.organization_id, row.note, row.signed_at)).collect())
+}
+
+const fn fresh(organization_id: Uuid, note: String, signed_at: OffsetDateTime) -> Fresh {
+    Fresh { organization_id: OrganizationId::new(organization_id), note, signed_at }
 }

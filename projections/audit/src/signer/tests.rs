@@ -145,6 +145,35 @@ fn one_process_at_a_time_holds_the_key() {
 }
 
 #[test]
+fn given_a_key_without_its_memory_when_opened_then_it_signs_nothing() {
+    let place = Place::new();
+    let mut holder = place.open(KnownKey::None).unwrap();
+    let wished = wish(&holder, 0, 9);
+    sign(&mut holder, wished).unwrap();
+    drop(holder);
+    let files = place.files();
+    let state = fs::read(&files.state).unwrap();
+
+    fs::remove_file(&files.state).unwrap();
+    assert!(matches!(place.open(KnownKey::None), Err(HolderError::Missing(path)) if path == files.state));
+    fs::write(&files.state, &state).unwrap();
+    fs::remove_file(&files.key).unwrap();
+    assert!(matches!(place.open(KnownKey::None), Err(HolderError::Missing(path)) if path == files.key));
+}
+
+#[test]
+fn given_a_process_that_died_before_it_had_a_key_when_opened_then_another_makes_one() {
+    let place = Place::new();
+    drop(place.open(KnownKey::None).unwrap());
+    fs::remove_file(place.files().key).unwrap();
+
+    let mut holder = place.open(KnownKey::None).unwrap();
+
+    let wished = wish(&holder, 0, 9);
+    sign(&mut holder, wished).unwrap();
+}
+
+#[test]
 fn given_files_that_do_not_fit_when_opened_then_each_is_named() {
     let place = Place::new();
     let files = place.files();
@@ -174,7 +203,6 @@ fn given_files_that_do_not_fit_when_opened_then_each_is_named() {
     assert!(matches!(place.open(known), Err(HolderError::Format { path }) if path == files.key));
     fs::remove_file(&files.key).unwrap();
     assert!(matches!(place.open(known), Err(HolderError::Missing(path)) if path == files.key));
-    assert!(matches!(place.open(KnownKey::None), Err(HolderError::Missing(path)) if path == files.key));
     fs::write(&files.key, key).unwrap();
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
     assert!(place.open(known).is_ok());

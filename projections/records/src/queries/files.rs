@@ -207,6 +207,28 @@ pub fn files_alive<'a>(
     })
 }
 
+/// Whether any file of an organization lies in its storage, or is expected there.
+///
+/// # Errors
+/// When the database fails.
+pub fn has_files(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+) -> BoxFuture<'_, Result<bool, QueryError>> {
+    Box::pin(async move {
+        let found = sqlx::query_scalar!(
+            r#"
+            select exists (
+                select from files where organization_id = $1 and status in ('requested', 'stored')) as "found!"
+            "#,
+            organization_id.uuid()
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(found)
+    })
+}
+
 /// Every organization that ever asked for an upload.
 ///
 /// # Errors
@@ -219,5 +241,32 @@ pub fn organizations_with_files(
             .fetch_all(connection)
             .await?;
         Ok(rows.into_iter().map(OrganizationId::new).collect())
+    })
+}
+
+/// Which of these files, given by organization and id, were stored or ended.
+///
+/// # Errors
+/// When the database fails.
+pub fn files_settled<'a>(
+    connection: &'a mut PgConnection,
+    files: &'a [(OrganizationId, FileId)],
+) -> BoxFuture<'a, Result<HashSet<FileId>, QueryError>> {
+    Box::pin(async move {
+        let (organizations, ids): (Vec<_>, Vec<_>) =
+            files.iter().map(|(organization_id, id)| (organization_id.uuid(), id.uuid())).unzip();
+        let rows = sqlx::query_scalar!(
+            "
+            select file_id
+            from files
+            where (organization_id, file_id) in (select * from unnest($1::uuid[], $2::uuid[]))
+              and status <> 'requested'
+            ",
+            &organizations,
+            &ids
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(FileId::new).collect())
     })
 }

@@ -3,9 +3,12 @@
 use std::collections::HashSet;
 
 use carelog_domain::form::FormStatus;
-use carelog_domain::{AppointmentId, FormId, FormTemplateId, OrganizationId, PatientId, StreamKind};
+use carelog_domain::{
+    AppointmentId, FormId, FormTemplateId, OrganizationId, PatientId, StreamKind, Timestamp,
+};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::cells::{Cells, QueryError, sealed, stamp};
@@ -132,6 +135,33 @@ pub fn list_forms<'a>(
             filter.status.map(FormStatus::as_str) as _,
             filter.patient_id.map(Uuid::from) as _,
             filter.appointment_id.map(Uuid::from) as _
+        ))
+    })
+}
+
+/// Forms that were signed after a moment, and after one of them where several were at once, and that have no document yet,
+/// of every organization, the latest last.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn list_undocumented_forms(
+    connection: &mut PgConnection,
+    after: (Timestamp, FormId),
+    limit: u16,
+) -> BoxFuture<'_, Result<Vec<FormRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_forms!(
+            connection,
+            "where status = 'signed' and (updated_at, form_id) > ($1, $2) and personal is not null
+           and not exists (
+               select from files d
+               where d.organization_id = forms.organization_id and d.form_id = forms.form_id
+                   and d.kind = 'generated_document' and d.status <> 'requested')
+         order by updated_at, form_id
+         limit $3",
+            OffsetDateTime::from(after.0),
+            after.1.uuid(),
+            i64::from(limit)
         ))
     })
 }

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use carelog_domain::{OrganizationId, PatientId, StreamKind};
+use carelog_domain::{OrganizationId, PatientId, StreamKind, Timestamp};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::cells::{Cells, QueryError, sealed, stamp};
@@ -193,6 +194,29 @@ pub fn list_consents(
             "where organization_id = $1 and patient_id = $2 order by consent",
             organization_id.uuid(),
             patient_id.uuid()
+        ))
+    })
+}
+
+/// Patients whose erasure was complete after a moment, and after one of them where several were at once, of every
+/// organization, the latest last.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn list_erased_patients(
+    connection: &mut PgConnection,
+    after: (Timestamp, PatientId),
+    limit: u16,
+) -> BoxFuture<'_, Result<Vec<PatientRecord>, QueryError>> {
+    Box::pin(async move {
+        Ok(select_patients!(
+            connection,
+            "where status = 'erased' and (updated_at, patient_id) > ($1, $2)
+         order by updated_at, patient_id
+         limit $3",
+            OffsetDateTime::from(after.0),
+            after.1.uuid(),
+            i64::from(limit)
         ))
     })
 }

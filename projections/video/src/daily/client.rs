@@ -8,25 +8,26 @@ use reqwest::{Client, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
 
 use super::account::DailyAccount;
 use super::error::DailyError;
 use super::limiter::{Limiter, Tier};
-use super::room::{Room, RoomBody, RoomName, RoomSpec};
+use super::room::{Room, RoomName, RoomSpec};
 
 /// For connecting, inside the deadline.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For a request in all: waiting for its turn, connecting, asking and reading.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Read of an answer; rooms take about a kilobyte.
-const MAX_BODY_BYTES: usize = 64 << 10;
+/// Read of an answer; a page of a list takes a hundred kilobytes.
+const MAX_BODY_BYTES: usize = 1 << 20;
 
 /// Daily's REST API. Cheap to clone; all clones share connections and pace.
 #[derive(Clone, Debug)]
 pub struct DailyApi {
-    client: Client,
+    pub(super) client: Client,
     base: Url,
     limiter: Arc<Limiter>,
 }
@@ -85,7 +86,7 @@ impl DailyApi {
     /// # Errors
     /// See [`DailyError`].
     pub async fn domain(&self, account: &DailyAccount) -> Result<DailyDomain, DailyError> {
-        self.ask(account, Tier::Ordinary, Method::GET, &[], None).await
+        self.ask(account, Tier::Ordinary, Method::GET, &[], &[], None).await
     }
 
     /// Makes a room. A name that is taken is refused.
@@ -93,7 +94,7 @@ impl DailyApi {
     /// # Errors
     /// See [`DailyError`].
     pub async fn create(&self, account: &DailyAccount, spec: &RoomSpec) -> Result<Room, DailyError> {
-        self.ask(account, Tier::Ordinary, Method::POST, &["rooms"], Some(spec.to_create())).await
+        self.ask(account, Tier::Ordinary, Method::POST, &["rooms"], &[], Some(spec.to_create().json())).await
     }
 
     /// A room by its name; one that has expired is not found.
@@ -101,7 +102,7 @@ impl DailyApi {
     /// # Errors
     /// See [`DailyError`].
     pub async fn room(&self, account: &DailyAccount, name: &RoomName) -> Result<Room, DailyError> {
-        self.ask(account, Tier::Ordinary, Method::GET, &["rooms", name.as_str()], None).await
+        self.ask(account, Tier::Ordinary, Method::GET, &["rooms", name.as_str()], &[], None).await
     }
 
     /// Gives a room another window, and everything else that it should have.
@@ -110,7 +111,7 @@ impl DailyApi {
     /// See [`DailyError`].
     pub async fn update(&self, account: &DailyAccount, spec: &RoomSpec) -> Result<Room, DailyError> {
         let path = ["rooms", spec.name.as_str()];
-        self.ask(account, Tier::Ordinary, Method::POST, &path, Some(spec.to_update())).await
+        self.ask(account, Tier::Ordinary, Method::POST, &path, &[], Some(spec.to_update().json())).await
     }
 
     /// Takes a room away; one that is gone already, or has expired, is no failure.
@@ -119,7 +120,7 @@ impl DailyApi {
     /// See [`DailyError`].
     pub async fn delete(&self, account: &DailyAccount, name: &RoomName) -> Result<(), DailyError> {
         let path = ["rooms", name.as_str()];
-        match self.ask::<serde::de::IgnoredAny>(account, Tier::Slow, Method::DELETE, &path, None).await {
+        match self.ask::<serde::de::IgnoredAny>(account, Tier::Slow, Method::DELETE, &path, &[], None).await {
             Ok(_) | Err(DailyError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
@@ -130,13 +131,14 @@ impl DailyApi {
         self.limiter.tidy();
     }
 
-    async fn ask<T: DeserializeOwned>(
+    pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         account: &DailyAccount,
         tier: Tier,
         method: Method,
         path: &[&str],
-        body: Option<RoomBody<'_>>,
+        query: &[(&str, &str)],
+        body: Option<Value>,
     ) -> Result<T, DailyError> {
         let deadline = Instant::now() + DEADLINE;
         if timeout_at(deadline, self.limiter.turn(tier, account.organization_id)).await.is_err() {
@@ -145,6 +147,9 @@ impl DailyApi {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
         }
         let mut request = self.client.request(method, url).header(header::AUTHORIZATION, bearer(account));
         if let Some(body) = &body {
@@ -193,18 +198,21 @@ fn bearer(account: &DailyAccount) -> HeaderValue {
 
 /// A key goes out with every request.
 fn is_safe(base: &Url) -> bool {
-    let is_here = match base.host() {
+    base.query().is_none() && base.fragment().is_none() && is_reached_safely(base)
+}
+
+/// By TLS, or without leaving this machine; and without a password in the address.
+pub(super) fn is_reached_safely(url: &Url) -> bool {
+    let is_here = match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         Some(Host::Domain(name)) => name == "localhost",
         None => false,
     };
-    base.username().is_empty()
-        && base.password().is_none()
-        && base.query().is_none()
-        && base.fragment().is_none()
-        && match base.scheme() {
-            "https" => base.host().is_some(),
+    url.username().is_empty()
+        && url.password().is_none()
+        && match url.scheme() {
+            "https" => url.host().is_some(),
             "http" => is_here,
             _ => false,
         }

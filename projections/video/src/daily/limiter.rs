@@ -17,6 +17,8 @@ pub(super) enum Tier {
     Ordinary,
     /// 50 requests in 30 s; whether deleting rooms is among these is not certain, so it is treated so.
     Slow,
+    /// 5 requests in 5 s: beginning a recording.
+    Recording,
 }
 
 /// Holds requests back, by organization.
@@ -24,6 +26,7 @@ pub(super) enum Tier {
 pub(super) struct Limiter {
     ordinary: Keyed,
     slow: Keyed,
+    recording: Keyed,
 }
 
 impl Limiter {
@@ -34,7 +37,10 @@ impl Limiter {
         const SLOW_EVERY: Duration = Duration::from_millis(667);
         const SLOW_BURST: NonZeroU32 = NonZeroU32::new(5).expect("not zero");
         let slow = Quota::with_period(SLOW_EVERY).expect("not zero").allow_burst(SLOW_BURST);
+        // 1 + 5 × 0.5 ≤ 5.
+        let recording = Quota::with_period(Duration::from_secs(2)).expect("not zero");
         Self {
+            recording: RateLimiter::keyed(recording),
             ordinary: RateLimiter::keyed(Quota::per_second(RATE).allow_burst(BURST)),
             slow: RateLimiter::keyed(slow),
         }
@@ -44,6 +50,7 @@ impl Limiter {
     pub(super) async fn turn(&self, tier: Tier, organization_id: OrganizationId) {
         match tier {
             Tier::Ordinary => self.ordinary.until_key_ready(&organization_id).await,
+            Tier::Recording => self.recording.until_key_ready(&organization_id).await,
             Tier::Slow => self.slow.until_key_ready(&organization_id).await,
         }
     }
@@ -52,5 +59,6 @@ impl Limiter {
     pub(super) fn tidy(&self) {
         self.ordinary.retain_recent();
         self.slow.retain_recent();
+        self.recording.retain_recent();
     }
 }

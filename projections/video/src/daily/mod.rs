@@ -8,14 +8,21 @@
 mod account;
 mod client;
 mod error;
+mod hook;
 mod limiter;
+mod meeting;
+mod recording;
 mod room;
 #[cfg(test)]
 mod tests;
 mod token;
+mod webhook;
 
 pub use self::account::DailyAccount;
 pub use self::client::{DailyApi, DailyApiError, DailyDomain};
 pub use self::error::DailyError;
+pub use self::hook::{HookKey, HookNotice, HookRefusal, HookStay, PROBE, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+pub use self::recording::{DailyRecording, DailyRecordingStatus, RecordingKind};
 pub use self::room::{Room, RoomName, RoomSpec};
 pub use self::token::{MeetingToken, TokenClaims};
+pub use self::webhook::HookState;

@@ -5,6 +5,7 @@ use std::fmt;
 use carelog_domain::AppointmentId;
 use carelog_domain::video_room::RoomWindow;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// Patient, specialist, an interpreter, two relatives, and one who reconnects before the old connection is noticed.
 const MAX_PARTICIPANTS: u8 = 6;
@@ -19,6 +20,18 @@ impl RoomName {
     pub fn of(appointment_id: AppointmentId, opening: u16) -> Self {
         let id = appointment_id.uuid().simple();
         Self(if opening <= 1 { format!("appt-{id}") } else { format!("appt-{id}-{opening}") })
+    }
+
+    /// Whose room a name names, and the number of the room; nothing where it is none of ours.
+    pub fn parse(name: &str) -> Option<(AppointmentId, u16)> {
+        let rest = name.strip_prefix("appt-")?;
+        let (id, opening) = match rest.split_once('-') {
+            None => (rest, 1),
+            Some((id, number)) => (id, number.parse().ok()?),
+        };
+        let appointment_id = AppointmentId::new(Uuid::try_parse(id).ok()?);
+        // Only in the one form in which it was given.
+        (Self::of(appointment_id, opening).0 == name).then_some((appointment_id, opening))
     }
 
     /// The text, of letters, digits and hyphens.
@@ -61,6 +74,12 @@ struct Properties {
     enforce_unique_user_ids: bool,
     max_participants: u8,
     enable_chat: bool,
+}
+
+impl RoomBody<'_> {
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::to_value(self).expect("names, numbers and switches are JSON")
+    }
 }
 
 impl RoomSpec {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carelog_domain::video_notice::NoticeKind;
 use carelog_domain::video_room::{RoomFailure, RoomWindow};
 use carelog_domain::{AppointmentId, OrganizationId, ParticipantId, Timestamp};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -166,5 +167,114 @@ fn a_key_never_goes_in_the_clear_over_a_network() {
         ["http://api.daily.co/v1", "ftp://x", "daily", "https://u:p@api.daily.co/v1", "https://x/?a=b"]
     {
         assert!(matches!(DailyApi::new(wrong), Err(DailyApiError::Url)), "{wrong}");
+    }
+}
+
+/// Body and signature were made by another implementation: Python's `hmac` and `base64`.
+const NOTICE: &[u8] = br#"{"version":"1.1.0","type":"participant.joined","id":"ptcpt-join-6497","payload":{"room":"appt-000000000000000000000000000000a1"},"event_ts":1772443800.123}"#;
+const NOTICE_AT: &str = "1772443800";
+const NOTICE_SIGNATURE: &str = "nUpryjfxbFt+Tx6pfQ2LBV2NEfNc5oWhOc+aRTjoRno=";
+
+fn hook_key() -> HookKey {
+    HookKey::from_bytes(std::array::from_fn(|at| u8::try_from(at).unwrap()))
+}
+
+#[test]
+fn a_notice_is_signed_over_the_timestamp_and_the_raw_bytes() {
+    let now = at("2026-03-02T09:30:00Z");
+    let key = hook_key();
+
+    assert_eq!(key.to_base64(), "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    assert_eq!(key.sign(NOTICE_AT, NOTICE), NOTICE_SIGNATURE);
+    assert_eq!(key.verify(Some(NOTICE_AT), Some(NOTICE_SIGNATURE), NOTICE, now), Ok(()));
+    // The same JSON, written in another way.
+    let rewritten = [&NOTICE[..1], b" ", &NOTICE[1..]].concat();
+    let refused = key.verify(Some(NOTICE_AT), Some(NOTICE_SIGNATURE), &rewritten, now);
+    assert_eq!(refused, Err(HookRefusal::WrongSignature));
+}
+
+#[test]
+fn the_key_of_a_webhook_follows_from_the_account() {
+    let key = HookKey::of(&account("key-of-a-domain").unwrap());
+
+    assert_eq!(key.to_base64(), "nz3Zfx1VLlHf3Nbj6TvKbglO1rkaQ33iE6WG28BMuVs=");
+    assert_ne!(key.to_base64(), HookKey::of(&account("another-key").unwrap()).to_base64());
+}
+
+#[test]
+fn a_notice_that_is_unsigned_forged_or_late_is_refused() {
+    let key = hook_key();
+    let sent = at("2026-03-02T09:30:00Z");
+    let shifted = |seconds: i64| sent.saturating_add_micros(seconds * 1_000_000);
+    let verify = |timestamp, signature, now| key.verify(timestamp, signature, NOTICE, now);
+    let signed = Some(NOTICE_SIGNATURE);
+
+    for (timestamp, signature) in [(None, signed), (Some(NOTICE_AT), None), (None, None)] {
+        assert_eq!(verify(timestamp, signature, sent), Err(HookRefusal::Unsigned));
+    }
+    let hex = "9d4a6bca37f16c5b7e4f1ea97d0d8b055d8d11f35ce685a139cf9a4538e8467a";
+    for wrong in ["", "no base64!", hex, &NOTICE_SIGNATURE[..40], "AAAA"] {
+        assert_eq!(verify(Some(NOTICE_AT), Some(wrong), sent), Err(HookRefusal::WrongSignature), "{wrong}");
+    }
+    assert_eq!(verify(Some("1772443801"), signed, sent), Err(HookRefusal::WrongSignature));
+    for fine in [-300, 0, 300] {
+        assert_eq!(verify(Some(NOTICE_AT), signed, shifted(fine)), Ok(()), "{fine}");
+    }
+    for late in [-301, 301, 86_400] {
+        assert_eq!(verify(Some(NOTICE_AT), signed, shifted(late)), Err(HookRefusal::OutsideWindow), "{late}");
+    }
+    let odd = key.sign("soon", NOTICE);
+    assert_eq!(verify(Some("soon"), Some(&odd), sent), Err(HookRefusal::OutsideWindow));
+}
+
+#[test]
+fn a_notice_names_its_kind_and_a_room_of_ours_or_none() {
+    let read = |kind: &str, payload: Value| {
+        let body =
+            json!({ "version": "1", "type": kind, "id": "x", "payload": payload, "event_ts": 1_772_443_800 });
+        HookNotice::read(body.to_string().as_bytes()).unwrap()
+    };
+    let room = "appt-000000000000000000000000000000a1";
+
+    let notice = HookNotice::read(NOTICE).unwrap();
+    assert_eq!((notice.id.as_str(), notice.kind), ("ptcpt-join-6497", NoticeKind::ParticipantJoined));
+    assert_eq!((notice.room, notice.sent_at), (Some((APPOINTMENT, 1)), at("2026-03-02T09:30:00.123Z")));
+    let ready = read("recording.ready-to-download", json!({ "room_name": format!("{room}-2") }));
+    assert_eq!((ready.kind, ready.room), (NoticeKind::RecordingReady, Some((APPOINTMENT, 2))));
+    assert_eq!(read("transcript.started", json!({})).kind, NoticeKind::Other);
+    for foreign in
+        ["lobby", "appt-", "appt-a1", "appt-000000000000000000000000000000A1", &format!("{room}-1")]
+    {
+        assert_eq!(read("meeting.started", json!({ "room": foreign })).room, None, "{foreign}");
+    }
+    for wrong in ["", "[]", "{}", r#"{"type":"x","id":"","payload":{},"event_ts":1}"#, r#"{"test":"test"}"#] {
+        assert_eq!(HookNotice::read(wrong.as_bytes()), Err(HookRefusal::Malformed), "{wrong}");
+    }
+}
+
+#[test]
+fn a_stay_is_told_in_whole_seconds() {
+    let session_id = Uuid::from_u128(7);
+    let of = |payload: Value| HookStay::read(json!({ "payload": payload }).to_string().as_bytes());
+    let joined =
+        json!({ "session_id": session_id, "user_id": Uuid::from_u128(9), "joined_at": 1_772_443_800.9 });
+
+    let stay = of(joined).unwrap();
+
+    assert_eq!(
+        (stay.session_id, stay.participant_id),
+        (session_id, Some(ParticipantId::new(Uuid::from_u128(9))))
+    );
+    assert_eq!((stay.joined_at, stay.duration_seconds), (at("2026-03-02T09:30:00Z"), None));
+    let left =
+        json!({ "session_id": session_id, "user_id": "hipaa", "joined_at": 1_772_443_800, "duration": 61.7 });
+    let stay = of(left).unwrap();
+    assert_eq!((stay.participant_id, stay.duration_seconds), (None, Some(61)));
+    for wrong in [
+        json!({}),
+        json!({ "session_id": "x", "joined_at": 1 }),
+        json!({ "session_id": session_id, "joined_at": 1e300 }),
+    ] {
+        assert_eq!(of(wrong), None);
     }
 }

@@ -10,7 +10,8 @@ use carelog_domain::organization::{
     OrganizationIntegrationConfigured, OrganizationIntegrationRemoved, OrganizationSettingsChanged,
 };
 use carelog_domain::video_room::{
-    VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomExpired, VideoRoomMoved,
+    VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomExpired, VideoRoomExtended,
+    VideoRoomMoved,
 };
 use carelog_domain::{Actor, Circumstances, CorrelationId, Event, KeyId, Origin};
 use carelog_event_log::{SealedPart, StreamKey};
@@ -199,20 +200,20 @@ fn an_appointment_that_is_not_by_video_has_no_row_and_wants_nothing() {
 }
 
 #[test]
-fn without_a_provider_nothing_is_wanted_until_one_is_configured() {
+fn without_a_provider_rooms_are_wanted_too_and_another_provider_wants_a_look_at_all() {
     let mut story = Story::new();
     story.tell(booked(AppointmentMode::Video)).tell(ONBOARDED);
-    assert_eq!(story.looks(), Vec::<i64>::new());
+    assert_eq!(story.looks(), [2]);
 
     let configured = |integration| {
         let configured = OrganizationIntegrationConfigured { integration, personal: None };
         OrganizationEvent::IntegrationConfigured(configured)
     };
     story.tell(configured(IntegrationKind::Storage));
-    assert_eq!(story.looks(), Vec::<i64>::new());
+    assert_eq!(story.looks(), [2]);
     story.tell(configured(IntegrationKind::Daily));
 
-    assert_eq!(story.looks(), [4]);
+    assert_eq!(story.looks(), [2, 4]);
     let queue = story.page.intents.iter().find_map(|wish| match wish {
         Wish::Queue(change) => Some((change.step, change.setting)),
         Wish::Effect(_) => None,
@@ -221,7 +222,7 @@ fn without_a_provider_nothing_is_wanted_until_one_is_configured() {
     let integration = IntegrationKind::Daily;
     story.tell(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved { integration }));
     story.tell(cancelled());
-    assert_eq!(story.looks(), [4]);
+    assert_eq!(story.looks(), [2, 4, 5, 6]);
     assert_eq!(story.page.organizations[&ORGANIZATION].daily, None);
 }
 
@@ -288,4 +289,33 @@ fn a_failure_of_what_nobody_wants_any_more_is_none() {
     story.tell(booked(AppointmentMode::Video)).tell(ONBOARDED).tell(failed(1)).tell(cancelled());
 
     assert!(!story.row().is_failing());
+}
+
+#[test]
+fn history_wants_no_look() {
+    let mut story = Story::new();
+    let AppointmentEvent::Booked(long_ago) = booked(AppointmentMode::Video) else { panic!("it is one") };
+    let long_ago = AppointmentBooked { starts_at: at("2026-02-20T09:30:00Z"), ..long_ago };
+
+    story.tell(AppointmentEvent::Booked(long_ago)).tell(ONBOARDED);
+
+    assert_eq!((story.looks(), story.row().wish), (vec![], RoomWish::Wanted));
+}
+
+#[test]
+fn what_was_added_to_a_room_is_kept_beside_what_was_planned() {
+    let mut story = Story::new();
+    story.tell(booked(AppointmentMode::Video)).tell(ONBOARDED).tell(created());
+    let planned = at("2026-03-02T10:45:00Z");
+    story.tell(VideoRoomEvent::Extended(VideoRoomExtended {
+        patient_id: PATIENT,
+        appointment_id: APPOINTMENT,
+        participant_id: carelog_domain::ParticipantId::new(Uuid::nil()),
+        planned_expires_at: planned,
+        expires_at: at("2026-03-02T11:00:00Z"),
+    }));
+
+    let row = story.row();
+    assert_eq!(row.window.map(|window| window.expires_at), Some(at("2026-03-02T11:00:00Z")));
+    assert_eq!(row.planned_expires_at, Some(planned));
 }

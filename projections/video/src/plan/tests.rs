@@ -20,6 +20,7 @@ fn row() -> RoomRow {
         provider: None,
         opening: 0,
         window: None,
+        planned_expires_at: None,
         attempt_count: 0,
         failure: None,
         next_attempt_at: None,
@@ -98,4 +99,21 @@ fn tries_come_ever_more_rarely_and_end_with_the_need() {
     assert_eq!(pauses, [5, 10, 20, 640, 900, 900]);
     assert_eq!(after(1, Some(Duration::from_mins(1))), Some(60), "the provider asked for it");
     assert_eq!(next_attempt(1, None, now, now.saturating_add_micros(5_000_000)), None);
+}
+
+#[test]
+fn what_was_added_to_a_room_lasts_until_its_appointment_moves() {
+    let later = at("2026-03-02T10:25:00Z");
+    let extended = RoomRow {
+        window: Some(RoomWindow { expires_at: later, ..asked() }),
+        planned_expires_at: Some(asked().expires_at),
+        ..open(RoomWish::Wanted)
+    };
+
+    assert_eq!(window(&extended, 15, 10).expires_at, later);
+    assert_eq!(next_step(&extended, window(&extended, 15, 10), before()), Step::RestUntil(later));
+    let moved = RoomRow { ends_at: Some(at("2026-03-02T10:05:00Z")), ..extended.clone() };
+    assert_eq!(window(&moved, 15, 10).expires_at, at("2026-03-02T10:15:00Z"));
+    let closed = RoomRow { status: RoomStatus::Closed, ..extended };
+    assert_eq!(window(&closed, 15, 10), asked());
 }

@@ -5,7 +5,7 @@ use carelog_tests::Product;
 use sqlx::{AssertSqlSafe, PgPool};
 use uuid::Uuid;
 
-use super::{as_app, live};
+use super::{as_app, live, publish_now};
 
 /// Every column that is made of the classes that there are, and of types that have no room for more.
 const WRONG_COLUMNS: &str = r"
@@ -13,8 +13,7 @@ const WRONG_COLUMNS: &str = r"
     from pg_class c
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
     left join pg_description d on d.objoid = c.oid and d.objsubid = a.attnum
-    where c.relnamespace = 'analytics'::regnamespace
-        and (c.relkind = 'r' or c.relkind = 'v' and obj_description(c.oid, 'pg_class') not like '%Not published')
+    where c.relnamespace in ('analytics'::regnamespace, 'published'::regnamespace) and c.relkind in ('r', 'v')
         and not coalesce(case substring(d.description from 'Class: ([a-z]+)$')
             when 'organization' then a.attname = 'organization_id' and a.atttypid = 'uuid'::regtype
             when 'pseudonym' then a.atttypid = 'uuid'::regtype
@@ -24,14 +23,14 @@ const WRONG_COLUMNS: &str = r"
             when 'number' then a.atttypid in ('smallint'::regtype, 'integer'::regtype, 'bigint'::regtype,
                                               'numeric'::regtype, 'double precision'::regtype)
             when 'flag' then a.atttypid = 'boolean'::regtype
-            when 'code' then a.atttypid in ('text'::regtype, 'text[]'::regtype) and (c.relkind = 'v' or exists (
+            when 'code' then a.atttypid in ('text'::regtype, 'text[]'::regtype) and exists (
                 select from pg_constraint k
                 where k.conrelid = c.oid and k.contype = 'c' and k.conkey = array[a.attnum]
-                    and pg_get_constraintdef(k.oid) like '%ARRAY[%'))
+                    and (pg_get_constraintdef(k.oid) like '%ARRAY[%' or pg_get_constraintdef(k.oid) like '%~ ''^(%)$''%'))
         end, false)
     union all
     select format('%s has no comment', relname) from pg_class
-    where relnamespace = 'analytics'::regnamespace and relkind in ('r', 'v') and obj_description(oid, 'pg_class') is null";
+    where relnamespace in ('analytics'::regnamespace, 'published'::regnamespace) and relkind in ('r', 'v') and obj_description(oid, 'pg_class') is null";
 
 async fn texts(pool: &PgPool, statement: &str) -> Vec<String> {
     sqlx::query_scalar(AssertSqlSafe(statement.to_owned())).fetch_all(pool).await.unwrap()
@@ -52,6 +51,10 @@ async fn every_column_has_a_class_that_its_type_keeps_to() {
             "alter table analytics.form_facts add column name text;
              comment on column analytics.form_facts.name is 'A name. Class: code'",
             "form_facts.name text: A name. Class: code",
+        ),
+        (
+            "create view published.everything as select patient from analytics.patient_facts",
+            "everything.patient uuid: ",
         ),
     ] {
         sqlx::raw_sql(AssertSqlSafe(leak.to_owned())).execute(owner).await.unwrap();
@@ -86,7 +89,7 @@ async fn roles_reach_what_they_need_and_nothing_else() {
     ];
     let of = |role: &str| views.map(|view| format!("{role} {view} select"));
 
-    let found = rights(&databases.analytics_owner, &["analytics", "analytics_access"]).await;
+    let found = rights(&databases.analytics_owner, &["analytics", "published", "analytics_access"]).await;
     assert_eq!(found, [of("carelog_analyst"), of("carelog_app")].concat());
     let found = rights(&databases.vault, &["vault"]).await;
     let found: Vec<&String> = found.iter().filter(|right| right.starts_with("carelog_pseudonyms")).collect();
@@ -111,9 +114,10 @@ async fn roles_reach_what_they_need_and_nothing_else() {
     // A rebuild gives the same rights.
     product.clinic().await;
     product.settled().await;
-    let before = rights(&databases.analytics_owner, &["analytics"]).await;
+    let schemas = ["analytics", "published", "analytics_access"];
+    let before = rights(&databases.analytics_owner, &schemas).await;
     super::rebuild_analytics(&product, carelog_event_log::runtime::RebuildScope::Everything).await;
-    assert_eq!(rights(&databases.analytics_owner, &["analytics"]).await, before);
+    assert_eq!(rights(&databases.analytics_owner, &schemas).await, before);
     product.stop().await;
 }
 
@@ -137,9 +141,12 @@ async fn a_login_sees_its_own_organization_whatever_it_sets() {
     live(&product, &key, new_id()).await;
     live(&product, &other_key, new_id()).await;
     product.settled().await;
+    publish_now(&product, one).await;
+    publish_now(&product, other).await;
     let owner = &product.databases().analytics_owner;
     let suffix = new_id().simple().to_string();
-    let (bound, unbound) = (format!("carelog_analyst_a{suffix}"), format!("carelog_analyst_b{suffix}"));
+    // A login is bound whatever it is called.
+    let (bound, unbound) = (format!("maria_{suffix}"), format!("carelog_analyst_b{suffix}"));
     let statements = format!(
         "create role {bound} nologin in role carelog_analyst; create role {unbound} nologin in role carelog_analyst;
          insert into analytics_access.logins (role_name, organization_id) values ('{bound}', '{one}')"
@@ -148,27 +155,27 @@ async fn a_login_sees_its_own_organization_whatever_it_sets() {
 
     let of = |organization_id| {
         format!(
-            "select count(*) from analytics.appointment_patterns where organization_id = '{organization_id}'"
+            "select count(*) from published.appointment_patterns where organization_id = '{organization_id}'"
         )
     };
     for setting in [one.uuid(), other.uuid()] {
         assert!(ask(owner, &bound, setting, &of(one)).await.unwrap() > 0, "its own");
         assert_eq!(ask(owner, &bound, setting, &of(other)).await, Ok(0), "another's");
-        assert_eq!(ask(owner, &unbound, setting, "select count(*) from analytics.freshness").await, Ok(0));
+        assert_eq!(ask(owner, &unbound, setting, "select count(*) from published.freshness").await, Ok(0));
     }
     for statement in [
         "select count(*) from analytics.appointment_facts",
-        "select count(*) from analytics.appointment_cells",
-        "select count(*) from analytics.hidden_cells",
+        "explain analyze select count(*) from analytics.appointment_facts",
+        "select count(*) from published.progress",
         "select count(*) from analytics_access.logins",
         "select count(*) from runtime.checkpoints",
-        "update analytics.freshness set pseudonym_epoch = 2 returning 1::bigint",
+        "update published.freshness set small_cell_threshold = 1 returning 1::bigint",
         "delete from analytics.patient_facts returning 1::bigint",
     ] {
         assert_eq!(ask(owner, &bound, other.uuid(), statement).await, Err("42501".to_owned()), "{statement}");
     }
     let mut tx = as_app(&product, one).await;
-    let seen: Vec<Uuid> = sqlx::query_scalar("select organization_id from analytics.freshness")
+    let seen: Vec<Uuid> = sqlx::query_scalar("select organization_id from published.freshness")
         .fetch_all(&mut *tx)
         .await
         .unwrap();

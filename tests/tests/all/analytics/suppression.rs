@@ -1,87 +1,316 @@
-//! Which cells are withheld, on cells that were made for it.
+//! What is published of cells that were made for it, and when.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
+use carelog_analytics::publication::due;
 use carelog_domain::OrganizationId;
 use carelog_event_log::new_id;
 use carelog_tests::Product;
+use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
-use super::as_app;
+use super::{as_app, publish_now};
 
-/// Fills an organization's weekdays: for each, how many patients, and how many appointments the first of them has.
-async fn weekdays(product: &Product, threshold: u16, cells: &[(u8, u16, u16)]) -> OrganizationId {
+const A_DAY: Duration = Duration::from_hours(24);
+
+/// Appointments, one for each of some patients.
+#[derive(Clone)]
+struct Appointments {
+    patients: RangeInclusive<u16>,
+    /// Of each.
+    count: u16,
+    weekday: u8,
+    lead_days: u8,
+    is_reminded: bool,
+    status: &'static str,
+    punctuality: Option<i8>,
+    minutes: Option<(u16, u16)>,
+}
+
+fn of(patients: RangeInclusive<u16>) -> Appointments {
+    Appointments {
+        patients,
+        count: 1,
+        weekday: 1,
+        lead_days: 1,
+        is_reminded: false,
+        status: "completed",
+        punctuality: None,
+        minutes: None,
+    }
+}
+
+/// An organization with its appointments, in the tables of facts.
+async fn clinic(product: &Product, threshold: u16, appointments: &[Appointments]) -> OrganizationId {
     let id = OrganizationId::new(new_id());
-    let mut statements = format!(
-        "insert into analytics.analytics_organizations values ('{id}', 1, {threshold}, now(), 1);
-         create temporary sequence if not exists place;"
-    );
-    for (weekday, patients, of_the_first) in cells {
+    let start =
+        format!("insert into analytics.analytics_organizations values ('{id}', 1, {threshold}, now(), 0);");
+    run(product, &start).await;
+    add(product, id, appointments).await;
+    id
+}
+
+async fn run(product: &Product, statements: &str) {
+    let mut owner = product.databases().analytics_owner.acquire().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *owner).await.unwrap();
+}
+
+async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments]) {
+    let number = |value: Option<i64>| value.map_or("null".to_owned(), |value| value.to_string());
+    let mut statements = String::new();
+    for one in appointments {
+        let Appointments { count, weekday, lead_days, is_reminded, status, .. } = one;
         write!(
             statements,
             "insert into analytics.appointment_facts (organization_id, position, last_position, appointment, patient,
                  mode, origin, status, status_path, precision, booked_at, starts_at, starts_on, weekday, lead_days,
-                 reschedule_count, is_confirmed, is_reminded)
-             select '{id}', nextval('place'), 1, gen_random_uuid(), md5(p::text)::uuid, 'video', 'live', 'completed',
-                 array['booked'], 'minute', now(), now(), now()::date, {weekday}, 1, 0, false, false
-             from generate_series(1, {patients}) p
-             cross join lateral generate_series(1, case when p = 1 then {of_the_first} else 1 end);"
+                 reschedule_count, is_confirmed, is_reminded, punctuality_minutes, planned_minutes, length_minutes)
+             select '{id}', place, place, gen_random_uuid(), md5(patient::text)::uuid, 'video', 'live', '{status}',
+                 array['booked'], 'minute', now(), now(), '2026-03-02', {weekday}, {lead_days}, 0, false, {is_reminded},
+                 {}, {}, {}
+             from (
+                 select patient, (select last_position from analytics.analytics_organizations
+                     where organization_id = '{id}') + row_number() over () as place
+                 from generate_series({}, {}) patient cross join generate_series(1, {count})) as records;
+             update analytics.analytics_organizations
+             set last_position = (select max(position) from analytics.appointment_facts where organization_id = '{id}')
+             where organization_id = '{id}';",
+            number(one.punctuality.map(i64::from)),
+            number(one.minutes.map(|minutes| minutes.0.into())),
+            number(one.minutes.map(|minutes| minutes.1.into())),
+            one.patients.start(),
+            one.patients.end(),
         )
         .unwrap();
     }
-    let mut owner = product.databases().analytics_owner.acquire().await.unwrap();
-    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut *owner).await.unwrap();
-    id
+    run(product, &statements).await;
+}
+
+/// What is published in a table, by dimension and value.
+async fn published(product: &Product, id: OrganizationId, table: &str) -> Value {
+    let mut tx = as_app(product, id).await;
+    let cells = format!(
+        "select coalesce(jsonb_object_agg(dimension || ' ' || value, to_jsonb(c)), '{{}}')::text
+         from published.{table} c"
+    );
+    let cells: String = sqlx::query_scalar(AssertSqlSafe(cells)).fetch_one(&mut *tx).await.unwrap();
+    serde_json::from_str(&cells).unwrap()
 }
 
 /// The weekdays whose figures are withheld.
-async fn withheld(product: &Product, id: OrganizationId) -> BTreeSet<String> {
-    let mut tx = as_app(product, id).await;
-    let view = "select value from analytics.appointment_patterns
-                where dimension = 'weekday' and is_suppressed
-                    and num_nulls(patients, appointments, no_show_rate, same_day_share) = 4";
-    let values: Vec<String> = sqlx::query_scalar(view).fetch_all(&mut *tx).await.unwrap();
-    let suppressed =
-        "select count(*) from analytics.appointment_patterns where dimension = 'weekday' and is_suppressed";
-    let count: i64 = sqlx::query_scalar(suppressed).fetch_one(&mut *tx).await.unwrap();
-    assert_eq!(i64::try_from(values.len()).unwrap(), count, "what is withheld has no figure left");
-    values.into_iter().collect()
+fn withheld(cells: &Value) -> BTreeSet<String> {
+    let cells = cells.as_object().unwrap().iter();
+    cells
+        .filter_map(|(place, cell)| Some((place.strip_prefix("weekday ")?, cell)))
+        .filter(|(_, cell)| cell["is_suppressed"] == true)
+        .inspect(|(_, cell)| {
+            let figures = cell.as_object().unwrap().iter().filter(|(_, figure)| figure.is_number());
+            assert_eq!(figures.count(), 0, "what is withheld has no figure left: {cell}");
+        })
+        .map(|(weekday, _)| weekday.to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_and_dominated_cells_are_withheld_and_those_from_which_they_would_follow() {
     let product = Product::start().await;
-    for (name, threshold, cells, expected) in [
-        ("nothing is small", 11, &[(1, 11, 1), (2, 30, 1)][..], &[][..]),
+    let on = |weekday: u8, patients: RangeInclusive<u16>| Appointments { weekday, ..of(patients) };
+    let busy = |appointments: Appointments, count: u16| Appointments { count, ..appointments };
+    let cases: [(&str, u16, Vec<Appointments>, &[&str]); 12] = [
+        ("nothing is small", 11, vec![on(1, 1..=11), on(2, 1..=30)], &[]),
         (
             "one small cell takes the smallest other along",
             11,
-            &[(1, 10, 1), (2, 12, 1), (3, 40, 1)],
+            vec![on(1, 1..=10), on(2, 1..=12), on(3, 1..=40)],
             &["1", "2"],
         ),
         (
-            "two small cells with enough patients together stand alone",
+            "two small cells of different patients stand alone",
             11,
-            &[(1, 6, 1), (2, 5, 1), (3, 12, 1)],
+            vec![on(1, 1..=6), on(2, 11..=15), on(3, 1..=12)],
             &["1", "2"],
         ),
         (
-            "two with too few together take another along",
+            "two small cells of the same patients take another along",
             11,
-            &[(1, 6, 1), (2, 4, 1), (3, 12, 1), (4, 13, 1)],
+            vec![on(1, 1..=6), on(2, 1..=5), on(3, 1..=12), on(4, 1..=20)],
             &["1", "2", "3"],
         ),
-        ("patients count, not appointments", 11, &[(1, 3, 50), (2, 12, 1)], &["1", "2"]),
-        ("a patient who makes up the cell", 11, &[(1, 12, 100), (2, 12, 1), (3, 40, 1)], &["1", "2"]),
-        ("a higher threshold of the clinic", 20, &[(1, 12, 1), (2, 21, 1), (3, 40, 1)], &["1", "2"]),
-        ("no threshold goes below five", 1, &[(1, 4, 1), (2, 6, 1), (3, 7, 1)], &["1", "2"]),
-        ("a clinic with one cell", 11, &[(1, 3, 1)], &["1"]),
-    ] {
-        let id = weekdays(&product, threshold, cells).await;
+        (
+            "one patient in five cells is one",
+            5,
+            vec![
+                on(1, 1..=1),
+                on(2, 1..=1),
+                on(3, 1..=1),
+                on(4, 1..=1),
+                on(5, 1..=1),
+                on(6, 1..=6),
+                on(7, 1..=30),
+            ],
+            &["1", "2", "3", "4", "5", "6"],
+        ),
+        (
+            "what is hidden is mostly one patient's",
+            11,
+            vec![on(1, 2..=7), busy(on(1, 1..=1), 100), on(2, 11..=16), on(3, 1..=12), on(4, 1..=100)],
+            &["1", "2", "3", "4"],
+        ),
+        (
+            "patients count, not appointments",
+            11,
+            vec![busy(on(1, 1..=3), 50), on(2, 11..=30), on(3, 31..=99), on(3, 31..=200)],
+            &["1", "2"],
+        ),
+        (
+            "a patient who makes up the cell",
+            11,
+            vec![busy(on(1, 1..=1), 100), on(1, 2..=12), on(2, 21..=60), on(3, 61..=200)],
+            &["1", "2"],
+        ),
+        (
+            "a higher threshold of the clinic",
+            20,
+            vec![on(1, 1..=12), on(2, 21..=41), on(3, 51..=90)],
+            &["1", "2"],
+        ),
+        ("no threshold goes below five", 1, vec![on(1, 1..=4), on(2, 11..=16), on(3, 21..=27)], &["1", "2"]),
+        ("a clinic with one cell", 11, vec![on(1, 1..=3)], &["1"]),
+        (
+            "a clinic that is mostly one patient's",
+            11,
+            vec![busy(on(1, 1..=1), 200), on(2, 2..=30)],
+            &["1", "2"],
+        ),
+    ];
+    for (name, threshold, appointments, expected) in cases {
+        let id = clinic(&product, threshold, &appointments).await;
+        publish_now(&product, id).await;
 
         let expected: BTreeSet<String> = expected.iter().map(|value| (*value).to_owned()).collect();
-        assert_eq!(withheld(&product, id).await, expected, "{name}");
+        assert_eq!(withheld(&published(&product, id, "appointment_patterns").await), expected, "{name}");
     }
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_column_repeats_a_hidden_cell_or_crosses_two_dimensions() {
+    let product = Product::start().await;
+    let one = Appointments { is_reminded: true, lead_days: 0, ..of(1..=1) };
+    let hidden = clinic(&product, 11, &[one.clone(), of(2..=40)]).await;
+    let many = Appointments { patients: 1..=20, ..one };
+    let shown = clinic(&product, 11, &[many, of(21..=40)]).await;
+    publish_now(&product, hidden).await;
+    publish_now(&product, shown).await;
+
+    let figures = |cells: &Value| {
+        assert_eq!(cells["clinic all"]["appointments"], 40);
+        let cells = cells.as_object().unwrap().iter();
+        cells
+            .filter(|(_, cell)| cell["reminded"].is_number() || cell["same_day_share"].is_number())
+            .map(|(place, cell)| json!([place, cell["reminded"], cell["same_day_share"]]))
+            .collect::<Vec<_>>()
+    };
+
+    let cells = published(&product, hidden, "appointment_patterns").await;
+    assert_eq!(cells["reminder reminded"]["is_suppressed"], true);
+    assert_eq!(figures(&cells), [json!(null); 0]);
+    let cells = published(&product, shown, "appointment_patterns").await;
+    assert_eq!(figures(&cells), [json!(["clinic all", 20, 0.5])]);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_figure_about_few_of_a_large_cell_is_withheld() {
+    let product = Product::start().await;
+    let odd = Appointments { status: "no_show", ..of(1..=1) };
+    let late = Appointments { punctuality: Some(35), minutes: Some((30, 25)), ..of(2..=2) };
+    let id = clinic(&product, 11, &[odd, late, of(3..=42)]).await;
+    let form = |patients: &str, hours: &str| {
+        format!(
+            "insert into analytics.form_facts (organization_id, position, last_position, form, patient, template_id,
+                 template_version, status, assigned_at, save_count, turnaround_hours, is_late)
+             select '{id}', 1000 + p, 1, gen_random_uuid(), md5(p::text)::uuid, '{id}', 1, 'assigned', now(), 0, {hours},
+                 {hours} > 24
+             from generate_series({patients}) p;"
+        )
+    };
+    run(&product, &(form("1, 1", "70") + &form("2, 30", "null::integer"))).await;
+    publish_now(&product, id).await;
+
+    let patterns = published(&product, id, "appointment_patterns").await;
+    let cell = &patterns["clinic all"];
+    // Forty-two, one of whom did not come: those who came would tell of them, so neither is shown.
+    for (column, figure) in [
+        ("appointments", json!(40)),
+        ("no_shows", json!(null)),
+        ("completed", json!(null)),
+        ("no_show_rate", json!(null)),
+        ("cancelled", json!(0)),
+        ("median_punctuality_minutes", json!(null)),
+    ] {
+        assert_eq!(cell[column], figure, "{column}");
+        assert_eq!(patterns["weekday 1"][column], figure, "{column}");
+    }
+    let cell = &published(&product, id, "clinic_utilisation").await["clinic all"];
+    for column in ["bookable_minutes", "delivered_minutes", "utilisation"] {
+        assert_eq!(cell[column], json!(null), "{column}");
+    }
+    assert_eq!(cell["patients"], 40);
+    let cell = &published(&product, id, "form_turnaround").await["clinic all"];
+    for (column, figure) in [
+        ("assigned", json!(30)),
+        ("signed", json!(null)),
+        ("late", json!(null)),
+        ("median_turnaround_hours", json!(null)),
+    ] {
+        assert_eq!(cell[column], figure, "{column}");
+    }
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_between_two_looks_shows_nothing() {
+    let product = Product::start().await;
+    let id = clinic(&product, 11, &[of(1..=30)]).await;
+    let now = product.log().clock().now();
+    let later = now.saturating_add_micros(i64::try_from(2 * A_DAY.as_micros()).unwrap());
+    let is_due = async |at, every| {
+        let mut connection = product.databases().analytics_system.acquire().await.unwrap();
+        due(&mut connection, at, every).await.unwrap().contains(&id)
+    };
+    let look = async || published(&product, id, "appointment_patterns").await;
+    assert!(is_due(now, A_DAY).await, "a first publication waits for no time");
+    publish_now(&product, id).await;
+    let before = look().await;
+    assert_eq!(before["clinic all"]["appointments"], 30);
+
+    // So much happens that any look at the facts would show it, but about one patient.
+    add(&product, id, &[Appointments { count: 8, status: "no_show", ..of(31..=31) }]).await;
+
+    assert_eq!(look().await, before);
+    assert!(!is_due(now, A_DAY).await && !is_due(later, A_DAY).await, "one patient makes no publication due");
+    add(&product, id, &[of(32..=41)]).await;
+    assert!(!is_due(now, A_DAY).await, "nor do eleven, before their time");
+    assert_eq!(look().await, before);
+    assert!(is_due(later, A_DAY).await);
+    publish_now(&product, id).await;
+    assert_eq!(look().await["clinic all"]["patients"], 40);
+    assert!(!is_due(later, A_DAY).await, "and nothing is due after it");
+
+    // Another threshold, and an erasure, wait for nothing.
+    run(&product, &format!("update analytics.analytics_organizations set small_cell_threshold = 60 where organization_id = '{id}'")).await;
+    assert!(is_due(now, A_DAY).await);
+    publish_now(&product, id).await;
+    assert_eq!(look().await["clinic all"]["is_suppressed"], true);
+    run(
+        &product,
+        &format!("insert into analytics.erased_patients values ('{id}', gen_random_uuid(), 10000)"),
+    )
+    .await;
+    assert!(is_due(now, A_DAY).await);
     product.stop().await;
 }

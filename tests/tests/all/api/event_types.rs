@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use carelog_domain::video_room::{
     CreateRoom, RecordingLeave, RoomAddress, RoomAppointment, RoomEnd, RoomProvider, RoomWindow, Stay,
-    VideoRoom, VideoRoomCommand,
+    StoredRecording, VideoRoom, VideoRoomCommand,
 };
 use carelog_domain::webhook_subscription::{
     CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
     WebhookSubscriptionCommand,
 };
-use carelog_domain::{AppointmentId, EventType, OrganizationId, PatientId, RecordingId};
+use carelog_domain::{
+    AppointmentId, EventType, FileId, OrganizationId, ParticipantId, PatientId, RecordingId,
+};
 use carelog_embedded::receiver::Hook;
 use carelog_event_log::new_id;
 use carelog_tests::{Answer, Api, Product, at, follow, new_secret, run, scope, send, until};
@@ -206,15 +208,16 @@ async fn room_lives(product: &Product, organization_id: OrganizationId) {
     let commands = [
         VideoRoomCommand::Create(CreateRoom {
             appointment,
-            provider: RoomProvider::Daily,
+            provider: RoomProvider::Embedded,
             window: RoomWindow { opens_at, expires_at },
             adopted: false,
-            address: RoomAddress {
+            address: Some(RoomAddress {
                 url: "https://clinic.daily.co/x".to_owned(),
                 account: "domain".to_owned(),
-            },
+            }),
         }),
         VideoRoomCommand::Move { window: later },
+        VideoRoomCommand::Extend { participant_id: ParticipantId::new(new_id()), minutes: 15, now: opens_at },
         VideoRoomCommand::Join(stay),
         VideoRoomCommand::StartRecording {
             recording_id,
@@ -222,7 +225,12 @@ async fn room_lives(product: &Product, organization_id: OrganizationId) {
             leave: RecordingLeave { is_enabled: true, has_consent: true },
         },
         VideoRoomCommand::Leave { stay, duration_seconds: 60 },
-        VideoRoomCommand::StoreRecording { recording_id, duration_seconds: 60, size_bytes: 1 << 20 },
+        VideoRoomCommand::StoreRecording(StoredRecording {
+            recording_id,
+            file_id: FileId::new(new_id()),
+            duration_seconds: 60,
+            size_bytes: 1 << 20,
+        }),
         VideoRoomCommand::Expire { reason: RoomEnd::WindowOver },
     ];
     let room_id = new_id();

@@ -1,7 +1,7 @@
 //! Files through the API and the storage that it starts itself.
 
 use carelog_server::files::{clean, sweep};
-use carelog_tests::{Answer, Api, ApiClinic, ApiKey, follow, until};
+use carelog_tests::{Answer, Api, ApiClinic, ApiKey, follow, send, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -338,13 +338,15 @@ async fn erasing_a_patient_removes_the_files_before_it_is_complete() {
 
     let path = format!("/v1/patients/{}/erasure", patient.id());
     clinic.post(&path, &json!({ "ground": "patient_request" })).await;
-    until("the patient is erased", async || {
+    until("the erasure is certified", async || {
         let shown = clinic.get(&format!("/v1/patients/{}", patient.id())).await;
-        (shown.text_at("/status") == "erased").then_some(())
+        let certificate =
+            clinic.get(&format!("/v1/files/{}", shown.text_at("/erasure_certificate_id"))).await;
+        (certificate.text_at("/status") == "stored").then_some(())
     })
     .await;
 
-    assert_eq!(blobs(&api), 1, "the other patient's");
+    assert_eq!(blobs(&api), 2, "the other patient's, and the certificate");
     assert_eq!(follow(&given.body, Vec::new()).await.status, 404);
     assert_eq!(events_of(&api, &id).await.last().unwrap(), "file.deleted");
     assert_eq!(events_of(&api, awaited.id()).await.last().unwrap(), "file.upload_failed");
@@ -373,4 +375,53 @@ async fn a_clinic_brings_only_a_storage_that_the_operator_allowed() {
         assert_eq!(refused.problem(), (422, "invalid_body"));
         assert_eq!(refused.text_at("/errors/0/pointer"), "/settings");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_link_is_in_the_log_also_where_its_wish_is_repeated() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let patient = clinic.patient("Erika").await;
+    let id = stored(&clinic, patient.id()).await;
+
+    for _ in 0..2 {
+        let wish = clinic.request(Method::POST, &format!("/v1/files/{id}/download-links"));
+        let given = send(wish.header("idempotency-key", "once").json(&json!({}))).await;
+        assert_eq!((given.status, given.header("idempotency-replayed")), (200, ""));
+    }
+
+    let events = events_of(&api, &id).await;
+    assert_eq!(events[2..], ["file.link_issued", "file.link_issued"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_does_not_leave_the_storage_that_its_files_lie_in() {
+    const ENDPOINT: &str = "https://s3.example";
+    let api = Api::start_with(|config| config.storage.allowed_endpoints = vec![ENDPOINT.to_owned()]).await;
+    let clinic = api.clinic("Klinik").await;
+    let patient = clinic.patient("Erika").await;
+    let id = stored(&clinic, patient.id()).await;
+    until("the records show it", async || {
+        let shown = clinic.get(&format!("/v1/files/{id}")).await;
+        (shown.text_at("/status") == "stored").then_some(())
+    })
+    .await;
+    let path = "/v1/integrations/storage";
+    let put = async |bucket: &str, secret: &str| {
+        let body = json!({ "settings": { "bucket": bucket, "endpoint": ENDPOINT, "access_key_id": "a",
+            "secret_access_key": secret } });
+        api.call(Method::PUT, path, &clinic.admin.text, Some(&body)).await
+    };
+
+    let kept = put("elsewhere", "b").await;
+    let gone =
+        api.call(Method::DELETE, &format!("/v1/files/{id}"), &clinic.admin.text, Some(&json!({}))).await;
+    let changed = until("nothing lies there any more", async || {
+        let changed = put("elsewhere", "b").await;
+        (changed.status == 200).then_some(changed)
+    })
+    .await;
+
+    assert_eq!(kept.problem(), (409, "storage_in_use"));
+    assert_eq!((gone.status, changed.status), (200, 200));
 }

@@ -2,6 +2,7 @@
 
 mod clinic;
 mod commands;
+mod documents;
 mod event_types;
 mod files;
 mod isolation;

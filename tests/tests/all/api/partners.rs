@@ -147,3 +147,36 @@ async fn keys_of_one_member_share_what_they_subscribed_to_and_compliance_looks_w
     assert_eq!((refused, deleted), (403, 200));
     product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partners_with_the_same_idempotency_key_have_wishes_of_their_own() {
+    let product = Product::start().await;
+    let (_, admin) = product.clinic().await;
+    let address = product.server.address.unwrap();
+    let mut made = Vec::new();
+    for name in ["one", "other"] {
+        let wish = json!({ "role": "partner", "scopes": ["webhooks"] });
+        let (_, issued) = product.call(&admin, Method::POST, "/v1/api-keys", Some(&wish)).await;
+        let api_key = issued["api_key"].as_str().unwrap();
+        for url in [product.receiver.url("hook"), product.receiver.url("hook")] {
+            let asked = reqwest::Client::builder()
+                .no_proxy()
+                .build()
+                .unwrap()
+                .post(format!("http://{address}/v1/webhook-subscriptions"))
+                .bearer_auth(api_key)
+                .header("idempotency-key", "an integrator's constant")
+                .json(&json!({ "url": url }))
+                .send()
+                .await
+                .unwrap();
+            let (status, answer) = (asked.status(), asked.json::<Value>().await.unwrap());
+            assert_eq!(status, 201, "{name}: {answer}");
+            made.push(answer["id"].as_str().unwrap().to_owned());
+        }
+    }
+
+    assert_eq!((&made[0], &made[2]), (&made[1], &made[3]), "a repetition is given what the first one was");
+    assert_ne!(made[0], made[2]);
+    product.stop().await;
+}

@@ -13,7 +13,7 @@ const LEAVES: &str = "the trees have the leaf of every event up to the sealer's 
 const TREES: &str = "the trees have the tiles and roots of their leaves";
 
 /// Takes the guards of the log away, as whoever owns the database may.
-const UNGUARD: &str = "
+pub(super) const UNGUARD: &str = "
     do $$
     declare
         guard record;
@@ -186,7 +186,7 @@ async fn the_sealer_seals_no_changed_event() {
     let roots = "select string_agg(root::text, ',' order by organization_id) from proof.trees";
     let before: String = sqlx::query_scalar(roots).fetch_one(audit).await.unwrap();
 
-    let sealer = Sealer::new(product.log().name());
+    let sealer = Sealer::new(product.log(), product.log().name());
     let scope = RebuildScope::Organization(organization_id);
     let result = rebuild(&sealer, product.log(), audit, scope, &watch::Sender::default()).await;
 

@@ -7,11 +7,14 @@ use carelog_audit::signer::{
     KeyFiles, KeyHolder, KnownKey, Refusal, Signed, newest_checkpoint, origin, prepare, publish,
 };
 use carelog_domain::OrganizationId;
+use carelog_event_log::runtime::{ApplyError, RebuildError};
 use carelog_event_log::{Clock as _, SystemClock};
 use carelog_server::serve::Roles;
 use carelog_tests::{Product, start_appointment};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tempfile::TempDir;
+
+use super::damage::UNGUARD;
 
 const PREFIX: &str = "carelog-test";
 /// What a backup of the audit database holds of the trees and their checkpoints.
@@ -61,7 +64,7 @@ impl ByHand {
     }
 
     async fn seal(&self) {
-        let sealer = Arc::new(Sealer::new(self.product.log().name()));
+        let sealer = Arc::new(Sealer::new(self.product.log(), PREFIX));
         let runtime = &self.product.server.system().runtime;
         for lane in self.product.log().lanes() {
             let pool = self.product.databases().audit_system.clone();
@@ -199,7 +202,7 @@ async fn a_rebuild_gives_the_tree_that_was_signed() {
     by_hand.sign().await;
     let before = contents(by_hand.audit()).await;
 
-    let sealer = Sealer::new(by_hand.product.log().name());
+    let sealer = Sealer::new(by_hand.product.log(), PREFIX);
     let scope = carelog_event_log::runtime::RebuildScope::Everything;
     let progress = tokio::sync::watch::Sender::default();
     carelog_event_log::runtime::rebuild(&sealer, by_hand.product.log(), by_hand.audit(), scope, &progress)
@@ -209,6 +212,99 @@ async fn a_rebuild_gives_the_tree_that_was_signed() {
     assert_eq!(contents(by_hand.audit()).await, before);
     by_hand.happen(1).await;
     assert_eq!(by_hand.sign().await, (vec![301], vec![]));
+    by_hand.product.stop().await;
+}
+
+/// The sealer's complaint about what happens next.
+async fn complaint(by_hand: &ByHand) -> String {
+    let sealer = Sealer::new(by_hand.product.log(), PREFIX);
+    let scope = carelog_event_log::runtime::RebuildScope::Everything;
+    let progress = tokio::sync::watch::Sender::default();
+    let rebuilt = carelog_event_log::runtime::rebuild(
+        &sealer,
+        by_hand.product.log(),
+        by_hand.audit(),
+        scope,
+        &progress,
+    )
+    .await;
+    match rebuilt {
+        Err(RebuildError::Apply(ApplyError::Poison(complaint))) => complaint.to_string(),
+        other => panic!("rebuilt: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_a_log_that_contradicts_what_was_signed_when_rebuilt_then_the_trees_stay() {
+    let mut by_hand = ByHand::new().await;
+    by_hand.happen(5).await;
+    by_hand.sign().await;
+    let before = contents(by_hand.audit()).await;
+
+    by_hand.sql("create table public.kept as table signer.heads; update signer.heads set size = 6").await;
+    let fewer = complaint(&by_hand).await;
+    by_hand.sql("update signer.heads set size = 5; update signer.checkpoints set root = sha256('x')").await;
+    let other = complaint(&by_hand).await;
+
+    assert!(fewer.starts_with("6 events of") && fewer.ends_with("the log has 5"), "{fewer}");
+    assert!(other.contains("has another root at 5 leaves"), "{other}");
+    assert_eq!(contents(by_hand.audit()).await, before);
+    by_hand.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_a_log_that_was_set_back_and_grew_again_when_sealing_then_it_is_not_sealed() {
+    let by_hand = ByHand::new().await;
+    by_hand.happen(5).await;
+    let before = contents(by_hand.audit()).await;
+    let core = &by_hand.product.databases().core_owner;
+    core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    let another_last = "update log.events set leaf_hash = sha256('x') where organization_sequence = 5";
+    core.execute(sqlx::raw_sql(another_last)).await.unwrap();
+
+    for _ in 0..2 {
+        start_appointment(by_hand.product.log(), by_hand.organization_id).await;
+    }
+    let sealer = Arc::new(Sealer::new(by_hand.product.log(), PREFIX));
+    let lane = by_hand.product.log().lane_of(by_hand.organization_id).await.unwrap();
+    let pool = by_hand.product.databases().audit_system.clone();
+    let runtime = &by_hand.product.server.system().runtime;
+    let refused = runtime.unit(sealer, None, pool, lane).run_to_head().await;
+
+    let text = format!("{refused:?}");
+    assert!(text.contains("SetBack") && text.contains("sequence: 5"), "{text}");
+    assert_eq!(contents(by_hand.audit()).await, before);
+    by_hand.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_trees_than_a_round_signs_are_all_signed_though_the_first_ones_grow() {
+    let mut by_hand = ByHand::new().await;
+    by_hand
+        .sql(
+            "create table public.leaves as
+             select md5(i::text)::uuid as id, sha256(i::text::bytea) as first, sha256('x' || i::text::bytea) as second
+             from generate_series(1, 600) i;
+             insert into proof.tree_leaves select id, 0, now(), first from public.leaves;
+             insert into proof.trees select id, 1, first, first from public.leaves",
+        )
+        .await;
+    let (first, _) = by_hand.sign().await;
+    by_hand
+        .sql(
+            "insert into proof.tree_leaves
+             select id, 1, now(), second from public.leaves join signer.heads on id = organization_id;
+             update proof.trees t set size = 2, edge = sha256('\x01' || first || second),
+                 root = sha256('\x01' || first || second)
+             from public.leaves, signer.heads h where id = t.organization_id and id = h.organization_id",
+        )
+        .await;
+
+    let (second, refused) = by_hand.sign().await;
+
+    assert_eq!((first.len(), second.len()), (500, 500));
+    assert_eq!(refused, vec![]);
+    assert_eq!(second.iter().filter(|size| **size == 1).count(), 100, "whoever waited is first");
     by_hand.product.stop().await;
 }
 

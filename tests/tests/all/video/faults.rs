@@ -105,6 +105,8 @@ async fn moves_and_closings_that_fail_are_tried_again_until_daily_has_what_the_l
 
     scene.product.daily.next(On::Delete, [Fault::LoseAnswer]);
     scene.happens(&appointment, "cancel", json!({ "reason": "other" })).await;
+    let (status, problem) = scene.link(&scene.admin, &appointment, json!({})).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("video_room_not_open")), "whatever Daily still has");
     // An earlier look that was pulled forward may close it within the same moment, so its failure may be brief.
     scene.becomes_at_last(&appointment, "closed").await;
     assert_eq!(scene.rooms(), []);
@@ -179,6 +181,7 @@ async fn a_provider_that_is_removed_leaves_open_rooms_to_their_end() {
     scene.becomes(&appointment, "open").await;
     scene.done(Method::DELETE, "/v1/integrations/daily", json!({})).await;
 
+    scene.product.settled().await;
     let (status, problem) = scene.link(&scene.admin, &appointment, json!({})).await;
     assert_eq!((status, &problem["code"]), (409, &json!("video_provider_not_configured")));
     scene.clock.step_seconds(50 * 60 + 1);

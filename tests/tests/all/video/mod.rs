@@ -1,11 +1,16 @@
 //! Video rooms from the log, against a Daily that is as strict as the vendor's contract.
 
+mod browsers;
+mod cable;
 mod clients;
 mod faults;
+mod hooks;
 mod links;
 mod processes;
+mod recordings;
 mod scale;
 mod scene;
+mod sockets;
 
 use carelog_event_log::runtime::RebuildScope;
 use carelog_server::serve::Roles;
@@ -103,24 +108,43 @@ async fn only_appointments_by_video_have_rooms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_provider_there_is_no_room_and_one_that_comes_makes_what_is_lacking() {
+async fn without_a_provider_rooms_are_carelogs_own_and_one_that_comes_makes_those_of_later() {
     let scene = Scene::without_provider(Roles::ALL).await;
-    let mut lacking = Vec::new();
-    for minutes in 0..25 {
-        lacking.push(scene.onboarded(60 + minutes).await);
-    }
-    let cancelled = scene.onboarded(60).await;
+    let (own, cancelled) = (scene.onboarded(60).await, scene.onboarded(60).await);
+    assert_eq!(scene.becomes(&own, "open").await["provider"], "embedded");
+    scene.becomes(&cancelled, "open").await;
     scene.happens(&cancelled, "cancel", json!({ "reason": "other" })).await;
-    scene.product.settled().await;
-    assert_eq!(scene.room(&lacking[0]).await["state"], "pending");
+    assert_eq!(scene.becomes(&cancelled, "closed").await["end_reason"], "appointment_cancelled");
 
     scene.configure(DAILY_KEY).await;
+    let dailys = scene.onboarded(60).await;
 
-    for appointment in &lacking {
-        scene.becomes(appointment, "open").await;
-    }
-    assert_eq!((scene.rooms().len(), scene.asked("POST /rooms")), (25, 25));
-    assert_eq!(scene.room(&cancelled).await["state"], "closed");
+    assert_eq!(scene.becomes(&dailys, "open").await["provider"], "daily");
+    scene.moves(&own, 180).await;
+    carelog_tests::until("the window moves", async || {
+        (scene.told(&own).await == ["video_room.created", "video_room.moved"]).then_some(())
+    })
+    .await;
+    assert_eq!(scene.room(&own).await["provider"], "embedded", "a room stays with whoever made it");
+    let live: Vec<String> = scene.rooms().into_iter().map(|room| room.name).collect();
+    assert_eq!((live, scene.asked("POST /rooms")), (vec![name_of(&dailys)], 1));
+    scene.happens(&own, "cancel", json!({ "reason": "other" })).await;
+    scene.becomes(&own, "closed").await;
+    assert_eq!(scene.asked("DELETE /rooms/:id"), 0);
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_goes_leaves_what_it_did_not_make_to_carelog() {
+    let scene = Scene::without_provider(Roles::ALL).await;
+    scene.configure("a-key-that-daily-does-not-know").await;
+    let appointment = scene.onboarded(60).await;
+    scene.becomes(&appointment, "failing").await;
+
+    scene.done(Method::DELETE, "/v1/integrations/daily", json!({})).await;
+
+    assert_eq!(scene.becomes(&appointment, "open").await["provider"], "embedded");
     scene.product.stop().await;
 }
 

@@ -30,6 +30,14 @@ impl Scene {
         scene
     }
 
+    /// With a provider that tells the API what happens in rooms.
+    pub(super) async fn connected() -> Self {
+        let scene = Self::without_provider(Roles::ALL).await;
+        scene.product.daily.resolves("carelog.example", scene.product.server.address.unwrap());
+        scene.configure(DAILY_KEY).await;
+        scene
+    }
+
     pub(super) async fn without_provider(roles: Roles) -> Self {
         let clock = ShiftedClock::by_seconds(0);
         let product = Product::start_as(roles, true, Arc::clone(&clock) as _).await;

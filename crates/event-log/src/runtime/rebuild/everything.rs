@@ -73,6 +73,7 @@ impl<P: Projector> Rebuild<'_, P> {
             self.move_checkpoint(&mut tx, lane, after).await?;
         }
         self.check_cancelled(&mut tx).await?;
+        self.projector.check_rebuilt(&mut tx).await?;
         let (live, shadow) = (Self::SCHEMA.name, &self.shadow);
         let statement = format!(
             "alter schema {live} rename to {live}_before_v{version};

@@ -17,7 +17,7 @@ use super::super::schemas;
 
 /// An appointment.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AppointmentView {
+pub(in crate::http) struct AppointmentView {
     /// Its id.
     id: Uuid,
     /// Its version.
@@ -82,7 +82,7 @@ pub(super) struct AppointmentView {
 }
 
 impl AppointmentView {
-    pub(super) async fn of(caller: &Caller, record: AppointmentRecord) -> Result<Self, Problem> {
+    pub(in crate::http) async fn of(caller: &Caller, record: AppointmentRecord) -> Result<Self, Problem> {
         let note: Opened<AppointmentNote> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
         let (note, erased) = note.or_erased(record.erased_at.is_some()).split();
         Ok(Self {

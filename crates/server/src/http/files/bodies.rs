@@ -2,7 +2,8 @@
 
 use carelog_domain::closed::Sha256Digest;
 use carelog_domain::file::{
-    ContentType, FileDeletion, FileKind, FileStatus, LinkDisposition, StorageEncryption, UploadFailure,
+    ContentType, FileDeletion, FileKind, FileName, FileStatus, LinkDisposition, StorageEncryption,
+    UploadFailure,
 };
 use carelog_domain::{FormId, PatientId, Timestamp};
 use carelog_files::SignedRequest;
@@ -11,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::super::caller::Caller;
 use super::super::command::CommandAnswer;
+use super::super::opening::{Opened, open};
 use super::super::problem::Problem;
 use super::super::schemas;
 use super::super::text::Line;
@@ -164,7 +167,7 @@ pub(super) struct DownloadView {
 
 /// A file.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FileView {
+pub(in crate::http) struct FileView {
     /// Its id.
     pub id: Uuid,
     /// Its version.
@@ -215,6 +218,15 @@ pub(super) struct FileView {
 }
 
 impl FileView {
+    /// Opens the name of a file.
+    pub(in crate::http) async fn open(caller: &Caller, record: &FileRecord) -> Result<Self, Problem> {
+        let name: Opened<FileName> = open(caller.api.log().vault(), record.personal.as_ref()).await?;
+        let (name, is_erased) = name.split();
+        let mut view = Self::of(record, name.map(|name| name.name));
+        view.erased |= is_erased;
+        Ok(view)
+    }
+
     pub(super) fn of(record: &FileRecord, name: Option<String>) -> Self {
         Self {
             id: record.file_id.uuid(),

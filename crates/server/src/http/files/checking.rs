@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::response::Response;
-use carelog_domain::FileId;
-use carelog_domain::Rejection as _;
 use carelog_domain::file::{File, FileCommand, FileRejection, FileStatus, FoundObject};
+use carelog_domain::{FileId, OrganizationId, Rejection as _};
 use carelog_files::{Examined, Storage};
 use http::StatusCode;
 
@@ -20,49 +19,51 @@ use super::links::{self, Announcement};
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Files read at the same time by one process; each reads as fast as the storage gives.
 const AT_A_TIME: usize = 32;
+/// Of one organization, whose storage may be slow.
+const OF_ONE: usize = 8;
 
 /// The files that are being read.
 #[derive(Clone, Debug, Default)]
-pub(in crate::http) struct Checks(Arc<Mutex<HashSet<FileId>>>);
+pub(in crate::http) struct Checks(Arc<Mutex<HashSet<(OrganizationId, FileId)>>>);
 
 /// Ends with the reading, however it ends.
 struct Check {
     checks: Checks,
-    file_id: FileId,
+    file: (OrganizationId, FileId),
 }
 
 impl Checks {
     /// Nothing where the file is being read already.
-    fn begin(&self, file_id: FileId) -> Result<Option<Check>, Problem> {
+    fn begin(&self, file: (OrganizationId, FileId)) -> Result<Option<Check>, Problem> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.contains(&file_id) {
+        if running.contains(&file) {
             return Ok(None);
         }
-        if running.len() >= AT_A_TIME {
+        let own = running.iter().filter(|(organization_id, _)| *organization_id == file.0).count();
+        if running.len() >= AT_A_TIME || own >= OF_ONE {
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable").retry_after(1));
         }
-        running.insert(file_id);
-        Ok(Some(Check { checks: self.clone(), file_id }))
+        running.insert(file);
+        Ok(Some(Check { checks: self.clone(), file }))
     }
 }
 
 impl Drop for Check {
     fn drop(&mut self) {
-        self.checks.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.file_id);
+        self.checks.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.file);
     }
 }
 
 /// Completes an upload. Where it takes long, the caller is told to ask again.
-pub(super) async fn complete(
-    caller: &Caller,
-    announcement: Announcement,
-    terms: Terms,
-) -> Result<Response, Problem> {
-    let Some(check) = caller.api.checks.begin(announcement.file_id)? else { return Ok(being_read()) };
+pub(super) async fn complete(caller: &Caller, file_id: FileId, terms: Terms) -> Result<Response, Problem> {
+    let check = caller.api.checks.begin((caller.organization_id, file_id))?;
+    let Some(check) = check else { return Ok(being_read()) };
     let tasks = caller.api.system.runtime.tasks.clone();
     let caller = caller.clone();
     let reading = tasks.spawn(async move {
         let _check = check;
+        // As the log has it now: whoever read the file before may just have ended.
+        let announcement = Announcement::of(&caller, file_id).await?;
         read_and_record(&caller, &announcement, &terms).await
     });
     match tokio::time::timeout(PATIENCE, reading).await {
@@ -129,14 +130,19 @@ async fn found(storage: &Storage, announcement: &Announcement) -> Result<FoundOb
 
 async fn join_parts(storage: &Storage, announcement: &Announcement, key: &str) -> Result<(), Problem> {
     let Some(part_count) = announcement.part_count() else { return Ok(()) };
+    let uploads = storage.uploads(key).await?;
     // None is left where an earlier try came as far as joining them.
-    let Some(upload_id) = storage.find_upload(key).await? else { return Ok(()) };
-    let parts = storage.parts(key, &upload_id).await?;
-    let is_whole = parts.iter().map(|part| part.number).eq(1..=part_count);
-    if !is_whole {
-        return Err(incomplete("parts are missing; upload-links names those that arrived"));
+    if uploads.is_empty() {
+        return Ok(());
     }
-    Ok(storage.complete(key, &upload_id, &parts).await?)
+    // Two who began at once may have filled one each.
+    for upload_id in uploads {
+        let parts = storage.parts(key, &upload_id).await?;
+        if parts.iter().map(|part| part.number).eq(1..=part_count) {
+            return Ok(storage.complete(key, &upload_id, &parts).await?);
+        }
+    }
+    Err(incomplete("parts are missing; upload-links names those that arrived"))
 }
 
 fn incomplete(detail: &'static str) -> Problem {

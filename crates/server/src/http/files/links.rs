@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use carelog_domain::file::{File, FileEvent, FileStatus, FileUploadRequested, LinkDisposition};
-use carelog_domain::{FileId, StreamKind, Timestamp};
+use carelog_domain::{FileId, OrganizationId, StreamKind, Timestamp};
 use carelog_files::{Download, MAX_LINK_LIFE, Storage, Upload};
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
@@ -20,6 +20,7 @@ const MAX_LINKS: usize = 100;
 /// What was said of a file before its upload, and how far it has come.
 #[derive(Clone, Debug)]
 pub(in crate::http) struct Announcement {
+    organization_id: OrganizationId,
     pub(super) file_id: FileId,
     pub(super) facts: FileUploadRequested,
     pub(super) status: FileStatus,
@@ -39,14 +40,16 @@ impl Announcement {
                 file.apply(event);
             }
             match (facts, file.status()) {
-                (Some(facts), Some(status)) => Ok(Self { file_id, facts, status }),
+                (Some(facts), Some(status)) => {
+                    Ok(Self { organization_id: caller.organization_id, file_id, facts, status })
+                }
                 _ => Err(Problem::not_found()),
             }
         })
     }
 
     pub(super) fn key(&self) -> String {
-        object_key(self.file_id)
+        object_key(self.organization_id, self.file_id)
     }
 
     /// How many parts there are; nothing where it is sent at once.

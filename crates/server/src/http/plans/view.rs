@@ -56,7 +56,7 @@ pub(super) struct PlanView {
 
 /// A treatment plan with its words and exercises.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PlanWithExercises {
+pub(in crate::http) struct PlanWithExercises {
     #[serde(flatten)]
     plan: PlanView,
     /// Its title.
@@ -128,7 +128,7 @@ impl PlanView {
 
 impl PlanWithExercises {
     /// Opens the words of a plan and of its exercises.
-    pub(super) fn open<'a>(
+    pub(in crate::http) fn open<'a>(
         caller: &'a Caller,
         record: &'a PlanRecord,
         exercises: &'a [PlanExerciseRecord],

@@ -1,0 +1,195 @@
+//! The bundle itself: the lists, and what proves them.
+
+use std::io::{BufWriter, Write};
+
+use carelog_audit::proof::{
+    Algorithm, ConsistencyProof, Hash, SignedCheckpoint, TILE_WIDTH, Tile, TilePath, TlogProof, VerifierKey,
+    leaf_hash, verify_consistency, verify_inclusion,
+};
+use carelog_audit::signer;
+use carelog_audit::trees::{self, TreeReader};
+use carelog_proof::bundle::{
+    BundleWriter, DestroyedLine, Filter, Manifest, RangeProof, Shape, consistency_lines, names,
+};
+use tempfile::NamedTempFile;
+
+use super::collect::{Collected, Wanted};
+use super::{ExportError, ExportSummary, Exporter};
+
+type Writer<'a> = BundleWriter<BufWriter<&'a mut NamedTempFile>>;
+
+impl Exporter {
+    pub(super) async fn assemble(
+        &self,
+        wanted: &Wanted<'_>,
+        signed: &SignedCheckpoint,
+        collected: Collected,
+        unsealed_count: u64,
+        file: &mut NamedTempFile,
+    ) -> Result<ExportSummary, ExportError> {
+        let Collected { leaves, payloads, selected, destroyers, event_count, erased_count, edge } = collected;
+        let organization_id = wanted.options.organization_id;
+        let mut writer = BundleWriter::new(BufWriter::new(file));
+        let key = self.log_key(wanted).await?;
+        writer.add(names::POLICY, format!("log {key}\nquorum none\n").as_bytes())?;
+        writer.add(names::LOG_KEY, format!("{key}\n").as_bytes())?;
+        writer.add(names::CHECKPOINT, signed.to_string().as_bytes())?;
+        let mut audit = self.audit.acquire().await?;
+        let tree = trees::open(&mut audit, organization_id).await?;
+        let mut tree = tree.ok_or(ExportError::NotSealed(organization_id))?;
+        let mut lines = Vec::new();
+        for destroyer in destroyers.into_values().flatten() {
+            let hashes = included(&mut tree, signed, destroyer.index, leaf_hash(destroyer.leaf.as_bytes()));
+            let hashes = texts(&hashes.await?);
+            serde_json::to_writer(
+                &mut lines,
+                &DestroyedLine { index: destroyer.index, leaf: destroyer.leaf, hashes },
+            )
+            .map_err(std::io::Error::from)?;
+            lines.push(b'\n');
+        }
+        writer.add(names::DESTROYED, &lines)?;
+        if let Some(since) = wanted.options.since {
+            let proof = consistent(&mut tree, signed, since, None).await?;
+            writer.add(
+                &format!("{}{since}", names::CONSISTENCY),
+                consistency_lines(&proof.hashes).as_bytes(),
+            )?;
+        }
+        let (leaves, length) = leaves.finish()?;
+        writer.add_stream(names::LEAVES, length, leaves)?;
+        let (payloads, length) = payloads.finish()?;
+        writer.add_stream(names::PAYLOADS, length, payloads)?;
+        match wanted.shape {
+            Shape::Full if edge.root() != signed.claim().root => return Err(ExportError::Contradicted),
+            Shape::Full => add_tiles(&mut writer, &mut tree, wanted.size).await?,
+            Shape::Range => {
+                let before = texts(&tree.peaks(wanted.from).await?);
+                let after = consistent(&mut tree, signed, wanted.to, Some(edge.root())).await?;
+                let proof = RangeProof { before, after: texts(&after.hashes) };
+                writer.add(names::RANGE, &serde_json::to_vec(&proof).map_err(std::io::Error::from)?)?;
+            }
+            Shape::Selection => add_proofs(&mut writer, &mut tree, signed, &selected).await?,
+        }
+        let manifest = manifest(wanted, signed, event_count, erased_count, unsealed_count);
+        let summary = ExportSummary {
+            origin: manifest.origin.clone(),
+            shape: wanted.shape,
+            tree_size: wanted.size,
+            from: wanted.from,
+            to: wanted.to,
+            event_count,
+            erased_count,
+            unsealed_count,
+        };
+        writer.finish(manifest)?.flush()?;
+        Ok(summary)
+    }
+
+    async fn log_key(&self, wanted: &Wanted<'_>) -> Result<VerifierKey, ExportError> {
+        let organization_id = wanted.options.organization_id;
+        let mut audit = self.audit.acquire().await?;
+        let public = signer::public_key(&mut audit, &self.origin).await?;
+        let public = public.ok_or(ExportError::NotSealed(organization_id))?;
+        let origin = signer::origin(&self.origin, organization_id);
+        Ok(VerifierKey::new(&origin, Algorithm::Ed25519, public)?)
+    }
+}
+
+fn manifest(
+    wanted: &Wanted<'_>,
+    signed: &SignedCheckpoint,
+    event_count: u64,
+    erased_count: u64,
+    unsealed_count: u64,
+) -> Manifest {
+    Manifest {
+        format: Manifest::format(),
+        tool: concat!("carelog ", env!("CARGO_PKG_VERSION")).to_owned(),
+        origin: signed.claim().origin.clone(),
+        organization_id: wanted.options.organization_id.to_string(),
+        shape: wanted.shape,
+        proves: wanted.shape.proves().to_owned(),
+        filter: wanted.options.patient_id.map(|patient| Filter { patient_id: patient.to_string() }),
+        tree_size: wanted.size,
+        from: wanted.from,
+        to: wanted.to,
+        event_count,
+        erased_count,
+        unsealed_count,
+        files: std::collections::BTreeMap::new(),
+    }
+}
+
+fn texts(hashes: &[Hash]) -> Vec<String> {
+    hashes.iter().map(|hash| hash.to_base64()).collect()
+}
+
+/// The proof that a leaf is in the signed tree.
+async fn included(
+    tree: &mut TreeReader<'_>,
+    signed: &SignedCheckpoint,
+    index: u64,
+    leaf: Hash,
+) -> Result<Vec<Hash>, ExportError> {
+    let claim = signed.claim();
+    let proof = tree.inclusion(index, claim.size).await?.ok_or(ExportError::Contradicted)?;
+    verify_inclusion(&proof, leaf, claim.root).map_err(|_| ExportError::Contradicted)?;
+    Ok(proof.hashes)
+}
+
+/// The proof that the signed tree begins with an older one.
+async fn consistent(
+    tree: &mut TreeReader<'_>,
+    signed: &SignedCheckpoint,
+    size: u64,
+    root: Option<Hash>,
+) -> Result<ConsistencyProof, ExportError> {
+    let claim = signed.claim();
+    let proof = tree.consistency(size, claim.size).await?.ok_or(ExportError::Contradicted)?;
+    let root = match root {
+        Some(root) => root,
+        None => tree.root(size).await?,
+    };
+    verify_consistency(&proof, root, claim.root).map_err(|_| ExportError::Contradicted)?;
+    Ok(proof)
+}
+
+/// Every tile of the tree, level by level.
+async fn add_tiles(writer: &mut Writer<'_>, tree: &mut TreeReader<'_>, size: u64) -> Result<(), ExportError> {
+    for level in 0_u8.. {
+        let first = Tile { level, n: 0 };
+        if first.width(size) == 0 {
+            return Ok(());
+        }
+        for n in 0.. {
+            let tile = Tile { level, n };
+            let width = tile.width(size);
+            if width == 0 {
+                break;
+            }
+            let bytes = tree.tile(tile, width).await?.ok_or(ExportError::Contradicted)?;
+            writer.add(&TilePath::Hashes { tile, width }.to_string(), &bytes)?;
+            if width < TILE_WIDTH {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A proof file for each event.
+async fn add_proofs(
+    writer: &mut Writer<'_>,
+    tree: &mut TreeReader<'_>,
+    signed: &SignedCheckpoint,
+    selected: &[(u64, Hash)],
+) -> Result<(), ExportError> {
+    for &(index, leaf) in selected {
+        let hashes = included(tree, signed, index, leaf).await?;
+        let proof = TlogProof { extra: None, index, hashes, checkpoint: signed.clone() };
+        let path = format!("{}{index}{}", names::PROOFS, names::PROOF);
+        writer.add(&path, proof.to_string().as_bytes())?;
+    }
+    Ok(())
+}

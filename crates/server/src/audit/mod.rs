@@ -1,0 +1,227 @@
+//! Bundles of an organization's log for auditors: made from the running system, checked by anybody without it.
+//!
+//! What a bundle is and how it is checked stands in `carelog_proof::bundle`; here it is only filled. Whoever exports is
+//! written to the log before the bundle gets its name: where that fails, there is no bundle. Nothing leaves that does
+//! not hold: an event that is not the one that was signed ends the export.
+
+mod assemble;
+mod collect;
+pub mod command;
+mod spool;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use carelog_audit::proof::{KeyError, SignedCheckpoint};
+use carelog_audit::signer::{self, SignerError};
+use carelog_audit::trees::TreeError;
+use carelog_domain::access::{Access, AccessCommand};
+use carelog_domain::{OrganizationId, PatientId, StreamKind};
+use carelog_event_log::{EventLog, ReadError, Scope, new_id};
+use carelog_proof::bundle::Shape;
+use carelog_vault::VaultError;
+use futures::future::BoxFuture;
+use sqlx::PgPool;
+use tempfile::NamedTempFile;
+use tokio::time::Instant;
+
+/// Events that are held in memory at a time.
+const PAGE: i64 = 500;
+/// How long an export waits for the signer to cover what was in the log when it began.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often it looks.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Of which events a bundle is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportOptions {
+    /// Whose.
+    pub organization_id: OrganizationId,
+    /// The first index, from 0; the beginning where nothing is given.
+    pub from: Option<u64>,
+    /// The index after the last; the end of the signed tree where nothing is given.
+    pub to: Option<u64>,
+    /// Only events about this patient.
+    pub patient_id: Option<PatientId>,
+    /// Leaves of a tree that the bundle has to be shown to continue.
+    pub since: Option<u64>,
+}
+
+/// How far an export has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExportProgress {
+    /// Events that were looked at.
+    pub done: u64,
+    /// Of so many.
+    pub total: u64,
+}
+
+/// What was exported.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ExportSummary {
+    /// The log's name.
+    pub origin: String,
+    /// What the bundle holds of the tree.
+    pub shape: Shape,
+    /// Leaves of the signed tree.
+    pub tree_size: u64,
+    /// The first index.
+    pub from: u64,
+    /// The index after the last.
+    pub to: u64,
+    /// Events in the bundle.
+    pub event_count: u64,
+    /// Events whose personal values are gone with their key.
+    pub erased_count: u64,
+    /// Events that were in the log and under no checkpoint yet.
+    pub unsealed_count: u64,
+}
+
+/// Why there is no bundle.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// Nothing was signed of this organization.
+    #[error("{0} has no signed checkpoint: no signer has run yet, or there is no such organization")]
+    NotSealed(OrganizationId),
+    /// The range is none of the signed tree.
+    #[error("from {from} to {to} is no range of the {size} events that are signed")]
+    Range {
+        /// The first index that was asked for.
+        from: u64,
+        /// The index after the last that was asked for.
+        to: u64,
+        /// Leaves of the signed tree.
+        size: u64,
+    },
+    /// There is nothing to export.
+    #[error("no event in this range is about that patient")]
+    Nothing,
+    /// An event is missing in the log.
+    #[error("the event at index {0} is missing in the log: run `carelog doctor`")]
+    Missing(u64),
+    /// An event is not the one that was signed.
+    #[error("the event at index {0} was changed: run `carelog doctor`")]
+    Changed(u64),
+    /// The events are not those that were signed.
+    #[error("the log is not the one that was signed: run `carelog doctor`")]
+    Contradicted,
+    /// Leaf data or facts are no text.
+    #[error("leaf data is no text")]
+    NoText,
+    /// The log cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The audit database cannot be read.
+    #[error("the audit database cannot be read at present")]
+    Database(#[from] sqlx::Error),
+    /// The trees cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The checkpoints cannot be read.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// The log's name cannot be one.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// It cannot be told whether keys were destroyed.
+    #[error("the vault cannot be asked")]
+    Vault(#[from] VaultError),
+    /// The bundle cannot be written.
+    #[error("the bundle cannot be written")]
+    Write(#[from] io::Error),
+    /// The export could not be written to the log, and so nothing was handed out.
+    #[error("the export cannot be recorded in the log, so nothing is handed out: {0}")]
+    Record(String),
+}
+
+/// Makes bundles of a log.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    /// The log.
+    pub log: EventLog,
+    /// Connections to the trees, for every organization.
+    pub audit: PgPool,
+    /// The first part of the names of the logs.
+    pub origin: std::sync::Arc<str>,
+}
+
+impl Exporter {
+    /// Makes a bundle in `file`, after the access was recorded in `scope`.
+    ///
+    /// # Errors
+    /// See [`ExportError`]; what is in `file` is then no bundle.
+    pub fn export<'a>(
+        &'a self,
+        options: &'a ExportOptions,
+        scope: &'a Scope,
+        file: &'a mut NamedTempFile,
+        progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
+    ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
+        Box::pin(async move {
+            let (signed, head) = self.newest(options).await?;
+            let size = signed.claim().size;
+            let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
+            if from >= to || to > size || options.since.is_some_and(|since| since > size) {
+                return Err(ExportError::Range { from, to, size });
+            }
+            let shape = match options.patient_id {
+                Some(_) => Shape::Selection,
+                None if (from, to) == (0, size) => Shape::Full,
+                None => Shape::Range,
+            };
+            let directory = file.path().parent().unwrap_or(Path::new("."));
+            let wanted = collect::Wanted { options, shape, from, to, size };
+            let collected = self.collect(&wanted, directory, progress).await?;
+            if collected.event_count == 0 {
+                return Err(ExportError::Nothing);
+            }
+            self.record(options, scope, collected.event_count).await?;
+            let unsealed_count = head.saturating_sub(size);
+            self.assemble(&wanted, &signed, collected, unsealed_count, file).await
+        })
+    }
+
+    /// The checkpoint to export under, and the number of events that were in the log when it was asked for. Waits a
+    /// while for the signer to cover them.
+    async fn newest(&self, options: &ExportOptions) -> Result<(SignedCheckpoint, u64), ExportError> {
+        let organization_id = options.organization_id;
+        let mut signed = self.checkpoint(organization_id).await?;
+        let mut head = signed.claim().size;
+        loop {
+            let after = i64::try_from(head).unwrap_or(i64::MAX);
+            let newer = self.log.organization(organization_id, after, PAGE).await?;
+            let Some(last) = newer.last() else { break };
+            head = last.organization_sequence.unsigned_abs();
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let wanted = options.to.unwrap_or(head).min(head);
+        while signed.claim().size < wanted && Instant::now() < deadline {
+            tokio::time::sleep(POLL).await;
+            signed = self.checkpoint(organization_id).await?;
+        }
+        Ok((signed, head))
+    }
+
+    async fn checkpoint(&self, organization_id: OrganizationId) -> Result<SignedCheckpoint, ExportError> {
+        let mut audit = self.audit.acquire().await?;
+        let newest = signer::newest_checkpoint(&mut audit, &self.origin, organization_id).await?;
+        newest.map(|newest| newest.checkpoint).ok_or(ExportError::NotSealed(organization_id))
+    }
+
+    /// Writes to the log that so many events are about to be handed out.
+    async fn record(
+        &self,
+        options: &ExportOptions,
+        scope: &Scope,
+        event_count: u64,
+    ) -> Result<(), ExportError> {
+        let target_kind =
+            if options.patient_id.is_some() { StreamKind::Patient } else { StreamKind::Organization };
+        let record_count = u32::try_from(event_count).unwrap_or(u32::MAX);
+        let command =
+            AccessCommand::RecordExport { target_kind, patient_id: options.patient_id, record_count };
+        let recorded = self.log.execute::<Access>(scope, new_id(), command).await;
+        recorded.map(drop).map_err(|error| ExportError::Record(error.to_string()))
+    }
+}

@@ -1,0 +1,205 @@
+//! `carelog analytics`: publications, analysts' logins, and the epochs of pseudonyms.
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use carelog_analytics::logins::{self, Bounds, Verifier};
+use carelog_analytics::{epochs, publication};
+use carelog_domain::{OrganizationId, Timestamp};
+use clap::{Args, Subcommand};
+use sqlx::postgres::PgConnectOptions;
+use uuid::Uuid;
+
+use crate::databases::DatabaseOptions;
+use crate::system::System;
+
+const MICROS_PER_DAY: i64 = 86_400_000_000;
+const PASSWORD_BYTES: usize = 24;
+
+/// What to do with analytics.
+#[derive(Debug, Subcommand)]
+pub(super) enum AnalyticsCommand {
+    /// Make a clinic's figures anew now, as after a rebuild
+    Publish(Clinic),
+    /// See to the logins with which analysts read a clinic's figures
+    #[command(subcommand)]
+    Login(LoginCommand),
+    /// See to the keys of a clinic's pseudonyms
+    #[command(subcommand)]
+    Epoch(EpochCommand),
+}
+
+/// Of which clinic.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Clinic {
+    /// The clinic
+    #[arg(long, value_name = "ID")]
+    organization: Uuid,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum LoginCommand {
+    /// Make a login, and show its password, this once
+    Create {
+        #[command(flatten)]
+        clinic: Clinic,
+        #[command(flatten)]
+        term: Term,
+        /// Connections at a time
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=50))]
+        connections: u16,
+        /// Longest time of a statement, in seconds
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(1..=3600))]
+        statement_seconds: u16,
+    },
+    /// Show the logins of a clinic
+    List(Clinic),
+    /// Give a login another password and term, and show it, this once
+    Rotate {
+        #[command(flatten)]
+        login: Named,
+        #[command(flatten)]
+        term: Term,
+    },
+    /// End a login, and cut off whoever uses it
+    Revoke(Named),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    #[command(flatten)]
+    clinic: Clinic,
+    /// The name of the login
+    #[arg(long, value_name = "NAME")]
+    login: String,
+}
+
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Term {
+    /// When it ends by itself, in days from now
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u16).range(1..=366))]
+    days: u16,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum EpochCommand {
+    /// Show which epoch the facts stand under, and which is the newest
+    Show(Clinic),
+    /// Begin an epoch, which the next rebuild takes
+    Rotate(Clinic),
+    /// Destroy the key of an epoch that no facts stand under any more
+    Destroy {
+        #[command(flatten)]
+        clinic: Clinic,
+        /// Its number
+        #[arg(long)]
+        epoch: i32,
+    },
+}
+
+impl Clinic {
+    const fn id(self) -> OrganizationId {
+        OrganizationId::new(self.organization)
+    }
+}
+
+/// Publishes, or sees to logins or epochs.
+pub(super) async fn run(
+    system: &System,
+    databases: &DatabaseOptions,
+    command: AnalyticsCommand,
+) -> anyhow::Result<ExitCode> {
+    match command {
+        AnalyticsCommand::Publish(clinic) => {
+            let pool = &system.databases.analytics_system;
+            let is_known = publication::publish(pool, clinic.id(), system.log.clock().now()).await?;
+            anyhow::ensure!(is_known, "analytics know no organization {}", clinic.id());
+            println!("the figures are those of now");
+        }
+        AnalyticsCommand::Login(command) => login(system, databases, command).await?,
+        AnalyticsCommand::Epoch(command) => epoch(system, command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn login(system: &System, databases: &DatabaseOptions, command: LoginCommand) -> anyhow::Result<()> {
+    let mut owner = system.databases.analytics_owner.acquire().await?;
+    match command {
+        LoginCommand::Create { clinic, term, connections, statement_seconds } => {
+            databases.close_to_public().await?;
+            let (password, verifier) = new_password()?;
+            let bounds = Bounds { valid_until: term.end(system), connections, statement_seconds };
+            let role_name = logins::create(&mut owner, clinic.id(), verifier, bounds).await?;
+            tell(&databases.analytics, &role_name, &password, bounds.valid_until);
+        }
+        LoginCommand::List(clinic) => {
+            for login in logins::list(&mut owner, clinic.id()).await? {
+                let until = login.valid_until.map_or("for ever".to_owned(), |until| format!("until {until}"));
+                println!("{} {until}", login.role_name);
+            }
+        }
+        LoginCommand::Rotate { login: Named { clinic, login }, term } => {
+            let (password, verifier) = new_password()?;
+            let valid_until = term.end(system);
+            logins::rotate(&mut owner, clinic.id(), &login, verifier, valid_until).await?;
+            tell(&databases.analytics, &login, &password, valid_until);
+        }
+        LoginCommand::Revoke(Named { clinic, login }) => {
+            logins::revoke(&mut owner, clinic.id(), &login).await?;
+            println!("{login} is no more");
+        }
+    }
+    Ok(())
+}
+
+impl Term {
+    fn end(self, system: &System) -> Timestamp {
+        system.log.clock().now().saturating_add_micros(i64::from(self.days) * MICROS_PER_DAY)
+    }
+}
+
+fn new_password() -> anyhow::Result<(String, Verifier)> {
+    let (mut bytes, mut salt) = ([0; PASSWORD_BYTES], [0; 16]);
+    getrandom::fill(&mut bytes).context("no random bytes")?;
+    getrandom::fill(&mut salt).context("no random bytes")?;
+    let password = hex::encode(bytes);
+    let verifier = Verifier::new(&password, salt);
+    Ok((password, verifier))
+}
+
+/// What a client of PostgreSQL needs to know.
+fn tell(database: &PgConnectOptions, role_name: &str, password: &str, valid_until: Timestamp) {
+    println!("host:     {}", super::psql::host(database));
+    println!("port:     {}", database.get_port());
+    println!("database: {}", database.get_database().unwrap_or_default());
+    println!("login:    {role_name}");
+    println!("password: {password}");
+    println!("until:    {valid_until}");
+    println!("The password is kept nowhere. The tables are those of the schema `published`.");
+}
+
+async fn epoch(system: &System, command: EpochCommand) -> anyhow::Result<()> {
+    let pool = &system.databases.analytics_system;
+    match command {
+        EpochCommand::Show(clinic) => {
+            let in_use = epochs::in_use(&mut *pool.acquire().await?, clinic.id()).await?;
+            let in_use = in_use.with_context(|| format!("analytics know no organization {}", clinic.id()))?;
+            let newest = system.pseudonyms.newest_epoch(clinic.id()).await?;
+            println!("facts stand under epoch {in_use}; the newest is {newest}");
+        }
+        EpochCommand::Rotate(clinic) => {
+            let in_use = epochs::in_use(&mut *pool.acquire().await?, clinic.id()).await?;
+            anyhow::ensure!(in_use.is_some(), "analytics know no organization {}", clinic.id());
+            let newest = system.pseudonyms.rotate(clinic.id()).await?;
+            println!(
+                "epoch {newest} has begun; `carelog rebuild analytics --organization {}` takes it",
+                clinic.id()
+            );
+        }
+        EpochCommand::Destroy { clinic, epoch } => {
+            epochs::destroy(pool, &system.pseudonyms, clinic.id(), epoch).await?;
+            println!("the key of epoch {epoch} is destroyed; other processes forget it within a minute");
+        }
+    }
+    Ok(())
+}

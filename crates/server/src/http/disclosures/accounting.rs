@@ -1,0 +1,292 @@
+//! The accounting of disclosures, put together from what was written down, exported and sent.
+
+use std::collections::BTreeMap;
+
+use carelog_audit::{Order, TrailFilter, TrailPage, queries};
+use carelog_domain::access::{AccessEvent, Disclosure};
+use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
+use carelog_domain::{EventType, PatientId, Personal, PurposeOfUse, SubscriptionId, Timestamp, closed_enum};
+use carelog_event_log::{RecordedEvent, SealedPlace};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::http::caller::Caller;
+use crate::http::past::{PastSubscriptionView, StateView};
+use crate::http::problem::Problem;
+use crate::http::schemas;
+use crate::past::{self, Moment, RecordKind};
+
+/// Entries that are read at a time.
+const AT_A_TIME: u16 = 500;
+
+closed_enum! {
+    /// How records left.
+    pub enum Way {
+        /// As somebody wrote down.
+        WrittenDown = "written_down",
+        /// By webhook, to a partner.
+        Webhook = "webhook",
+        /// As a file, to somebody of the clinic.
+        Export = "export",
+    }
+}
+
+/// To whom a patient's records were disclosed.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct AccountingView {
+    /// The patient.
+    patient_id: Uuid,
+    /// The time that it is about begins here.
+    #[schema(schema_with = schemas::moment)]
+    from: Timestamp,
+    /// And ends before this.
+    #[schema(schema_with = schemas::moment)]
+    before: Timestamp,
+    /// Each recipient with what they received; the earliest first.
+    pub(super) disclosures: Vec<DisclosureView>,
+}
+
+/// What one recipient received, summarised (45 CFR 164.528(b)(3)).
+#[derive(Serialize, ToSchema)]
+pub(super) struct DisclosureView {
+    /// How it left.
+    #[schema(value_type = String)]
+    way: Way,
+    /// Who received it: as it was written down, or in the words of the subscription; a role of the clinic for an export.
+    recipient: Option<String>,
+    /// The recipient's address, if known; the URL of a subscription.
+    address: Option<String>,
+    /// The partner whose subscription it is.
+    partner_id: Option<Uuid>,
+    /// The subscription.
+    subscription_id: Option<Uuid>,
+    /// What was disclosed: as it was written down, the type of an event, or a kind of records.
+    what: Option<String>,
+    /// What for, where it was said.
+    #[schema(value_type = Option<String>)]
+    purpose: Option<PurposeOfUse>,
+    /// Whether recipient, address and description are gone for ever.
+    erased: bool,
+    /// When first.
+    #[schema(schema_with = schemas::moment)]
+    first_at: Timestamp,
+    /// When last.
+    #[schema(schema_with = schemas::moment)]
+    last_at: Timestamp,
+    /// How often.
+    count: u64,
+}
+
+/// What makes two disclosures a repetition of each other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Series {
+    way: Way,
+    subscription_id: Option<Uuid>,
+    recipient: Option<String>,
+    address: Option<String>,
+    what: Option<String>,
+    purpose: Option<PurposeOfUse>,
+    erased: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    first_at: Timestamp,
+    last_at: Timestamp,
+    count: u64,
+}
+
+/// Everything that was disclosed about a patient in a time.
+type Found = BTreeMap<Series, Times>;
+
+/// The accounting of a patient from a moment until before another.
+///
+/// # Errors
+/// When the trail, the log or the vault does not answer.
+pub(super) async fn of(
+    caller: &Caller,
+    patient_id: PatientId,
+    from: Timestamp,
+    before: Timestamp,
+) -> Result<AccountingView, Problem> {
+    let mut found = Found::new();
+    for event_type in [EventType::AccessDisclosureMade, EventType::AccessRecordExported] {
+        let filter = TrailFilter {
+            subject_id: Some(patient_id),
+            event_type_prefix: Some(event_type.as_str().to_owned()),
+            occurred_from: Some(from),
+            occurred_before: Some(before),
+            ..TrailFilter::default()
+        };
+        take_written(caller, &filter, &mut found).await?;
+    }
+    take_sent(caller, patient_id, (from, before), &mut found).await?;
+    let mut disclosures = Vec::with_capacity(found.len());
+    for (series, times) in found {
+        disclosures.push(view(caller, series, times).await?);
+    }
+    disclosures.sort_by_key(|disclosure| disclosure.first_at);
+    Ok(AccountingView { patient_id: patient_id.uuid(), from, before, disclosures })
+}
+
+fn count(found: &mut Found, series: Series, at: Timestamp) {
+    let times = found.entry(series).or_insert(Times { first_at: at, last_at: at, count: 0 });
+    times.first_at = times.first_at.min(at);
+    times.last_at = times.last_at.max(at);
+    times.count += 1;
+}
+
+/// What was written down, and what was exported.
+async fn take_written(caller: &Caller, filter: &TrailFilter, found: &mut Found) -> Result<(), Problem> {
+    let mut after = None;
+    loop {
+        let page = TrailPage { order: Order::OldestFirst, after, limit: AT_A_TIME };
+        let mut tx = caller.read_trail().await?;
+        let entries = queries::list_entries(&mut tx, caller.organization_id, filter, page).await?;
+        tx.commit().await?;
+        let sequences: Vec<i64> = entries.iter().map(|entry| entry.sequence).collect();
+        let Some(last) = sequences.last() else { return Ok(()) };
+        after = Some(*last);
+        for event in caller.api.log().organization_at(caller.organization_id, &sequences).await? {
+            let series = written(caller, &event).await?;
+            count(found, series, event.occurred_at);
+        }
+    }
+}
+
+async fn written(caller: &Caller, event: &RecordedEvent) -> Result<Series, Problem> {
+    let mut series = Series {
+        way: Way::Export,
+        subscription_id: None,
+        recipient: None,
+        address: None,
+        what: None,
+        purpose: event.circumstances.purpose,
+        erased: false,
+    };
+    match event.decode_as().map_err(|error| Problem::internal(&error))? {
+        AccessEvent::DisclosureMade(made) => {
+            series.way = Way::WrittenDown;
+            series.purpose = Some(made.purpose);
+            let opened = match made.personal {
+                Some(Personal::Sealed(sealed)) => {
+                    SealedPlace::of(event).open(caller.api.log().vault(), &sealed).await?
+                }
+                Some(Personal::Open(_) | Personal::Erased) | None => None,
+            };
+            match opened {
+                None => series.erased = true,
+                Some(part) => {
+                    let told: Disclosure = serde_json::from_slice(&part)
+                        .map_err(|_| Problem::fault("a disclosure that was written down does not parse"))?;
+                    series.recipient = Some(told.recipient);
+                    series.address = told.address;
+                    series.what = Some(told.description);
+                }
+            }
+        }
+        AccessEvent::RecordExported(exported) => {
+            series.recipient = Some(event.circumstances.actor.role.to_string());
+            series.what = Some(exported.target_kind.to_string());
+        }
+        AccessEvent::RecordViewed(_)
+        | AccessEvent::TrailQueried(_)
+        | AccessEvent::AnalyticsQueried(_)
+        | AccessEvent::Denied(_) => return Err(Problem::fault("audit.trail.event_type is not the log's")),
+    }
+    Ok(series)
+}
+
+/// What was sent to partners.
+async fn take_sent(
+    caller: &Caller,
+    patient_id: PatientId,
+    (from, before): (Timestamp, Timestamp),
+    found: &mut Found,
+) -> Result<(), Problem> {
+    let mut after = 0;
+    loop {
+        let mut tx = caller.read_trail().await?;
+        let attempts =
+            queries::attempts_about(&mut tx, caller.organization_id, patient_id, after, AT_A_TIME.into())
+                .await?;
+        tx.commit().await?;
+        let Some((last, _)) = attempts.last() else { return Ok(()) };
+        after = *last;
+        let types: BTreeMap<i64, EventType> = attempts.into_iter().collect();
+        let sequences: Vec<i64> = types.keys().copied().collect();
+        for event in caller.api.log().organization_at(caller.organization_id, &sequences).await? {
+            let told = event.decode_as().map_err(|error| Problem::internal(&error))?;
+            let WebhookDeliveryEvent::Attempted(attempted) = told else { continue };
+            let at = attempted.started_at;
+            if !may_have_been_read(attempted.outcome) || at < from || at >= before {
+                continue;
+            }
+            let series = Series {
+                way: Way::Webhook,
+                subscription_id: Some(attempted.subscription_id.uuid()),
+                recipient: None,
+                address: None,
+                what: types.get(&event.organization_sequence).map(EventType::to_string),
+                purpose: None,
+                erased: false,
+            };
+            count(found, series, at);
+        }
+    }
+}
+
+/// Whether the receiver had the request, or nobody can say that it had not.
+const fn may_have_been_read(outcome: AttemptOutcome) -> bool {
+    match outcome {
+        AttemptOutcome::Success
+        | AttemptOutcome::HttpStatus
+        | AttemptOutcome::Redirect
+        | AttemptOutcome::Timeout
+        | AttemptOutcome::Reset
+        | AttemptOutcome::InvalidResponse
+        | AttemptOutcome::Unknown => true,
+        AttemptOutcome::ConnectRefused
+        | AttemptOutcome::ConnectFailed
+        | AttemptOutcome::DnsFailed
+        | AttemptOutcome::BlockedUrl
+        | AttemptOutcome::TlsCertificate
+        | AttemptOutcome::TlsFailed => false,
+    }
+}
+
+async fn view(caller: &Caller, series: Series, times: Times) -> Result<DisclosureView, Problem> {
+    let mut view = DisclosureView {
+        way: series.way,
+        recipient: series.recipient,
+        address: series.address,
+        partner_id: None,
+        subscription_id: series.subscription_id,
+        what: series.what,
+        purpose: series.purpose,
+        erased: series.erased,
+        first_at: times.first_at,
+        last_at: times.last_at,
+        count: times.count,
+    };
+    if let Some(id) = series.subscription_id.map(SubscriptionId::new) {
+        let partner = partner(caller, id).await?;
+        view.partner_id = partner.partner_id;
+        view.address = partner.url;
+        view.recipient = partner.description;
+        view.erased = partner.erased;
+    }
+    Ok(view)
+}
+
+/// The subscription as it is told of last, deleted or not.
+async fn partner(caller: &Caller, id: SubscriptionId) -> Result<PastSubscriptionView, Problem> {
+    let kind = RecordKind::WebhookSubscription;
+    let events = past::events(caller.api.log(), caller.organization_id, kind, id.uuid()).await?;
+    let past = past::fold(kind, &events, Moment::Newest).map_err(|error| Problem::internal(&error))?;
+    match StateView::open(caller, past.record).await? {
+        StateView::WebhookSubscription(view) => Ok(*view),
+        _ => Err(Problem::fault("a subscription is folded to something else")),
+    }
+}

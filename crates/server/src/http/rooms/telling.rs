@@ -1,0 +1,117 @@
+//! What happens in embedded rooms, told to the log; and the end of stays of which nobody is heard any more.
+//!
+//! A stay that is over stays in the table until its end is in the log, so that a process that dies in between leaves it
+//! to another. Telling twice changes nothing.
+
+use std::time::Duration;
+
+use carelog_domain::video_room::{Stay, VideoRoom, VideoRoomCommand, VideoRoomRejection};
+use carelog_domain::{Actor, Circumstances, CorrelationId, Origin};
+use carelog_event_log::{EventLog, ExecuteError, Expected, Scope, new_id};
+use carelog_video::embedded::ending::{self, Ended};
+use carelog_video::embedded::presence::Place;
+use carelog_video::room_id;
+use futures::future::BoxFuture;
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
+use tracing::warn;
+
+use crate::system::System;
+
+/// How often lost stays are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Begins to change what one organization has here.
+pub(super) async fn begin(
+    pool: &PgPool,
+    place: Place,
+) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
+    // A UUID's text needs no quoting.
+    let statement = format!("begin; set local carelog.organization_id = '{}'", place.organization_id);
+    pool.begin_with(AssertSqlSafe(statement)).await
+}
+
+/// Tells the log something of a room.
+///
+/// # Errors
+/// The rejection, or why the log cannot be reached.
+pub(super) fn tell(
+    log: &EventLog,
+    place: Place,
+    command: VideoRoomCommand,
+) -> BoxFuture<'_, Result<(), ExecuteError<VideoRoomRejection>>> {
+    Box::pin(async move {
+        let scope = Scope {
+            organization_id: place.organization_id,
+            circumstances: Circumstances {
+                actor: Actor::SYSTEM,
+                purpose: None,
+                correlation_id: CorrelationId::new(new_id()),
+                causation_id: None,
+                request_id: None,
+                origin: Origin::Live,
+            },
+            occurred_at: None,
+            idempotency: None,
+            network: None,
+            expected: Expected::Any,
+            can_wait: false,
+        };
+        log.execute::<VideoRoom>(&scope, room_id(place.appointment_id), command).await.map(drop)
+    })
+}
+
+/// Tells the ends of stays in one room.
+pub(super) fn finish_room(system: &System, place: Place) -> BoxFuture<'_, anyhow::Result<()>> {
+    Box::pin(async move {
+        let pool = &system.databases.core_system;
+        let mut tx = begin(pool, place).await?;
+        let ended = ending::ended(&mut tx, Some(place.appointment_id)).await?;
+        tx.commit().await?;
+        for ended in &ended {
+            tell_end(&system.log, ended).await?;
+            let mut tx = begin(pool, place).await?;
+            ending::forget(&mut tx, ended).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    })
+}
+
+async fn tell_end(log: &EventLog, ended: &Ended) -> anyhow::Result<()> {
+    let Some(joined_at) = ended.joined_at else { return Ok(()) };
+    let micros = ended.ended_at.micros_since(joined_at).max(0);
+    let duration_seconds = u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+    let stay = Stay { participant_id: Some(ended.participant_id), session_id: ended.session_id, joined_at };
+    match tell(log, ended.place, VideoRoomCommand::Leave { stay, duration_seconds }).await {
+        Ok(()) => Ok(()),
+        Err(ExecuteError::Rejected(rejection)) => {
+            warn!(error = %rejection, "the end of a stay in a video room cannot be noted");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Ends stays that were lost, in whatever process they were; until the system stops.
+pub(crate) async fn keep(system: System) {
+    let stop = system.runtime.stop.clone();
+    while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
+        if let Err(error) = keep_once(&system).await {
+            warn!(
+                error = format!("{error:#}"),
+                "lost stays in video rooms cannot be ended; it is tried again"
+            );
+        }
+    }
+}
+
+async fn keep_once(system: &System) -> anyhow::Result<()> {
+    let mut connection = system.databases.core_system.acquire().await?;
+    ending::end_lost(&mut connection, system.log.clock().now()).await?;
+    let ended = ending::ended(&mut connection, None).await?;
+    for ended in &ended {
+        tell_end(&system.log, ended).await?;
+        ending::forget(&mut connection, ended).await?;
+    }
+    Ok(())
+}

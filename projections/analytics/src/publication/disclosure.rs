@@ -1,0 +1,270 @@
+//! Which figures may be shown, so that none leads to few patients.
+//!
+//! A group of patients is *revealing* when there are fewer of them than the threshold, or when one of them makes up more
+//! than four fifths of the figure. No revealing figure is shown; nor is one from which a revealing figure follows by
+//! subtraction, for which there are two ways:
+//!
+//! - along a *dimension*: what the clinic has in all, less the values that are shown, is what those that are hidden have
+//!   together;
+//! - within a *cell*: a figure, less the parts of it that are shown, is what its hidden parts and its rest have together.
+//!
+//! So the patients of what is hidden are taken together, each counted once, and as long as they are revealing the
+//! smallest of what is shown is hidden too. Both ways are gone until neither hides any more. Nothing at all is shown as
+//! 0: it is about nobody. Counts and sums are rounded, and everything that is made of them is made of the rounded ones.
+
+use std::collections::{BTreeMap, HashMap};
+
+use carelog_domain::access::{AnalyticsDimension, CellValue};
+
+use super::cells::{Cell, Cells, Measure, Patient};
+
+/// No clinic can set its threshold lower, patients.
+pub const LEAST_THRESHOLD: usize = 5;
+/// To a multiple of what numbers of patients and of records are published.
+pub const COUNT_STEP: u64 = 5;
+/// The measure that a cell is about.
+const RECORDS: usize = 0;
+
+/// A cell as it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown<const M: usize> {
+    /// By what.
+    pub dimension: AnalyticsDimension,
+    /// Its value.
+    pub value: CellValue,
+    /// Distinct patients; nothing where the whole cell is withheld.
+    pub patients: Option<u64>,
+    /// The measures.
+    pub figures: [Option<u64>; M],
+    /// The median of the samples.
+    pub median: Option<i32>,
+}
+
+/// What of a cell is hidden.
+type Hidden<const M: usize> = [bool; M];
+
+/// How much each patient has of something.
+#[derive(Debug, Default)]
+struct Group(HashMap<Patient, u64>);
+
+impl Group {
+    fn add(&mut self, patient: Patient, weight: u64) {
+        if weight > 0 {
+            *self.0.entry(patient).or_default() += weight;
+        }
+    }
+
+    /// Nobody reveals nothing.
+    fn is_revealing(&self, threshold: usize) -> bool {
+        let largest = self.0.values().copied().max().unwrap_or(0);
+        let sum: u64 = self.0.values().sum();
+        !self.0.is_empty() && (self.0.len() < threshold || largest * 5 > sum * 4)
+    }
+}
+
+/// The cells with what may be shown of them.
+pub fn disclose<const M: usize>(cells: &Cells<M>, threshold: usize) -> Vec<Shown<M>> {
+    let threshold = threshold.max(LEAST_THRESHOLD);
+    let hidden = Tables::new(cells, threshold).close();
+    let mut shown = Vec::new();
+    for (dimension, values) in &cells.dimensions {
+        for (value, cell) in values {
+            let hides = hidden.get(&(*dimension, *value)).copied().unwrap_or([true; M]);
+            shown.push(show((*dimension, *value), cell, &cells.measures, hides, threshold));
+        }
+    }
+    shown
+}
+
+fn show<const M: usize>(
+    (dimension, value): (AnalyticsDimension, CellValue),
+    cell: &Cell<M>,
+    measures: &[Measure; M],
+    hides: Hidden<M>,
+    threshold: usize,
+) -> Shown<M> {
+    let mut figures = [None; M];
+    for (measure, (figure, (is_hidden, Measure { step, .. }))) in
+        figures.iter_mut().zip(hides.into_iter().zip(measures)).enumerate()
+    {
+        let sum = cell.weights.values().map(|weights| of(weights, measure)).sum();
+        *figure = (!is_hidden).then(|| rounded(sum, *step));
+    }
+    let is_shown = figures.first().is_some_and(Option::is_some);
+    let patients = is_shown.then(|| rounded(cell.weights.len() as u64, COUNT_STEP));
+    Shown { dimension, value, patients, figures, median: median(cell, threshold).filter(|_| is_shown) }
+}
+
+/// The nearest multiple. What is not nothing does not become nothing.
+fn rounded(number: u64, step: u64) -> u64 {
+    let nearest = (number + step / 2) / step * step;
+    if number > 0 { nearest.max(step) } else { 0 }
+}
+
+/// Of the samples, unless those that have any are revealing.
+fn median<const M: usize>(cell: &Cell<M>, threshold: usize) -> Option<i32> {
+    let mut group = Group::default();
+    let mut samples: Vec<i32> = Vec::with_capacity(cell.samples.len());
+    for (patient, sample) in &cell.samples {
+        group.add(*patient, 1);
+        samples.push(*sample);
+    }
+    if group.is_revealing(threshold) {
+        return None;
+    }
+    samples.sort_unstable();
+    let middle = samples.len() / 2;
+    let upper = i64::from(*samples.get(middle)?);
+    if samples.len() % 2 == 1 {
+        return i32::try_from(upper).ok();
+    }
+    let lower = i64::from(*samples.get(middle.checked_sub(1)?)?);
+    i32::try_from((lower + upper).div_euclid(2)).ok()
+}
+
+fn of<const M: usize>(weights: &[u64; M], measure: usize) -> u64 {
+    weights.get(measure).copied().unwrap_or(0)
+}
+
+/// What is hidden so far.
+struct Tables<'a, const M: usize> {
+    cells: &'a Cells<M>,
+    threshold: usize,
+    hidden: BTreeMap<(AnalyticsDimension, CellValue), Hidden<M>>,
+}
+
+impl<'a, const M: usize> Tables<'a, M> {
+    /// Hides what is revealing by itself.
+    fn new(cells: &'a Cells<M>, threshold: usize) -> Self {
+        let mut hidden = BTreeMap::new();
+        for (dimension, values) in &cells.dimensions {
+            for (value, cell) in values {
+                let mut hides = [false; M];
+                for (measure, is_hidden) in hides.iter_mut().enumerate() {
+                    *is_hidden = group(cell, measure).is_revealing(threshold);
+                }
+                hidden.insert((*dimension, *value), hides);
+            }
+        }
+        Self { cells, threshold, hidden }
+    }
+
+    /// Hides until nothing revealing follows from what is shown.
+    fn close(mut self) -> BTreeMap<(AnalyticsDimension, CellValue), Hidden<M>> {
+        loop {
+            let before = self.hidden.clone();
+            for (dimension, values) in &self.cells.dimensions {
+                for (value, cell) in values {
+                    self.close_cell((*dimension, *value), cell);
+                }
+            }
+            for (dimension, values) in &self.cells.dimensions {
+                if *dimension != AnalyticsDimension::Clinic {
+                    (0..M).for_each(|measure| self.close_dimension(*dimension, values, measure));
+                }
+            }
+            if self.hidden == before {
+                return self.hidden;
+            }
+        }
+    }
+
+    fn is_hidden(&self, place: (AnalyticsDimension, CellValue), measure: usize) -> bool {
+        self.hidden.get(&place).and_then(|hides| hides.get(measure)).copied().unwrap_or(false)
+    }
+
+    fn hide(&mut self, place: (AnalyticsDimension, CellValue), measure: usize) {
+        if let Some(is_hidden) = self.hidden.get_mut(&place).and_then(|hides| hides.get_mut(measure)) {
+            *is_hidden = true;
+        }
+    }
+
+    /// Within a cell: the parts of a figure.
+    fn close_cell(&mut self, place: (AnalyticsDimension, CellValue), cell: &Cell<M>) {
+        if self.is_hidden(place, RECORDS) {
+            (0..M).for_each(|measure| self.hide(place, measure));
+            return;
+        }
+        for whole in 0..M {
+            let parts = parts(&self.cells.measures, whole);
+            if self.is_hidden(place, whole) {
+                for part in parts {
+                    self.hide(place, part);
+                }
+                continue;
+            }
+            while !parts.is_empty() {
+                let shown: Vec<usize> =
+                    parts.iter().copied().filter(|part| !self.is_hidden(place, *part)).collect();
+                let mut rest = Group::default();
+                for (patient, weights) in &cell.weights {
+                    let seen: u64 = shown.iter().map(|part| of(weights, *part)).sum();
+                    rest.add(*patient, of(weights, whole).saturating_sub(seen));
+                }
+                let next = shown
+                    .into_iter()
+                    .map(|part| (group(cell, part).0.len(), part))
+                    .filter(|(patients, _)| *patients > 0)
+                    .min();
+                match next {
+                    Some((_, part)) if rest.is_revealing(self.threshold) => self.hide(place, part),
+                    _ => break,
+                }
+            }
+        }
+    }
+
+    /// Along a dimension: one figure of every value.
+    fn close_dimension(
+        &mut self,
+        dimension: AnalyticsDimension,
+        values: &BTreeMap<CellValue, Cell<M>>,
+        measure: usize,
+    ) {
+        let totals = self.cells.dimensions.get(&AnalyticsDimension::Clinic);
+        let is_total_hidden = totals.is_some_and(|totals| {
+            totals.keys().any(|all| self.is_hidden((AnalyticsDimension::Clinic, *all), measure))
+        });
+        if is_total_hidden {
+            for value in values.keys() {
+                self.hide((dimension, *value), measure);
+            }
+            return;
+        }
+        loop {
+            let mut together = Group::default();
+            let mut next = None;
+            for (value, cell) in values {
+                let group = group(cell, measure);
+                if self.is_hidden((dimension, *value), measure) {
+                    group.0.into_iter().for_each(|(patient, weight)| together.add(patient, weight));
+                } else if !group.0.is_empty() {
+                    let candidate = (group.0.len(), *value);
+                    next = Some(next.map_or(candidate, |least| candidate.min(least)));
+                }
+            }
+            match next {
+                Some((_, value)) if together.is_revealing(self.threshold) => {
+                    self.hide((dimension, value), measure);
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+/// What the patients of a cell have of a measure.
+fn group<const M: usize>(cell: &Cell<M>, measure: usize) -> Group {
+    let mut group = Group::default();
+    cell.weights.iter().for_each(|(patient, weights)| group.add(*patient, of(weights, measure)));
+    group
+}
+
+fn parts<const M: usize>(measures: &[Measure; M], whole: usize) -> Vec<usize> {
+    measures
+        .iter()
+        .enumerate()
+        .filter(|(_, part)| part.within == Some(whole))
+        .map(|(index, _)| index)
+        .collect()
+}

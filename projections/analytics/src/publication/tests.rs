@@ -1,0 +1,204 @@
+//! What somebody who sees the published figures, and subtracts, can find out: nothing about few patients.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use carelog_domain::access::{AnalyticsDimension as Dimension, CellName, CellValue};
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::cells::{Cells, Measure};
+use super::disclosure::{Shown, disclose};
+
+const K: usize = 11;
+const RECORDS: Measure = Measure { within: None, step: 5 };
+const ALL: CellValue = CellValue::Name(CellName::All);
+
+fn part_of(whole: usize) -> Measure {
+    Measure { within: Some(whole), step: 5 }
+}
+
+/// Records: whose, on which weekday, and the parts that they count for.
+type Record = (u8, u16, [u64; 2]);
+
+/// Records in all and by weekday, with two parts.
+fn cells(records: &[Record]) -> Cells<3> {
+    let mut cells = Cells::new([RECORDS, part_of(0), part_of(0)]);
+    for (patient, weekday, [first, second]) in records {
+        let places = [(Dimension::Clinic, ALL), (Dimension::Weekday, CellValue::Number(*weekday))];
+        cells.add(Uuid::from_u128((*patient).into()), &places, [1, *first, *second], None);
+    }
+    cells
+}
+
+fn days(shown: &[Shown<3>], is: impl Fn(&Shown<3>) -> bool) -> Vec<String> {
+    let weekdays = shown.iter().filter(|cell| cell.dimension == Dimension::Weekday);
+    weekdays.filter(|cell| is(cell)).map(|cell| cell.value.to_string()).collect()
+}
+
+/// So many patients, counted from `first`, each with one record on a weekday.
+fn on(weekday: u16, first: u8, patients: u8) -> Vec<Record> {
+    (first..first + patients).map(|patient| (patient, weekday, [0, 0])).collect()
+}
+
+#[test]
+fn one_patient_in_many_hidden_cells_is_one_patient() {
+    // Days 1 to 5 are about the same three patients, who are fifteen when they are counted cell by cell.
+    let mut records: Vec<Record> = (1..=5).flat_map(|day| on(day, 1, 3)).collect();
+    records.extend(on(6, 20, 12));
+    records.extend(on(7, 40, 30));
+
+    let shown = disclose(&cells(&records), K);
+
+    assert_eq!(days(&shown, |cell| cell.patients.is_none()), ["1", "2", "3", "4", "5", "6"]);
+}
+
+#[test]
+fn what_is_hidden_together_is_not_mostly_one_patients() {
+    // Two small days with thirteen patients together, of whom the first has far more than four fifths.
+    let mut records = on(1, 1, 7);
+    records.extend(on(2, 10, 6));
+    records.extend([(1, 1, [0, 0])].repeat(100));
+    records.extend(on(3, 20, 60));
+    records.extend(on(4, 90, 100));
+
+    let shown = disclose(&cells(&records), K);
+
+    assert_eq!(days(&shown, |cell| cell.patients.is_none()), ["1", "2", "3"]);
+}
+
+#[test]
+fn a_figure_about_few_is_hidden_and_so_is_what_it_follows_from() {
+    // Of forty patients one is of the first part, twelve of the second, and the others of neither.
+    let mut records = on(1, 1, 40);
+    records[0].2 = [1, 0];
+    records[1..13].iter_mut().for_each(|record| record.2 = [0, 1]);
+
+    let shown = disclose(&cells(&records), K);
+
+    // What is left, 28 patients with the one among them, tells nothing of the one.
+    assert_eq!(shown[0].figures, [Some(40), None, Some(10)]);
+
+    // Of the same, but with a second part that leaves no rest: it would tell of the first.
+    records[13..].iter_mut().for_each(|record| record.2 = [0, 1]);
+
+    let shown = disclose(&cells(&records), K);
+
+    assert_eq!(shown[0].figures, [Some(40), None, None]);
+}
+
+#[test]
+fn a_figure_hidden_on_one_day_does_not_follow_from_the_other_days() {
+    let mut records = on(1, 1, 40);
+    records.extend(on(2, 50, 40));
+    records.extend(on(3, 100, 60));
+    for record in &mut records {
+        let of_the_day =
+            [(1, 4), (2, 64), (3, 130)].iter().any(|(day, until)| record.1 == *day && record.0 < *until);
+        record.2 = [u64::from(of_the_day), 0];
+    }
+
+    let shown = disclose(&cells(&records), K);
+
+    // Three patients on day 1, fourteen on day 2, thirty on day 3: day 2 goes with day 1.
+    assert_eq!(days(&shown, |cell| cell.patients.is_some() && cell.figures[1].is_none()), ["1", "2"]);
+    assert_eq!(days(&shown, |cell| cell.figures[1] == Some(30)), ["3"]);
+}
+
+#[test]
+fn a_median_of_few_is_hidden_and_numbers_are_rounded() {
+    let mut cells = Cells::new([RECORDS]);
+    let mut add = |patients: std::ops::Range<u128>, value: CellValue, sample: Option<i32>| {
+        for patient in patients {
+            cells.add(Uuid::from_u128(patient), &[(Dimension::Weekday, value)], [1], sample);
+        }
+    };
+    add(0..17, CellValue::Number(1), None);
+    add(0..10, CellValue::Number(1), Some(15));
+    add(0..23, CellValue::Number(2), Some(20));
+
+    let shown = disclose(&cells, K);
+
+    let told: Vec<_> = shown.iter().map(|cell| (cell.patients, cell.figures, cell.median)).collect();
+    assert_eq!(told, [(Some(15), [Some(25)], None), (Some(25), [Some(25)], Some(20))]);
+}
+
+#[test]
+fn nobody_is_shown_as_nobody_and_no_threshold_goes_below_five() {
+    let shown = disclose(&cells(&on(1, 1, 6)), 0);
+    assert_eq!(shown[0].figures, [Some(5), Some(0), Some(0)]);
+
+    let shown = disclose(&cells(&on(1, 1, 4)), 0);
+    assert_eq!((shown[0].patients, shown[0].figures), (None, [None; 3]));
+}
+
+/// What each patient has of a figure.
+type Group = BTreeMap<u8, u64>;
+
+fn is_revealing(group: &Group) -> bool {
+    let (sum, largest) = (group.values().sum::<u64>(), group.values().max().copied().unwrap_or(0));
+    sum > 0 && (group.values().filter(|weight| **weight > 0).count() < K || largest * 5 > sum * 4)
+}
+
+fn group<'a>(records: impl Iterator<Item = &'a Record>, measure: usize) -> Group {
+    let mut group = Group::new();
+    for (patient, _, parts) in records {
+        *group.entry(*patient).or_default() += if measure == 0 { 1 } else { parts[measure - 1] };
+    }
+    group.retain(|_, weight| *weight > 0);
+    group
+}
+
+/// Every figure that is shown, and every one that follows from those by subtraction, as its patients.
+fn found_out(records: &[Record], shown: &[Shown<3>]) -> Vec<(String, Group)> {
+    let mut found = Vec::new();
+    let of_cell = |cell: &Shown<3>| -> Vec<Record> {
+        let is_there = |record: &&Record| cell.value == ALL || cell.value == CellValue::Number(record.1);
+        records.iter().filter(is_there).copied().collect()
+    };
+    for cell in shown {
+        let own = of_cell(cell);
+        for measure in 0..3 {
+            if cell.figures[measure].is_some() {
+                found.push((format!("{} {measure}", cell.value), group(own.iter(), measure)));
+            }
+        }
+        if cell.figures[0].is_some() {
+            let mut rest = group(own.iter(), 0);
+            for measure in [1, 2].into_iter().filter(|measure| cell.figures[*measure].is_some()) {
+                for (patient, weight) in group(own.iter(), measure) {
+                    *rest.get_mut(&patient).unwrap() -= weight;
+                }
+            }
+            found.push((format!("{} rest", cell.value), rest));
+        }
+    }
+    let all = shown.iter().find(|cell| cell.value == ALL).unwrap();
+    for measure in (0..3).filter(|measure| all.figures[*measure].is_some()) {
+        let hidden: BTreeSet<CellValue> =
+            shown.iter().filter(|cell| cell.figures[measure].is_none()).map(|cell| cell.value).collect();
+        let hidden = records.iter().filter(|record| hidden.contains(&CellValue::Number(record.1)));
+        found.push((format!("all but the shown days {measure}"), group(hidden, measure)));
+    }
+    found
+}
+
+proptest! {
+    #[test]
+    fn whoever_subtracts_finds_nobody(
+        records in prop::collection::vec((0_u8..40, 1_u16..5, 0_usize..4), 1..150),
+        busy in prop::option::of((0_u8..40, 1_u16..5, 0_usize..4, 1_usize..200)),
+    ) {
+        let parts = |part: usize| [u64::from(part == 1), u64::from(part == 2)];
+        let mut records: Vec<Record> =
+            records.into_iter().map(|(patient, day, part)| (patient, day, parts(part))).collect();
+        if let Some((patient, day, part, count)) = busy {
+            records.extend(vec![(patient, day, parts(part)); count]);
+        }
+
+        let shown = disclose(&cells(&records), K);
+
+        for (what, group) in found_out(&records, &shown) {
+            prop_assert!(!is_revealing(&group), "{what}: {group:?} of {shown:#?}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Analysts' logins, with the real psql: what they see, and when they end.
+
+use std::process::{Command, Output};
+
+use carelog_analytics::logins::{self, Bounds, LoginError, Verifier};
+use carelog_domain::OrganizationId;
+use carelog_embedded::postgres::TestServer;
+use carelog_event_log::new_id;
+use carelog_server::databases::DatabaseOptions;
+use carelog_tests::Product;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+use super::{live, publish_now};
+
+const SALT: [u8; 16] = [7; 16];
+const FIRST: &str = "first-password";
+const SECOND: &str = "second-password";
+const HOUR_MICROS: i64 = 3_600_000_000;
+
+struct Psql {
+    server: &'static TestServer,
+    database: PgConnectOptions,
+    role_name: String,
+}
+
+impl Psql {
+    fn ask(&self, password: &str, statement: &str) -> Output {
+        let mut command = Command::new(self.server.postgres().psql_binary().expect("psql is there"));
+        command.env("PGHOST", self.server.postgres().socket_directory()).env("PGUSER", &self.role_name);
+        command.env("PGPORT", self.database.get_port().to_string()).env("PGPASSWORD", password);
+        command.env("PGDATABASE", self.database.get_database().unwrap());
+        command.args(["-X", "-w", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement]).output().unwrap()
+    }
+
+    fn told(&self, password: &str, statement: &str) -> String {
+        let output = self.ask(password, statement);
+        assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+    }
+
+    fn refused(&self, password: &str, statement: &str) -> String {
+        let output = self.ask(password, statement);
+        assert!(!output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn is_kept_out(&self, password: &str, why: &str) {
+        let told = self.refused(password, "select 1");
+        assert!(told.contains(why), "{told}");
+    }
+}
+
+fn options(pool: &PgPool) -> PgConnectOptions {
+    (*pool.connect_options()).clone()
+}
+
+fn bounds(product: &Product, hours: i64) -> Bounds {
+    let valid_until = product.log().clock().now().saturating_add_micros(hours * HOUR_MICROS);
+    Bounds { valid_until, connections: 1, statement_seconds: 5 }
+}
+
+async fn close_to_public(product: &Product) {
+    let databases = product.databases();
+    let databases = DatabaseOptions {
+        core: options(&databases.core_owner),
+        audit: options(&databases.audit_owner),
+        analytics: options(&databases.analytics_owner),
+        // The pool's own connections take a role that owns nothing.
+        vault: options(&databases.core_owner).database(options(&databases.vault).get_database().unwrap()),
+    };
+    databases.close_to_public().await.unwrap();
+    databases.close_to_public().await.unwrap();
+}
+
+/// A login for the first of two clinics, both of which have figures.
+async fn analyst(product: &Product) -> (OrganizationId, OrganizationId, Psql) {
+    let ((one, key), (other, other_key)) = (product.clinic().await, product.clinic().await);
+    live(product, &key, new_id()).await;
+    live(product, &other_key, new_id()).await;
+    product.settled().await;
+    publish_now(product, one).await;
+    publish_now(product, other).await;
+    close_to_public(product).await;
+    let mut owner = product.databases().analytics_owner.acquire().await.unwrap();
+    let verifier = Verifier::new(FIRST, SALT);
+    let role_name = logins::create(&mut owner, one, verifier, bounds(product, 1)).await.unwrap();
+    let server = TestServer::shared().await.unwrap();
+    let psql = Psql { server, database: options(&product.databases().analytics_owner), role_name };
+    (one, other, psql)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
+    let product = Product::start().await;
+    let (one, other, mut psql) = analyst(&product).await;
+
+    let whose = "select distinct organization_id from appointment_patterns";
+    assert_eq!(psql.told(FIRST, whose), one.to_string(), "the tables stand in its search path");
+    for setting in [one, other] {
+        let whose = format!(
+            "set carelog.organization_id = '{setting}'; set row_security = on;
+             select string_agg(organization_id::text, ' ') from published.freshness"
+        );
+        assert_eq!(psql.told(FIRST, &whose), format!("SET\nSET\n{one}"));
+    }
+    assert_eq!(psql.told(FIRST, "show statement_timeout"), "5s");
+    let reads = "begin; set transaction read write; rollback; show default_transaction_read_only";
+    assert!(psql.told(FIRST, reads).ends_with("on"));
+
+    for (statement, why) in [
+        ("select 1 from analytics.appointment_facts", "permission denied for schema analytics"),
+        (
+            "explain analyze select 1 from analytics.appointment_facts",
+            "permission denied for schema analytics",
+        ),
+        ("select 1 from analytics_access.logins", "permission denied"),
+        ("select 1 from published.progress", "permission denied for table progress"),
+        ("begin read write; delete from published.freshness", "permission denied"),
+        ("begin read write; create table published.mine ()", "permission denied"),
+        ("begin read write; create table public.mine ()", "permission denied"),
+        ("begin read write; create temporary table mine ()", "permission denied"),
+        ("set role carelog_app", "permission denied"),
+        ("set role carelog_system", "permission denied"),
+    ] {
+        let told = psql.refused(FIRST, statement);
+        assert!(told.contains(why), "{statement}: {told}");
+    }
+    let databases = product.databases();
+    let analytics = psql.database.clone();
+    for pool in [&databases.core_owner, &databases.audit_owner, &databases.vault] {
+        psql.database = options(pool);
+        psql.is_kept_out(FIRST, "permission denied for database");
+    }
+    psql.database = analytics;
+    let mut owner = databases.analytics_owner.acquire().await.unwrap();
+    logins::revoke(&mut owner, one, &psql.role_name).await.unwrap();
+    drop(owner);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
+    let product = Product::start().await;
+    let (one, other, psql) = analyst(&product).await;
+    let pool = &product.databases().analytics_owner;
+    let mut owner = pool.acquire().await.unwrap();
+    let name = psql.role_name.as_str();
+    psql.is_kept_out(SECOND, "password authentication failed");
+    let signs_in = options(pool).username(name).password(FIRST);
+    let mut held = PgConnection::connect_with(&signs_in).await.unwrap();
+    psql.is_kept_out(FIRST, "too many connections for role");
+
+    let another = Verifier::new(SECOND, SALT);
+    let later = bounds(&product, 1).valid_until;
+    logins::rotate(&mut owner, one, name, another, later).await.unwrap();
+
+    assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut held).await.unwrap(), 1);
+    held.close().await.unwrap();
+    psql.is_kept_out(FIRST, "password authentication failed");
+    assert_eq!(psql.told(SECOND, "select 1"), "1");
+    let ended = bounds(&product, -1).valid_until;
+    logins::rotate(&mut owner, one, name, another, ended).await.unwrap();
+    psql.is_kept_out(SECOND, "password authentication failed");
+    logins::rotate(&mut owner, one, name, another, later).await.unwrap();
+    let mut held = PgConnection::connect_with(&signs_in.password(SECOND)).await.unwrap();
+
+    // Another clinic has no such login.
+    let refused = logins::revoke(&mut owner, other, name).await.unwrap_err();
+    assert!(matches!(refused, LoginError::NoLogin { .. }), "{refused}");
+    let listed = logins::list(&mut owner, one).await.unwrap();
+    assert_eq!(listed.iter().map(|login| login.role_name.as_str()).collect::<Vec<_>>(), [name]);
+    logins::revoke(&mut owner, one, name).await.unwrap();
+
+    assert!(held.ping().await.is_err(), "whoever was connected is cut off");
+    psql.is_kept_out(SECOND, "password authentication failed");
+    assert_eq!(logins::list(&mut owner, one).await.unwrap(), []);
+    let nobody = OrganizationId::new(new_id());
+    let refused = logins::create(&mut owner, nobody, another, bounds(&product, 1)).await.unwrap_err();
+    assert!(matches!(refused, LoginError::NoOrganization(_)), "{refused}");
+    drop(owner);
+    product.stop().await;
+}

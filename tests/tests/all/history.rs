@@ -1,0 +1,9 @@
+//! Records as they were, and what the trail answers about them.
+
+mod cost;
+mod disclosures;
+mod exports;
+mod naive;
+mod past;
+mod questions;
+mod served;

@@ -1,0 +1,257 @@
+//! Bundles from a running system, checked by the command line on its own and by programs of others.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use carelog_domain::OrganizationId;
+use carelog_event_log::{Expected, Scope};
+use carelog_server::audit::{ExportError, ExportOptions, Exporter};
+use carelog_tests::{Api, ApiClinic, python_client, scope, until};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Executor};
+use tempfile::{NamedTempFile, TempDir};
+
+use super::damage::UNGUARD;
+use super::{checkpoint, happen, signing_api};
+
+/// A clinic with two erased patients, more events than a tile holds, and the folder of its auditor.
+struct Audit<'a> {
+    clinic: ApiClinic<'a>,
+    patient: String,
+    folder: TempDir,
+}
+
+impl<'a> Audit<'a> {
+    async fn begin(api: &'a Api) -> Self {
+        let clinic = api.clinic("Klinik").await;
+        let patient = clinic.patient("Zoe").await.id().to_owned();
+        clinic.book(&patient).await.id();
+        for name in ["Ada", "Eve"] {
+            erase(&clinic, clinic.patient(name).await.id()).await;
+        }
+        happen(api, OrganizationId::new(clinic.id), 260).await;
+        let audit = Self { clinic, patient, folder: TempDir::new().unwrap() };
+        let policy = audit.clinic.get("/v1/proofs/policy").await.text;
+        audit.write("policy", &policy);
+        audit
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(name), content).unwrap();
+        self.path(name)
+    }
+
+    /// `carelog audit export` as a process beside the server.
+    fn try_export(&self, name: &str, more: &[&str]) -> Output {
+        let [core, audit, analytics, vault] = self.clinic.api.database_urls();
+        Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+            .env_clear()
+            .env("CARELOG_HOME", self.clinic.api.home())
+            .env("DATABASE_URL", core)
+            .env("CARELOG_DATABASE_AUDIT_URL", audit)
+            .env("CARELOG_DATABASE_ANALYTICS_URL", analytics)
+            .env("CARELOG_DATABASE_VAULT_URL", vault)
+            .current_dir(self.folder.path())
+            .args(["audit", "export", "--json", "--out", name, "--organization"])
+            .arg(self.clinic.id.to_string())
+            .args(more)
+            .output()
+            .unwrap()
+    }
+
+    fn export(&self, name: &str, more: &[&str]) -> Value {
+        let output = self.try_export(name, more);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// `carelog audit verify` in an empty environment; its exit code, and what it says.
+    fn verify(&self, name: &str, more: &[&str]) -> (i32, Value) {
+        let output = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+            .env_clear()
+            .current_dir(self.folder.path())
+            .args(["audit", "verify", name, "--json", "--allow-unsealed", "--policy", "policy"])
+            .args(more)
+            .output()
+            .unwrap();
+        let code = output.status.code().unwrap();
+        (code, serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
+    }
+
+    /// What a program that shares nothing with ours says.
+    async fn others_verify(&self, name: &str) -> Value {
+        let policy = std::fs::read_to_string(self.path("policy")).unwrap();
+        let key = policy.lines().next().unwrap().strip_prefix("log ").unwrap().to_owned();
+        let mut client = python_client("bundle").await;
+        let output = client.arg(self.path(name)).arg(key).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    async fn exports_recorded(&self) -> i64 {
+        let statement = "select count(*) from log.events where event_type = 'access.record_exported'";
+        sqlx::query_scalar(statement).fetch_one(&self.clinic.api.core).await.unwrap()
+    }
+}
+
+async fn erase(clinic: &ApiClinic<'_>, patient: &str) {
+    clinic
+        .post(&format!("/v1/patients/{patient}/erasure"), &json!({ "ground": "patient_request" }))
+        .await
+        .position();
+    until("the patient is erased", async || {
+        let shown = clinic.get(&format!("/v1/patients/{patient}")).await;
+        (shown.body["status"] == "erased").then_some(())
+    })
+    .await;
+}
+
+/// The same file with one byte changed, behind the first place where a text stands.
+fn changed(path: &Path, behind: &str) -> Vec<u8> {
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(behind.len()).position(|text| text == behind.as_bytes()).unwrap();
+    let place = &mut bytes[at + behind.len()];
+    *place = if *place == b'A' { b'B' } else { b'A' };
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_everything_proves_itself_to_strangers() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let (earlier, _, earlier_size, _) = checkpoint(&audit.clinic, 100).await;
+    audit.write("earlier", &earlier);
+    let recorded = audit.exports_recorded().await;
+
+    let exported = audit.export("all.tar", &[]);
+    let (code, verdict) = audit.verify("all.tar", &["--since", "earlier"]);
+
+    assert_eq!(code, 0, "{verdict}");
+    let report = &verdict["report"];
+    let counts =
+        |of: &Value| ["tree_size", "event_count", "erased_count"].map(|name| of[name].as_u64().unwrap());
+    assert_eq!(counts(report), counts(&exported));
+    assert_eq!((&report["shape"], &report["continues"]), (&json!("full"), &json!(earlier_size)));
+    let [size, count, erased] = counts(report);
+    assert!(size == count && count > 260 && erased >= 2, "{report}");
+    let theirs = audit.others_verify("all.tar").await;
+    assert_eq!((&theirs["events"], &theirs["shape"]), (&json!(count), &json!("full")));
+    assert_eq!(audit.exports_recorded().await, recorded + 1, "who exported is in the log");
+    let bytes = std::fs::read(audit.path("all.tar")).unwrap();
+    assert!(!bytes.windows(3).any(|text| text == b"Zoe"), "nothing personal is in the clear");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_since_and_what_is_about_one_patient_prove_themselves() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let (note, _, size, _) = checkpoint(&audit.clinic, 200).await;
+    audit.write("kept", &note);
+    happen(&api, OrganizationId::new(audit.clinic.id), 20).await;
+
+    let range = audit.export("since.tar", &["--from", &size.to_string()]);
+    let one = audit.export("one.tar", &["--patient", &audit.patient.clone(), "--since", "kept"]);
+    let without = audit.export("without.tar", &["--patient", &audit.patient.clone()]);
+
+    let (code, verdict) = audit.verify("since.tar", &["--since", "kept"]);
+    assert_eq!((code, &verdict["report"]["from"]), (0, &json!(size)), "{verdict}");
+    assert_eq!((&range["shape"], &verdict["report"]["continues"]), (&json!("range"), &json!(size)));
+    let (code, verdict) = audit.verify("one.tar", &["--since", "kept"]);
+    assert_eq!((code, &verdict["report"]["shape"]), (0, &json!("selection")), "{verdict}");
+    assert!(verdict["report"]["proves"].as_str().unwrap().contains("does not prove"));
+    let theirs = audit.others_verify("one.tar").await;
+    assert_eq!(theirs["proofs"], one["event_count"]);
+    assert!(one["event_count"].as_u64().unwrap() >= 2 && without["shape"] == "selection");
+    let (code, verdict) = audit.verify("without.tar", &["--since", "kept"]);
+    assert_eq!((code, &verdict["damage"]), (11, &json!("incomplete")), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_exit_code_names_the_damage() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let exported = audit.export("all.tar", &[]);
+    let size = exported["tree_size"].as_u64().unwrap();
+    happen(&api, OrganizationId::new(audit.clinic.id), 4).await;
+    let (newer, ..) = checkpoint(&audit.clinic, size + 1).await;
+    audit.write("newer", newer);
+    let stranger = api.clinic("Other").await;
+    checkpoint(&stranger, 1).await;
+    audit.write("stranger", stranger.get("/v1/proofs/policy").await.text);
+    audit.write("facts.tar", changed(&audit.path("all.tar"), "\"facts\":\"e"));
+    audit.write("leaf.tar", changed(&audit.path("all.tar"), r#""index":200,"leaf":"{\"actor\":{\""#));
+    audit.write("manifest.tar", changed(&audit.path("all.tar"), "quorum "));
+    audit.write("cut.tar", &std::fs::read(audit.path("all.tar")).unwrap()[..40_000]);
+
+    for (bundle, more, code, damage) in [
+        ("all.tar", [].as_slice(), 0, Value::Null),
+        ("facts.tar", &[], 18, json!("payload_mismatch")),
+        ("leaf.tar", &[], 19, json!("leaf_mismatch")),
+        ("manifest.tar", &[], 12, json!("manifest_mismatch")),
+        ("cut.tar", &[], 10, json!("malformed")),
+        ("policy", &[], 10, json!("malformed")),
+        ("all.tar", &["--since", "newer"], 16, json!("stale")),
+        ("nowhere.tar", &[], 1, Value::Null),
+    ] {
+        let (found, verdict) = audit.verify(bundle, more);
+        assert_eq!((found, &verdict["damage"]), (code, &damage), "{bundle} {more:?}: {verdict}");
+        assert_eq!(verdict["ok"], json!(code == 0), "{bundle}");
+    }
+    std::fs::rename(audit.path("stranger"), audit.path("policy")).unwrap();
+    let (code, verdict) = audit.verify("all.tar", &[]);
+    assert_eq!((code, &verdict["damage"]), (13, &json!("unknown_key")), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_hold_or_cannot_be_recorded_does_not_leave() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let (_, _, size, _) = checkpoint(&audit.clinic, 100).await;
+    let says = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let exporter = Exporter {
+        log: api.server.system().log.clone(),
+        audit: api.server.system().databases.audit_system.clone(),
+        origin: api.server.system().log.name().into(),
+    };
+    let options = ExportOptions {
+        organization_id: OrganizationId::new(audit.clinic.id),
+        from: None,
+        to: None,
+        patient_id: None,
+        since: None,
+    };
+    // A stream of an access that is there already takes no second event: nothing can be recorded under it.
+    let refused = Scope { expected: Expected::Version(7), ..scope(options.organization_id) };
+    let mut file = NamedTempFile::new_in(audit.folder.path()).unwrap();
+
+    let unrecorded = exporter.export(&options, &refused, &mut file, &|_| ()).await;
+
+    assert!(matches!(unrecorded, Err(ExportError::Record(_))), "{unrecorded:?}");
+    assert_eq!(file.as_file().metadata().unwrap().len(), 0, "not a byte before the record");
+    drop(file);
+    for (more, reason) in [
+        (["--from", "5", "--to", "5"], "is no range"),
+        (["--from", "0", "--to", "999999999"], "is no range"),
+        (["--patient", "0197a000-0000-7000-8000-000000000001", "--to", "9"], "about that patient"),
+    ] {
+        let output = audit.try_export("none.tar", &more);
+        assert!(!output.status.success() && says(&output).contains(reason), "{output:?}");
+    }
+    let changed = format!(
+        "update log.events set actor_id = gen_random_uuid()
+         where organization_id = '{}' and organization_sequence = {}",
+        audit.clinic.id,
+        size / 2
+    );
+    api.core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    api.core.execute(sqlx::raw_sql(AssertSqlSafe(changed))).await.unwrap();
+    let output = audit.try_export("none.tar", &[]);
+    assert!(!output.status.success() && says(&output).contains("was changed"), "{output:?}");
+    let left: Vec<_> =
+        std::fs::read_dir(audit.folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(left, ["policy"], "no half file");
+}

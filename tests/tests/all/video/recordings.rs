@@ -1,0 +1,273 @@
+//! Recordings: only with the clinic's setting and the patient's consent, ended when either goes, and stored once.
+
+use std::time::Duration;
+
+use carelog_embedded::daily::{Fault, On};
+use carelog_event_log::Clock as _;
+use carelog_server::serve::Roles;
+use carelog_tests::{ServerProcess, until};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::hooks::Sending;
+use super::scene::{DAILY_KEY, Scene, name_of};
+use crate::worker_processes::{FEW, PROCESS};
+
+/// Longer than any test.
+const PONDERING: Fault = Fault::Slow(Duration::from_mins(5));
+
+/// What a film begins with.
+fn film() -> Vec<u8> {
+    let mut film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".to_vec();
+    film.extend((0..300_000_u32).flat_map(u32::to_le_bytes));
+    film
+}
+
+impl Scene {
+    async fn may_record(&self, is_enabled: bool) {
+        let settings =
+            json!({ "recording_enabled": is_enabled, "small_cell_threshold": 5, "waiting_room_minutes": 15 });
+        self.holds(Method::PUT, "/v1/organization/settings", settings).await;
+    }
+
+    async fn agrees(&self) {
+        let path = format!("/v1/patients/{}/consents", self.patient);
+        self.holds(Method::POST, &path, json!({ "consent": "recording", "version": 1 })).await;
+    }
+
+    /// A command that succeeds, or changes nothing because it is so already.
+    async fn holds(&self, method: Method, path: &str, body: Value) {
+        let (status, answer) = self.product.call(&self.admin, method, path, Some(&body)).await;
+        assert!(matches!(status, 200 | 409), "{path}: {status} {answer}");
+    }
+
+    async fn withdraws(&self) {
+        let path = format!("/v1/patients/{}/consents/recording", self.patient);
+        self.done(Method::DELETE, &path, json!({})).await;
+    }
+
+    async fn recording(&self, appointment: &str, what: &str) -> (u16, Value) {
+        let path = format!("/v1/appointments/{appointment}/video-room/recording/{what}");
+        self.product.call(&self.admin, Method::POST, &path, Some(&json!({}))).await
+    }
+
+    /// A consultation with two people in it that may be recorded.
+    async fn consultation(&self) -> String {
+        self.may_record(true).await;
+        self.agrees().await;
+        self.product.daily.films(DAILY_KEY, film());
+        let appointment = self.onboarded(5).await;
+        self.becomes(&appointment, "open").await;
+        self.product.daily.lets_in(DAILY_KEY, &name_of(&appointment), 2);
+        appointment
+    }
+
+    /// Waits for an event of the room, with every pause cut short.
+    async fn is_told(&self, appointment: &str, event_type: &str) -> Vec<String> {
+        let wanted = format!("video_room.{event_type}");
+        until(&format!("{wanted} is told"), async || {
+            self.product.pull_retries().await;
+            let told = self.told(appointment).await;
+            told.contains(&wanted).then_some(told)
+        })
+        .await
+    }
+
+    /// Waits until Daily has no recording any more.
+    async fn nothing_is_left(&self) {
+        until("Daily has no recording", async || {
+            self.product.pull_retries().await;
+            self.product.daily.recordings(DAILY_KEY).is_empty().then_some(())
+        })
+        .await;
+    }
+
+    async fn stored_files(&self) -> Vec<Value> {
+        self.product.settled().await;
+        let (_, files) = self.product.call(&self.admin, Method::GET, "/v1/files", None).await;
+        files["items"].as_array().unwrap().iter().filter(|file| file["status"] == "stored").cloned().collect()
+    }
+}
+
+/// What is told of recordings, without failures that a repetition cured.
+fn of_recordings(told: &[String]) -> Vec<&str> {
+    let kinds = told.iter().filter_map(|told| told.strip_prefix("video_room.recording_"));
+    kinds.filter(|kind| *kind != "failed").collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_is_allowed_ends_as_one_file_in_the_storage_of_the_clinic() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.consultation().await;
+
+    assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+    let (status, problem) = scene.recording(&appointment, "start").await;
+    assert_eq!((status, &problem["code"]), (409, &json!("already_recording")));
+    scene.is_told(&appointment, "recording_started").await;
+    scene.clock.step_seconds(90);
+    assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+
+    let told = scene.is_told(&appointment, "recording_stored").await;
+    assert_eq!(of_recordings(&told), ["requested", "started", "stop_requested", "stopped", "stored"]);
+    assert_eq!(scene.fact("video_room.recording_stopped", "reason").await, "requested");
+    scene.nothing_is_left().await;
+    let [file] = &scene.stored_files().await[..] else { panic!("one file") };
+    assert_eq!((&file["kind"], &file["size_bytes"]), (&json!("recording"), &json!(film().len())));
+    assert_eq!(file["patient_id"], json!(scene.patient));
+    assert_eq!(file["id"], json!(scene.fact("video_room.recording_stored", "file_id").await));
+    assert_eq!(scene.rooms()[0].config.get("enable_recording"), None, "nobody can begin one by hand");
+    let (status, problem) = scene.recording(&appointment, "stop").await;
+    assert_eq!((status, &problem["code"]), (409, &json!("not_recording")));
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_consent_or_setting_there_is_no_recording_by_any_path() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    scene.product.daily.films(DAILY_KEY, film());
+    let room = name_of(&appointment);
+    scene.product.daily.lets_in(DAILY_KEY, &room, 2);
+    let is_refused = async |code: &str| {
+        let (status, problem) = scene.recording(&appointment, "start").await;
+        assert_eq!((status, &problem["code"]), (409, &json!(code)));
+        // Whoever begins one at Daily itself: it is ended, deleted there, and not kept.
+        scene.product.daily.records_by_itself(DAILY_KEY, &room);
+        let recording = scene.product.daily.recordings(DAILY_KEY).pop().unwrap();
+        let notice = json!({
+            "version": "1", "type": "recording.started", "id": format!("started {}", recording.id),
+            "event_ts": scene.clock.now().unix_seconds(),
+            "payload": { "room_name": room, "recording_id": recording.id },
+        });
+        assert_eq!(Sending::to(&scene, &notice).send(&scene).await.0, 200);
+        scene.nothing_is_left().await;
+        // It is noted after it is deleted.
+        scene.product.settled().await;
+    };
+
+    is_refused("recording_not_enabled").await;
+    assert_eq!(scene.fact("video_room.recording_discarded", "reason").await, "not_enabled");
+    scene.agrees().await;
+    is_refused("recording_not_enabled").await;
+    scene.withdraws().await;
+    scene.may_record(true).await;
+    is_refused("no_recording_consent").await;
+    scene.product.settled().await;
+    assert_eq!(scene.fact("video_room.recording_discarded", "reason").await, "no_consent");
+
+    let told = scene.told(&appointment).await;
+    assert_eq!(of_recordings(&told), ["discarded", "discarded", "discarded"]);
+    assert_eq!(scene.stored_files().await, Vec::<Value>::new());
+    assert_eq!(scene.asked("POST /rooms/:id/recordings/start"), 0);
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_ends_when_the_consent_or_the_setting_goes_and_what_was_allowed_is_kept() {
+    let scene = Scene::new(Roles::ALL).await;
+    for (kept, reason) in [(1, "consent_withdrawn"), (2, "not_enabled")] {
+        let appointment = scene.consultation().await;
+        assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+        scene.is_told(&appointment, "recording_started").await;
+
+        if reason == "not_enabled" {
+            scene.may_record(false).await;
+        } else {
+            scene.withdraws().await;
+        }
+
+        let told = scene.is_told(&appointment, "recording_stored").await;
+        assert_eq!(of_recordings(&told), ["requested", "started", "stop_requested", "stopped", "stored"]);
+        assert_eq!(scene.fact("video_room.recording_stopped", "reason").await, reason);
+        scene.nothing_is_left().await;
+        assert_eq!(scene.stored_files().await.len(), kept);
+    }
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_withdrawn_while_the_recording_begins_leaves_none() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.consultation().await;
+    scene.product.daily.next(On::StartRecording, [Fault::Slow(Duration::from_secs(2))]);
+    assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+    until("Daily begins", async || (scene.product.daily.recordings(DAILY_KEY).len() == 1).then_some(()))
+        .await;
+
+    scene.withdraws().await;
+
+    scene.is_told(&appointment, "recording_discarded").await;
+    scene.nothing_is_left().await;
+    scene.product.settled().await;
+    let told = scene.told(&appointment).await;
+    assert_eq!(of_recordings(&told), ["requested", "stop_requested", "discarded"]);
+    assert_eq!(scene.stored_files().await, Vec::<Value>::new());
+    scene.product.stop().await;
+}
+
+async fn worker(scene: &Scene) -> ServerProcess {
+    scene.product.process(PROCESS, "workers", FEW, &[]).await
+}
+
+/// What a worker ponders over, and dies of.
+#[derive(Clone, Copy)]
+enum Death {
+    Beginning,
+    Ending,
+    Deleting,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_at_any_step_leaves_one_recording_that_is_stored_once() {
+    let scene = Scene::new(Roles { workers: false, ..Roles::ALL }).await;
+    let mut living = worker(&scene).await;
+    for (stored, death) in [(1, Death::Beginning), (2, Death::Ending), (3, Death::Deleting)] {
+        let appointment = scene.consultation().await;
+        let on = match death {
+            Death::Beginning => On::StartRecording,
+            Death::Ending => On::StopRecording,
+            Death::Deleting => On::DeleteRecording,
+        };
+        scene.product.daily.next(on, [PONDERING]);
+        let dies = async |dying: ServerProcess| {
+            let owner = dying.owner;
+            dying.kill();
+            scene.product.leases_end(owner).await;
+            worker(&scene).await
+        };
+
+        assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+        if matches!(death, Death::Beginning) {
+            let runs = async || (!scene.product.daily.recordings(DAILY_KEY).is_empty()).then_some(());
+            until("Daily records", runs).await;
+            living = dies(living).await;
+        }
+        scene.is_told(&appointment, "recording_started").await;
+        scene.clock.step_seconds(1);
+        assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+        if matches!(death, Death::Ending) {
+            let ended = async || {
+                let recordings = scene.product.daily.recordings(DAILY_KEY);
+                recordings.iter().all(|recording| recording.status == "finished").then_some(())
+            };
+            until("Daily has stopped", ended).await;
+            living = dies(living).await;
+        }
+        scene.is_told(&appointment, "recording_stored").await;
+        if matches!(death, Death::Deleting) {
+            living = dies(living).await;
+        }
+
+        scene.nothing_is_left().await;
+        let told = scene.told(&appointment).await;
+        assert_eq!(of_recordings(&told), ["requested", "started", "stop_requested", "stopped", "stored"]);
+        assert_eq!(scene.stored_files().await.len(), stored);
+        scene.product.daily.lets_in(DAILY_KEY, &name_of(&appointment), 0);
+    }
+    assert_eq!(scene.asked("POST /rooms/:id/recordings/start"), 3);
+    assert!(living.end().await.success());
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}

@@ -1,0 +1,477 @@
+//! The socket of embedded rooms, spoken to directly: who is let in, who hears what, and what a process leaves behind.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::{Duration, Instant};
+
+use carelog_server::serve::Roles;
+use carelog_tests::{serve_as_process, until};
+use futures::{SinkExt, StreamExt};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::scene::Scene;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A page, as far as the server can tell.
+struct Page {
+    socket: Socket,
+    /// Whether each ping that has no answer yet was sent while waiting.
+    pings: VecDeque<bool>,
+}
+
+/// Between two pings of a page that waits, and how long it does at most.
+const PING_EVERY: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const DEVICE: &str = "the-device-of-the-one-whose-link-it-is";
+const ANOTHER: &str = "another-device-that-has-a-copy-of-it";
+
+async fn open(address: SocketAddr, origin: Option<&str>) -> Result<Socket, Error> {
+    let mut request = format!("ws://{address}/rooms/socket").into_client_request()?;
+    if let Some(origin) = origin {
+        request.headers_mut().insert("origin", origin.parse().unwrap());
+    }
+    connect_async(request).await.map(|(socket, _)| socket)
+}
+
+impl Page {
+    async fn at(address: SocketAddr) -> Self {
+        let socket = open(address, Some(&format!("http://{address}"))).await.unwrap();
+        Self { socket, pings: VecDeque::new() }
+    }
+
+    /// Says who it is.
+    async fn hello(address: SocketAddr, link: &Value, device: &str, resume: Option<&str>) -> Self {
+        let mut page = Self::at(address).await;
+        let mut hello =
+            json!({ "type": "hello", "purpose": "enter", "token": link["token"], "device": device });
+        if let Some(resume) = resume {
+            hello["resume"] = resume.into();
+        }
+        page.say(hello).await;
+        page
+    }
+
+    async fn say(&mut self, message: Value) {
+        if message["type"] == "ping" {
+            self.pings.push_back(false);
+        }
+        self.socket.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    /// The next message; nothing once the server has closed. Meanwhile the page pings, as ours does.
+    async fn next(&mut self) -> Option<Value> {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            match tokio::time::timeout(PING_EVERY, self.next_text()).await {
+                Ok(Some(message)) if message["type"] == "pong" && self.pings.pop_front() == Some(true) => {}
+                Ok(message) => return message,
+                Err(_) => {
+                    self.pings.push_back(true);
+                    // Where the server has closed, the next look says so.
+                    let _ = self.socket.send(Message::text(json!({ "type": "ping" }).to_string())).await;
+                }
+            }
+        }
+        panic!("the server talks of nothing");
+    }
+
+    async fn next_text(&mut self) -> Option<Value> {
+        loop {
+            match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(_) | Err(_)) | None => return None,
+            }
+        }
+    }
+
+    /// The next message of a type, past others.
+    async fn hears(&mut self, what: &str) -> Value {
+        loop {
+            let message = self.next().await.unwrap_or_else(|| panic!("closed before {what:?}"));
+            if message["type"] == what {
+                return message;
+            }
+        }
+    }
+
+    /// Waits for a state of the room.
+    async fn sees(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let state = self.hears("state").await;
+            if fits(&state) {
+                return state;
+            }
+        }
+    }
+
+    async fn session(&mut self) -> String {
+        self.hears("welcome").await["session"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A room that is open now, and links into it.
+struct Door {
+    scene: Scene,
+    address: SocketAddr,
+    appointment: String,
+    specialist: Value,
+    patient: Value,
+}
+
+async fn link(scene: &Scene, appointment: &str, participant: &str) -> Value {
+    let (status, link) = scene.link(&scene.admin, appointment, json!({ "participant": participant })).await;
+    assert_eq!(status, 201, "{link}");
+    link
+}
+
+impl Door {
+    async fn open() -> Self {
+        let scene = Scene::without_provider(Roles::ALL).await;
+        let appointment = scene.onboarded(5).await;
+        scene.becomes(&appointment, "open").await;
+        let specialist = link(&scene, &appointment, "specialist").await;
+        let patient = link(&scene, &appointment, "patient").await;
+        Self { address: scene.product.server.address.unwrap(), scene, appointment, specialist, patient }
+    }
+
+    /// A specialist and a patient who talk, with the names of their stays.
+    async fn talk(&self) -> ((Page, String), (Page, String)) {
+        let mut specialist =
+            Page::hello(self.address, &self.specialist, "the-device-of-the-specialist-here", None).await;
+        let specialists = specialist.session().await;
+        let mut patient = Page::hello(self.address, &self.patient, DEVICE, None).await;
+        let patients = patient.session().await;
+        specialist.sees(|state| state["waiting"][0]["session"] == patients.as_str()).await;
+        specialist.say(json!({ "type": "admit", "session": patients })).await;
+        patient.sees(|state| state["peer"]["session"] == specialists.as_str()).await;
+        specialist.sees(|state| state["peer"]["session"] == patients.as_str()).await;
+        ((specialist, specialists), (patient, patients))
+    }
+
+    async fn asks(&self, key: &str, link: &Value, what: &str) -> (u16, Value) {
+        let id = link["participant_id"].as_str().unwrap();
+        let path = format!("/v1/appointments/{}/video-room/access/{id}/{what}", self.appointment);
+        self.scene.product.call(key, Method::POST, &path, Some(&json!({}))).await
+    }
+
+    async fn told(&self, event_type: &str) -> usize {
+        self.scene.told(&self.appointment).await.iter().filter(|told| *told == event_type).count()
+    }
+
+    async fn close(self) {
+        self.scene.product.settled().await;
+        self.scene.product.is_sound().await;
+        self.scene.product.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_is_opened_by_our_own_page_and_begins_with_a_link() {
+    let door = Door::open().await;
+    for origin in [None, Some("https://elsewhere.example"), Some("null")] {
+        let Err(Error::Http(answer)) = open(door.address, origin).await else { panic!("let in: {origin:?}") };
+        assert_eq!(answer.status(), 403);
+    }
+    for first in [json!({ "type": "ping" }), json!({ "type": "hello" }), json!("nothing")] {
+        let mut page = Page::at(door.address).await;
+        page.say(first).await;
+        assert_eq!(page.next().await, None);
+    }
+    // None of ours, another organization's, and one that was altered.
+    let token = door.patient["token"].as_str().unwrap();
+    let altered = format!("{}{}", &token[..token.len() - 6], "AAAAAA");
+    for token in ["", "AAAA", &altered, &"A".repeat(token.len())] {
+        let mut page = Page::hello(door.address, &json!({ "token": token }), DEVICE, None).await;
+        assert_eq!(page.hears("refused").await["reason"], "unknown");
+        assert_eq!(page.next().await, None);
+    }
+    assert_eq!(door.scene.product.count("select count(*) from rooms.presences").await, 0);
+    let organizations = door.scene.product.count("select count(*) from log.organizations").await;
+    assert_eq!(organizations, 1, "an organization that is not there stays so");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_is_let_in_turned_away_and_sent_back_by_the_specialist_alone() {
+    let door = Door::open().await;
+    let ((mut specialist, _), (mut patient, patients)) = door.talk().await;
+    assert_eq!(door.told("video_room.participant_joined").await, 2);
+    let guest = link(&door.scene, &door.appointment, "guest").await;
+    let mut guest = Page::hello(door.address, &guest, ANOTHER, None).await;
+    let guests = guest.session().await;
+    let state = guest.hears("state").await;
+    assert_eq!(
+        (&state["admitted"], &state["peer"], &state["waiting"]),
+        (&json!(false), &Value::Null, &json!([]))
+    );
+
+    // The other seat is taken, and nobody but the specialist gives seats. Pages tell now and then that they are there.
+    patient.say(json!({ "type": "ping" })).await;
+    guest.say(json!({ "type": "admit", "session": guests })).await;
+    assert_eq!(guest.hears("not_done").await["reason"], "not_allowed");
+    specialist.say(json!({ "type": "admit", "session": guests })).await;
+    assert_eq!(specialist.hears("not_done").await["reason"], "seat_taken");
+    specialist.say(json!({ "type": "send_back", "session": patients })).await;
+    let waits_again = patient.session().await;
+    assert_ne!(waits_again, patients, "a further stay");
+    patient.sees(|state| state["admitted"] == false).await;
+    specialist.say(json!({ "type": "admit", "session": guests })).await;
+    patient.say(json!({ "type": "ping" })).await;
+    guest.sees(|state| state["admitted"] == true).await;
+    specialist.sees(|state| state["waiting"][0]["session"] == waits_again.as_str()).await;
+    specialist.say(json!({ "type": "decline", "session": waits_again })).await;
+
+    assert_eq!(patient.hears("ended").await["reason"], "declined");
+    until("the stays are told", async || {
+        let told = (
+            door.told("video_room.participant_joined").await,
+            door.told("video_room.participant_left").await,
+        );
+        (told == (3, 1)).then_some(())
+    })
+    .await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk() {
+    let door = Door::open().await;
+    let ((mut specialist, specialists), (mut patient, patients)) = door.talk().await;
+    let guest = link(&door.scene, &door.appointment, "guest").await;
+    let mut guest = Page::hello(door.address, &guest, ANOTHER, None).await;
+    guest.session().await;
+
+    let offer = json!({ "kind": "offer", "sdp": "v=0 192.0.2.7" });
+    guest.say(json!({ "type": "signal", "to": specialists, "signal": offer })).await;
+    for n in 0..30 {
+        let candidate = json!({ "kind": "candidate", "candidate": format!("candidate:{n}"), "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": null });
+        patient.say(json!({ "type": "signal", "to": specialists, "signal": candidate })).await;
+    }
+    for n in 0..30 {
+        let signal = specialist.hears("signal").await;
+        assert_eq!(signal["from"], patients.as_str(), "who waits is not heard");
+        assert_eq!(signal["signal"]["candidate"], format!("candidate:{n}"), "in order");
+    }
+    for wrong in [
+        json!({ "type": "signal", "to": specialists, "signal": { "kind": "offer", "sdp": "v=0", "more": 1 } }),
+        json!({ "type": "signal", "to": specialists, "signal": { "kind": "chat", "text": "hello" } }),
+    ] {
+        guest.say(wrong).await;
+        assert_eq!(guest.hears("ended").await["reason"], "too_much");
+        let link = link(&door.scene, &door.appointment, "guest").await;
+        guest = Page::hello(door.address, &link, ANOTHER, None).await;
+        guest.session().await;
+    }
+    let _ = guest.socket.send(Message::text("x".repeat(70_000))).await;
+    assert!(
+        guest.next().await.is_none_or(|message| message["type"] == "state") && guest.next().await.is_none()
+    );
+    for _ in 0..1_000 {
+        if patient.socket.send(Message::text(json!({ "type": "ping" }).to_string())).await.is_err() {
+            break;
+        }
+    }
+    assert_eq!(patient.hears("ended").await["reason"], "too_much");
+    assert_eq!(door.scene.product.count("select count(*) from rooms.signals").await, 0);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_lie_sealed_until_they_are_told() {
+    let door = Door::open().await;
+    let ((specialist, specialists), (mut patient, _)) = door.talk().await;
+    let keep = "create function public.keep() returns trigger language plpgsql as $$
+                begin insert into public.kept_signals values (new.sealed); return new; end $$;
+                create table public.kept_signals (sealed bytea);
+                grant insert on public.kept_signals to carelog_system;
+                create trigger keep before insert on rooms.signals for each row execute function public.keep()";
+    door.scene.product.sql(keep).await;
+
+    let signal = json!({ "kind": "answer", "sdp": "v=0 c=IN IP4 192.0.2.7" });
+    patient.say(json!({ "type": "signal", "to": specialists, "signal": signal })).await;
+
+    let kept = "select count(*) from public.kept_signals";
+    until("the signal is kept", async || (door.scene.product.count(kept).await == 1).then_some(())).await;
+    let clear = "select count(*) from public.kept_signals where position('192.0.2.7'::bytea in sealed) > 0";
+    assert_eq!(door.scene.product.count(clear).await, 0);
+    drop(specialist);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_works_on_one_device_until_it_is_issued_again_or_revoked() {
+    let door = Door::open().await;
+    let again = link(&door.scene, &door.appointment, "patient").await;
+    assert_eq!(again["token"], door.patient["token"], "asked again, it is the same");
+    let ((mut specialist, _), (mut patient, _)) = door.talk().await;
+    let mut copy = Page::hello(door.address, &door.patient, ANOTHER, None).await;
+    assert_eq!(copy.hears("refused").await["reason"], "in_use");
+
+    let (status, issued) = door.asks(&door.scene.admin, &door.patient, "reissue").await;
+    assert_eq!(status, 201, "{issued}");
+    assert_ne!(issued["token"], door.patient["token"]);
+    assert_eq!(patient.hears("ended").await["reason"], "revoked");
+    specialist.sees(|state| state["peer"].is_null()).await;
+    let mut old = Page::hello(door.address, &door.patient, DEVICE, None).await;
+    assert_eq!(old.hears("refused").await["reason"], "revoked");
+    let mut owner = Page::hello(door.address, &issued, ANOTHER, None).await;
+    owner.session().await;
+    assert_eq!(owner.hears("state").await["admitted"], false);
+
+    let (status, answer) = door.asks(&door.scene.admin, &door.patient, "revoke").await;
+    assert_eq!((status, &answer["events"]), (200, &json!(1)), "{answer}");
+    assert_eq!(owner.hears("ended").await["reason"], "revoked");
+    assert_eq!(door.asks(&door.scene.admin, &door.patient, "revoke").await.1["events"], 0);
+    let nobody = json!({ "participant_id": "00000000-0000-0000-0000-000000000001" });
+    for what in ["reissue", "revoke"] {
+        let (status, problem) = door.asks(&door.scene.admin, &nobody, what).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("video_room_participant_unknown")));
+    }
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patient_may_issue_their_own_link_again_and_nobody_elses() {
+    let door = Door::open().await;
+    let body = json!({ "role": "patient", "scopes": ["commands"], "patient_id": door.scene.patient });
+    let key = door.scene.key(body).await;
+
+    assert_eq!(door.asks(&key, &door.patient, "reissue").await.0, 201);
+    assert_eq!(door.asks(&key, &door.specialist, "reissue").await.0, 404);
+    assert_eq!(door.asks(&key, &door.patient, "revoke").await.0, 403);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_lost_its_connection_resumes_its_stay_and_one_that_does_not_is_ended() {
+    let door = Door::open().await;
+    let ((mut specialist, specialists), (patient, patients)) = door.talk().await;
+    drop(patient);
+    let mut patient = Page::hello(door.address, &door.patient, DEVICE, Some(&patients)).await;
+    assert_eq!(patient.session().await, patients);
+    assert_eq!(patient.hears("state").await["peer"]["session"], specialists.as_str());
+
+    drop(patient);
+    // Half a minute passes for it, and so it does for nobody else.
+    let lost = format!(
+        "update rooms.presences set seen_at = seen_at - interval '40 s' where session_id = '{patients}'"
+    );
+    door.scene.product.sql(&lost).await;
+    specialist.sees(|state| state["peer"].is_null()).await;
+    until("the end of the stay is told", async || {
+        (door.told("video_room.participant_left").await == 1).then_some(())
+    })
+    .await;
+    let mut late = Page::hello(door.address, &door.patient, ANOTHER, Some(&patients)).await;
+    assert_ne!(late.session().await, patients);
+    assert_eq!(late.hears("state").await["admitted"], false);
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn samples_are_taken_at_their_pace_and_only_of_a_conversation() {
+    let door = Door::open().await;
+    let ((mut specialist, _), (mut patient, _)) = door.talk().await;
+    let sample = |round_trip_ms: f64| {
+        json!({
+            "type": "quality", "round_trip_ms": round_trip_ms, "jitter_ms": 2.0, "send_loss": 0.0, "receive_loss": null,
+            "sent_kbps": 800.0, "received_kbps": 700.0,
+        })
+    };
+    // One that cannot be, one, and those that come too soon.
+    for round_trip_ms in [-1.0, 900.0, 10.0, 10.0] {
+        patient.say(sample(round_trip_ms)).await;
+    }
+    patient.say(json!({ "type": "ping" })).await;
+    patient.hears("pong").await;
+
+    assert_eq!(door.told("video_room.quality_sampled").await, 1);
+    assert_eq!(door.scene.fact("video_room.quality_sampled", "state").await, "bad");
+    assert_eq!(door.scene.fact("video_room.quality_sampled", "round_trip_ms").await, "900");
+    patient.say(json!({ "type": "leave" })).await;
+    assert_eq!(patient.hears("ended").await["reason"], "left");
+    specialist.sees(|state| state["peer"].is_null()).await;
+    specialist.say(sample(10.0)).await;
+    specialist.say(json!({ "type": "ping" })).await;
+    specialist.hears("pong").await;
+    assert_eq!(door.told("video_room.quality_sampled").await, 1, "alone there is nothing to measure");
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_specialist_extends_the_room_and_nobody_is_left_when_it_expires() {
+    let door = Door::open().await;
+    let ((mut specialist, _), (mut patient, _)) = door.talk().await;
+    let before = door.scene.room(&door.appointment).await["expires_at"].clone();
+    patient.say(json!({ "type": "extend", "minutes": 15 })).await;
+    assert_eq!(patient.hears("not_done").await["reason"], "not_allowed");
+    specialist.say(json!({ "type": "extend", "minutes": 500 })).await;
+    assert_eq!(specialist.hears("not_done").await["reason"], "too_long");
+
+    specialist.say(json!({ "type": "extend", "minutes": 15 })).await;
+
+    let seen = patient.sees(|state| state["expires_at"] != before).await["expires_at"].clone();
+    let seconds = super::unix(&seen) - super::unix(&before);
+    assert_eq!(seconds, 15 * 60);
+    until("the room stays open", async || {
+        (door.scene.room(&door.appointment).await["expires_at"] == seen).then_some(())
+    })
+    .await;
+    door.scene.clock.step_seconds(66 * 60);
+    for page in [&mut specialist, &mut patient] {
+        assert_eq!(page.hears("ended").await["reason"], "expired");
+    }
+    door.scene.becomes_at_last(&door.appointment, "closed").await;
+    let mut late = Page::hello(door.address, &door.patient, DEVICE, None).await;
+    assert_eq!(late.hears("refused").await["reason"], "closed");
+    assert_eq!(door.told("video_room.participant_left").await, 2);
+    door.close().await;
+}
+
+/// Does nothing, unless another test starts it to serve.
+#[tokio::test(flavor = "multi_thread")]
+async fn process() {
+    serve_as_process().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_serve_one_conversation_and_one_that_is_killed_is_replaced() {
+    let door = Door::open().await;
+    let start = async || {
+        let one = NonZeroU16::MIN;
+        door.scene.product.process("video::sockets::process", "api", one, &[]).await
+    };
+    let other = start().await;
+    let mut specialist =
+        Page::hello(door.address, &door.specialist, "the-device-of-the-specialist-here", None).await;
+    let specialists = specialist.session().await;
+    let mut patient = Page::hello(other.address.unwrap(), &door.patient, DEVICE, None).await;
+    let patients = patient.session().await;
+    specialist.sees(|state| state["waiting"][0]["session"] == patients.as_str()).await;
+    specialist.say(json!({ "type": "admit", "session": patients })).await;
+    patient.sees(|state| state["peer"]["session"] == specialists.as_str()).await;
+    let signal = |text: &str| json!({ "kind": "offer", "sdp": text });
+    patient.say(json!({ "type": "signal", "to": specialists, "signal": signal("there") })).await;
+    assert_eq!(specialist.hears("signal").await["signal"]["sdp"], "there");
+    specialist.say(json!({ "type": "signal", "to": patients, "signal": signal("back") })).await;
+    assert_eq!(patient.hears("signal").await["signal"]["sdp"], "back");
+
+    other.kill();
+    assert_eq!(patient.next().await, None);
+    specialist.say(json!({ "type": "signal", "to": patients, "signal": signal("meanwhile") })).await;
+    let mut patient = Page::hello(door.address, &door.patient, DEVICE, Some(&patients)).await;
+
+    assert_eq!(patient.session().await, patients, "it is the same stay");
+    assert_eq!(patient.hears("signal").await["signal"]["sdp"], "meanwhile");
+    assert_eq!(door.told("video_room.participant_joined").await, 2);
+    door.close().await;
+}
