@@ -167,7 +167,7 @@ async fn start_driver() -> (Child, u16) {
         .spawn()
         .expect("the driver starts");
     let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
-    let port = tokio::time::timeout(Duration::from_secs(20), async {
+    let port = tokio::time::timeout(Duration::from_mins(1), async {
         loop {
             let line = lines.next_line().await.expect("the driver talks").expect("it says its port");
             let port = line.strip_suffix('.').and_then(|line| line.rsplit_once("on port "));

@@ -39,8 +39,8 @@ pub use examples::{ExampleReceiver, Language, python_client, python_environment}
 pub use invariants::{check_immutable, check_invariants};
 pub use process::{ServerProcess, serve_as_process};
 pub use product::{
-    Contents, LOOK_FOR_DUE_EFFECTS, Partner, Product, contents, is_settled, is_sound, new_secret,
-    product_config, rebuild_all, receiver_options, subscribe,
+    Contents, LOOK_FOR_DUE_EFFECTS, Partner, Product, contents, is_documented, is_settled, is_sound,
+    new_secret, product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
 pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};

@@ -253,12 +253,13 @@ impl Product {
         self.sql(LOOK_FOR_DUE_EFFECTS).await;
     }
 
-    /// Waits until everything that is due was sent, however its receiver does, and every projector has seen everything.
+    /// Waits until everything that is due was sent, however its receiver does, every projector has seen everything,
+    /// and no document is lacking.
     pub async fn settled(&self) {
         let databases = self.databases();
-        until("everything is sent and projected", async || {
+        until("everything is sent, projected and documented", async || {
             self.sql(LIFT_HOLDS).await;
-            is_settled(databases).await.then_some(())
+            (is_documented(&databases.core_owner).await && is_settled(databases).await).then_some(())
         })
         .await;
     }
@@ -387,6 +388,23 @@ pub async fn is_settled(databases: &Databases) -> bool {
         .fetch_one(&databases.audit_owner)
         .await;
     [trail, facts, sealed].into_iter().all(|seen| seen.is_ok_and(|seen| seen == total))
+}
+
+/// Whether each signed form and each erasure that the records know of has its document, or never will.
+pub async fn is_documented(core: &PgPool) -> bool {
+    let lacking: Result<i64, _> = sqlx::query_scalar(
+        "select (select count(*) from records.forms f
+                 where f.status = 'signed' and f.personal is not null and not exists (
+                     select from records.files d
+                     where d.organization_id = f.organization_id and d.form_id = f.form_id
+                         and d.kind = 'generated_document' and d.status <> 'requested'))
+             + (select count(*) from records.patients where status = 'erased')
+             - (select count(*) from records.files
+                where kind = 'generated_document' and form_id is null and status <> 'requested')",
+    )
+    .fetch_one(core)
+    .await;
+    lacking.is_ok_and(|lacking| lacking <= 0)
 }
 
 /// The rows of every projection.

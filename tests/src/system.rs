@@ -160,7 +160,7 @@ impl Node {
         stop.cancel();
         drop((log, self.log));
         tasks.close();
-        tokio::time::timeout(Duration::from_secs(20), tasks.wait())
+        tokio::time::timeout(Duration::from_mins(1), tasks.wait())
             .await
             .expect("every loop ends when stopped");
     }
@@ -194,7 +194,7 @@ fn pool(options: &PgConnectOptions, role: Option<&str>) -> PgPool {
     };
     PgPoolOptions::new()
         .max_connections(24)
-        .acquire_timeout(Duration::from_secs(20))
+        .acquire_timeout(Duration::from_mins(1))
         .test_before_acquire(false)
         .connect_lazy_with(options)
 }

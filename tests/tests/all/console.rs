@@ -258,6 +258,6 @@ async fn in_a_browser_a_disabled_subscription_is_seen_and_sends_again() {
     browser.click("form[action*='/console/deliveries/'] button").await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 2"]).await;
-    tokio::time::timeout(Duration::from_secs(20), browser.quit()).await.unwrap();
+    tokio::time::timeout(Duration::from_mins(1), browser.quit()).await.unwrap();
     product.stop().await;
 }

@@ -162,7 +162,7 @@ async fn the_feed_is_followed_in_parts_and_a_waiting_client_wakes() {
     let began = std::time::Instant::now();
     let (woken, booked) = tokio::join!(waiting, booking);
     assert_eq!(woken.body["events"][0]["stream_id"], json!(booked.id()), "{woken:?}");
-    assert!(began.elapsed().as_secs() < 10, "it waited {:?}", began.elapsed());
+    assert!(began.elapsed().as_secs() < 25, "it was woken after {:?}", began.elapsed());
     let nothing = clinic.get(&format!("/v1/events?wait=1&after={}", woken.text_at("/next"))).await;
     assert_eq!(nothing.body["events"], json!([]));
 

@@ -1,6 +1,6 @@
 //! The fifteen questions that a trail has to answer, each with one call.
 
-use carelog_tests::{Answer, Api, ApiClinic, ApiKey, send, until};
+use carelog_tests::{Answer, Api, ApiClinic, ApiKey, is_documented, send, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -55,6 +55,9 @@ impl<'a> Scene<'a> {
             (shown.body["status"] == "erased").then_some(())
         })
         .await;
+        // So that nothing more happens by itself.
+        until("the erasure is certified", async || is_documented(&self.clinic.api.core).await.then_some(()))
+            .await;
     }
 
     async fn look(&self, key: &ApiKey, purpose: &str) {

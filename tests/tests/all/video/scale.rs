@@ -28,7 +28,7 @@ async fn many_rooms_are_made_within_the_limits_and_none_twice() {
         if now > known {
             (known, since) = (now, Instant::now());
         }
-        assert!(since.elapsed().as_secs() < 30, "{known} of {rooms} rooms, and no more come");
+        assert!(since.elapsed().as_secs() < 120, "{known} of {rooms} rooms, and no more come");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let took = began.elapsed();

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use carelog_server::serve::Roles;
 use carelog_tests::{serve_as_process, until};
@@ -11,6 +11,9 @@ use futures::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
@@ -21,14 +24,15 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A page, as far as the server can tell.
 struct Page {
-    socket: Socket,
-    /// Whether each ping that has no answer yet was sent while waiting.
-    pings: VecDeque<bool>,
+    outgoing: mpsc::UnboundedSender<Message>,
+    incoming: mpsc::UnboundedReceiver<Value>,
+    /// Keeps the connection until the page is dropped.
+    _connection: JoinSet<()>,
 }
 
-/// Between two pings of a page that waits, and how long it does at most.
+/// Between two pings of a page, and how long it waits for a message.
 const PING_EVERY: Duration = Duration::from_secs(2);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 const DEVICE: &str = "the-device-of-the-one-whose-link-it-is";
 const ANOTHER: &str = "another-device-that-has-a-copy-of-it";
@@ -41,56 +45,77 @@ async fn open(address: SocketAddr, origin: Option<&str>) -> Result<Socket, Error
     connect_async(request).await.map(|(socket, _)| socket)
 }
 
+/// Carries what the page says and hears, and pings whatever the test waits for, as our page does.
+async fn carry(
+    mut socket: Socket,
+    mut outgoing: mpsc::UnboundedReceiver<Message>,
+    incoming: mpsc::UnboundedSender<Value>,
+) {
+    let ping = Message::text(json!({ "type": "ping" }).to_string());
+    let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    // Whether each ping that has no answer yet is the test's.
+    let mut unanswered = VecDeque::new();
+    loop {
+        let said = tokio::select! {
+            heard = socket.next() => {
+                match heard {
+                    Some(Ok(Message::Text(text))) => {
+                        let message: Value = serde_json::from_str(&text).unwrap();
+                        let is_ours = message["type"] == "pong" && unanswered.pop_front() == Some(false);
+                        if !is_ours && incoming.send(message).is_err() {
+                            return;
+                        }
+                    }
+                    Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                    Some(Ok(_) | Err(_)) | None => return,
+                }
+                continue;
+            }
+            Some(said) = outgoing.recv() => {
+                if said == ping {
+                    unanswered.push_back(true);
+                }
+                said
+            }
+            _ = pings.tick() => {
+                unanswered.push_back(false);
+                ping.clone()
+            }
+        };
+        // Where the server has closed, the next look says so, after what it said before.
+        let _ = socket.send(said).await;
+    }
+}
+
 impl Page {
     async fn at(address: SocketAddr) -> Self {
         let socket = open(address, Some(&format!("http://{address}"))).await.unwrap();
-        Self { socket, pings: VecDeque::new() }
+        let ((outgoing, said), (heard, incoming)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let mut connection = JoinSet::new();
+        connection.spawn(carry(socket, said, heard));
+        Self { outgoing, incoming, _connection: connection }
     }
 
     /// Says who it is.
     async fn hello(address: SocketAddr, link: &Value, device: &str, resume: Option<&str>) -> Self {
-        let mut page = Self::at(address).await;
+        let page = Self::at(address).await;
         let mut hello =
             json!({ "type": "hello", "purpose": "enter", "token": link["token"], "device": device });
         if let Some(resume) = resume {
             hello["resume"] = resume.into();
         }
-        page.say(hello).await;
+        page.say(&hello);
         page
     }
 
-    async fn say(&mut self, message: Value) {
-        if message["type"] == "ping" {
-            self.pings.push_back(false);
-        }
-        self.socket.send(Message::text(message.to_string())).await.unwrap();
+    fn say(&self, message: &Value) {
+        // A page that was hung up on does not know it yet.
+        let _ = self.outgoing.send(Message::text(message.to_string()));
     }
 
-    /// The next message; nothing once the server has closed. Meanwhile the page pings, as ours does.
+    /// The next message; nothing once the server has closed.
     async fn next(&mut self) -> Option<Value> {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
-            match tokio::time::timeout(PING_EVERY, self.next_text()).await {
-                Ok(Some(message)) if message["type"] == "pong" && self.pings.pop_front() == Some(true) => {}
-                Ok(message) => return message,
-                Err(_) => {
-                    self.pings.push_back(true);
-                    // Where the server has closed, the next look says so.
-                    let _ = self.socket.send(Message::text(json!({ "type": "ping" }).to_string())).await;
-                }
-            }
-        }
-        panic!("the server talks of nothing");
-    }
-
-    async fn next_text(&mut self) -> Option<Value> {
-        loop {
-            match self.socket.next().await {
-                Some(Ok(Message::Text(text))) => return Some(serde_json::from_str(&text).unwrap()),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(_) | Err(_)) | None => return None,
-            }
-        }
+        tokio::time::timeout(PATIENCE, self.incoming.recv()).await.expect("the server talks of something")
     }
 
     /// The next message of a type, past others.
@@ -151,7 +176,7 @@ impl Door {
         let mut patient = Page::hello(self.address, &self.patient, DEVICE, None).await;
         let patients = patient.session().await;
         specialist.sees(|state| state["waiting"][0]["session"] == patients.as_str()).await;
-        specialist.say(json!({ "type": "admit", "session": patients })).await;
+        specialist.say(&json!({ "type": "admit", "session": patients }));
         patient.sees(|state| state["peer"]["session"] == specialists.as_str()).await;
         specialist.sees(|state| state["peer"]["session"] == patients.as_str()).await;
         ((specialist, specialists), (patient, patients))
@@ -183,7 +208,7 @@ async fn a_socket_is_opened_by_our_own_page_and_begins_with_a_link() {
     }
     for first in [json!({ "type": "ping" }), json!({ "type": "hello" }), json!("nothing")] {
         let mut page = Page::at(door.address).await;
-        page.say(first).await;
+        page.say(&first);
         assert_eq!(page.next().await, None);
     }
     // None of ours, another organization's, and one that was altered.
@@ -214,21 +239,19 @@ async fn who_waits_is_let_in_turned_away_and_sent_back_by_the_specialist_alone()
         (&json!(false), &Value::Null, &json!([]))
     );
 
-    // The other seat is taken, and nobody but the specialist gives seats. Pages tell now and then that they are there.
-    patient.say(json!({ "type": "ping" })).await;
-    guest.say(json!({ "type": "admit", "session": guests })).await;
+    // The other seat is taken, and nobody but the specialist gives seats.
+    guest.say(&json!({ "type": "admit", "session": guests }));
     assert_eq!(guest.hears("not_done").await["reason"], "not_allowed");
-    specialist.say(json!({ "type": "admit", "session": guests })).await;
+    specialist.say(&json!({ "type": "admit", "session": guests }));
     assert_eq!(specialist.hears("not_done").await["reason"], "seat_taken");
-    specialist.say(json!({ "type": "send_back", "session": patients })).await;
+    specialist.say(&json!({ "type": "send_back", "session": patients }));
     let waits_again = patient.session().await;
     assert_ne!(waits_again, patients, "a further stay");
     patient.sees(|state| state["admitted"] == false).await;
-    specialist.say(json!({ "type": "admit", "session": guests })).await;
-    patient.say(json!({ "type": "ping" })).await;
+    specialist.say(&json!({ "type": "admit", "session": guests }));
     guest.sees(|state| state["admitted"] == true).await;
     specialist.sees(|state| state["waiting"][0]["session"] == waits_again.as_str()).await;
-    specialist.say(json!({ "type": "decline", "session": waits_again })).await;
+    specialist.say(&json!({ "type": "decline", "session": waits_again }));
 
     assert_eq!(patient.hears("ended").await["reason"], "declined");
     until("the stays are told", async || {
@@ -251,10 +274,10 @@ async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk
     guest.session().await;
 
     let offer = json!({ "kind": "offer", "sdp": "v=0 192.0.2.7" });
-    guest.say(json!({ "type": "signal", "to": specialists, "signal": offer })).await;
+    guest.say(&json!({ "type": "signal", "to": specialists, "signal": offer }));
     for n in 0..30 {
         let candidate = json!({ "kind": "candidate", "candidate": format!("candidate:{n}"), "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": null });
-        patient.say(json!({ "type": "signal", "to": specialists, "signal": candidate })).await;
+        patient.say(&json!({ "type": "signal", "to": specialists, "signal": candidate }));
     }
     for n in 0..30 {
         let signal = specialist.hears("signal").await;
@@ -265,20 +288,18 @@ async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk
         json!({ "type": "signal", "to": specialists, "signal": { "kind": "offer", "sdp": "v=0", "more": 1 } }),
         json!({ "type": "signal", "to": specialists, "signal": { "kind": "chat", "text": "hello" } }),
     ] {
-        guest.say(wrong).await;
+        guest.say(&wrong);
         assert_eq!(guest.hears("ended").await["reason"], "too_much");
         let link = link(&door.scene, &door.appointment, "guest").await;
         guest = Page::hello(door.address, &link, ANOTHER, None).await;
         guest.session().await;
     }
-    let _ = guest.socket.send(Message::text("x".repeat(70_000))).await;
+    guest.outgoing.send(Message::text("x".repeat(70_000))).unwrap();
     assert!(
         guest.next().await.is_none_or(|message| message["type"] == "state") && guest.next().await.is_none()
     );
     for _ in 0..1_000 {
-        if patient.socket.send(Message::text(json!({ "type": "ping" }).to_string())).await.is_err() {
-            break;
-        }
+        patient.say(&json!({ "type": "ping" }));
     }
     assert_eq!(patient.hears("ended").await["reason"], "too_much");
     assert_eq!(door.scene.product.count("select count(*) from rooms.signals").await, 0);
@@ -288,7 +309,7 @@ async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk
 #[tokio::test(flavor = "multi_thread")]
 async fn signals_lie_sealed_until_they_are_told() {
     let door = Door::open().await;
-    let ((specialist, specialists), (mut patient, _)) = door.talk().await;
+    let ((specialist, specialists), (patient, _)) = door.talk().await;
     let keep = "create function public.keep() returns trigger language plpgsql as $$
                 begin insert into public.kept_signals values (new.sealed); return new; end $$;
                 create table public.kept_signals (sealed bytea);
@@ -297,7 +318,7 @@ async fn signals_lie_sealed_until_they_are_told() {
     door.scene.product.sql(keep).await;
 
     let signal = json!({ "kind": "answer", "sdp": "v=0 c=IN IP4 192.0.2.7" });
-    patient.say(json!({ "type": "signal", "to": specialists, "signal": signal })).await;
+    patient.say(&json!({ "type": "signal", "to": specialists, "signal": signal }));
 
     let kept = "select count(*) from public.kept_signals";
     until("the signal is kept", async || (door.scene.product.count(kept).await == 1).then_some(())).await;
@@ -389,19 +410,19 @@ async fn samples_are_taken_at_their_pace_and_only_of_a_conversation() {
     };
     // One that cannot be, one, and those that come too soon.
     for round_trip_ms in [-1.0, 900.0, 10.0, 10.0] {
-        patient.say(sample(round_trip_ms)).await;
+        patient.say(&sample(round_trip_ms));
     }
-    patient.say(json!({ "type": "ping" })).await;
+    patient.say(&json!({ "type": "ping" }));
     patient.hears("pong").await;
 
     assert_eq!(door.told("video_room.quality_sampled").await, 1);
     assert_eq!(door.scene.fact("video_room.quality_sampled", "state").await, "bad");
     assert_eq!(door.scene.fact("video_room.quality_sampled", "round_trip_ms").await, "900");
-    patient.say(json!({ "type": "leave" })).await;
+    patient.say(&json!({ "type": "leave" }));
     assert_eq!(patient.hears("ended").await["reason"], "left");
     specialist.sees(|state| state["peer"].is_null()).await;
-    specialist.say(sample(10.0)).await;
-    specialist.say(json!({ "type": "ping" })).await;
+    specialist.say(&sample(10.0));
+    specialist.say(&json!({ "type": "ping" }));
     specialist.hears("pong").await;
     assert_eq!(door.told("video_room.quality_sampled").await, 1, "alone there is nothing to measure");
     door.close().await;
@@ -412,12 +433,12 @@ async fn the_specialist_extends_the_room_and_nobody_is_left_when_it_expires() {
     let door = Door::open().await;
     let ((mut specialist, _), (mut patient, _)) = door.talk().await;
     let before = door.scene.room(&door.appointment).await["expires_at"].clone();
-    patient.say(json!({ "type": "extend", "minutes": 15 })).await;
+    patient.say(&json!({ "type": "extend", "minutes": 15 }));
     assert_eq!(patient.hears("not_done").await["reason"], "not_allowed");
-    specialist.say(json!({ "type": "extend", "minutes": 500 })).await;
+    specialist.say(&json!({ "type": "extend", "minutes": 500 }));
     assert_eq!(specialist.hears("not_done").await["reason"], "too_long");
 
-    specialist.say(json!({ "type": "extend", "minutes": 15 })).await;
+    specialist.say(&json!({ "type": "extend", "minutes": 15 }));
 
     let seen = patient.sees(|state| state["expires_at"] != before).await["expires_at"].clone();
     let seconds = super::unix(&seen) - super::unix(&before);
@@ -457,17 +478,17 @@ async fn two_processes_serve_one_conversation_and_one_that_is_killed_is_replaced
     let mut patient = Page::hello(other.address.unwrap(), &door.patient, DEVICE, None).await;
     let patients = patient.session().await;
     specialist.sees(|state| state["waiting"][0]["session"] == patients.as_str()).await;
-    specialist.say(json!({ "type": "admit", "session": patients })).await;
+    specialist.say(&json!({ "type": "admit", "session": patients }));
     patient.sees(|state| state["peer"]["session"] == specialists.as_str()).await;
     let signal = |text: &str| json!({ "kind": "offer", "sdp": text });
-    patient.say(json!({ "type": "signal", "to": specialists, "signal": signal("there") })).await;
+    patient.say(&json!({ "type": "signal", "to": specialists, "signal": signal("there") }));
     assert_eq!(specialist.hears("signal").await["signal"]["sdp"], "there");
-    specialist.say(json!({ "type": "signal", "to": patients, "signal": signal("back") })).await;
+    specialist.say(&json!({ "type": "signal", "to": patients, "signal": signal("back") }));
     assert_eq!(patient.hears("signal").await["signal"]["sdp"], "back");
 
     other.kill();
     assert_eq!(patient.next().await, None);
-    specialist.say(json!({ "type": "signal", "to": patients, "signal": signal("meanwhile") })).await;
+    specialist.say(&json!({ "type": "signal", "to": patients, "signal": signal("meanwhile") }));
     let mut patient = Page::hello(door.address, &door.patient, DEVICE, Some(&patients)).await;
 
     assert_eq!(patient.session().await, patients, "it is the same stay");
