@@ -6,7 +6,7 @@ use carelog_domain::appointment::{
 };
 use carelog_domain::patient::{PatientCommand, PatientDetails};
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, OrganizationId, Origin, PatientId, StreamEvent, Timestamp,
+    Actor, Circumstances, CorrelationId, OrganizationId, PatientId, StreamEvent, Timestamp,
 };
 use carelog_event_log::{Appended, EventLog, ExecuteError, Executed, Expected, Idempotency, Scope, new_id};
 use cqrs_es::Aggregate;
@@ -20,22 +20,7 @@ pub fn at(text: &str) -> Timestamp {
 
 /// The scope of a wish of the operator, now, on whatever is there.
 pub fn scope(organization_id: OrganizationId) -> Scope {
-    Scope {
-        organization_id,
-        circumstances: Circumstances {
-            actor: Actor::OPERATOR,
-            purpose: None,
-            correlation_id: CorrelationId::new(new_id()),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected: Expected::Any,
-        can_wait: false,
-    }
+    Scope::new(organization_id, Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id())))
 }
 
 /// The same under an idempotency key; `body` stands for the request.

@@ -119,3 +119,17 @@ pub struct Circumstances {
     /// Live or imported.
     pub origin: Origin,
 }
+
+impl Circumstances {
+    /// What somebody does now, as part of a wish, with nothing else to tell.
+    pub const fn of(actor: Actor, correlation_id: CorrelationId) -> Self {
+        Self {
+            actor,
+            purpose: None,
+            correlation_id,
+            causation_id: None,
+            request_id: None,
+            origin: Origin::Live,
+        }
+    }
+}

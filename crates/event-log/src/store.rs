@@ -44,6 +44,21 @@ pub struct Scope {
     pub can_wait: bool,
 }
 
+impl Scope {
+    /// A command on whatever is there, whose answer somebody waits for.
+    pub const fn new(organization_id: OrganizationId, circumstances: Circumstances) -> Self {
+        Self {
+            organization_id,
+            circumstances,
+            occurred_at: None,
+            idempotency: None,
+            network: None,
+            expected: Expected::Any,
+            can_wait: false,
+        }
+    }
+}
+
 /// What the caller knows about a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {

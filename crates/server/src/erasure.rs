@@ -17,11 +17,9 @@ use std::time::Duration;
 
 use carelog_analytics::publication;
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
-use carelog_domain::{
-    Actor, Circumstances, CorrelationId, EventType, OrganizationId, Origin, PatientId, StreamKind,
-};
+use carelog_domain::{Actor, Circumstances, CorrelationId, EventType, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::runtime::{Projector, lag};
-use carelog_event_log::{ExecuteError, Executed, Expected, LogPosition, Position, Scope, StreamKey, new_id};
+use carelog_event_log::{ExecuteError, Executed, LogPosition, Position, Scope, StreamKey, new_id};
 use carelog_records::queries::{self, Page};
 use carelog_records::{PatientRecord, PatientStatus};
 use cqrs_es::Aggregate;
@@ -156,22 +154,8 @@ async fn execute(
     requested_by: Option<CorrelationId>,
     command: PatientCommand,
 ) -> anyhow::Result<()> {
-    let scope = Scope {
-        organization_id,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: requested_by.unwrap_or_else(|| CorrelationId::new(new_id())),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected: Expected::Any,
-        can_wait: false,
-    };
+    let correlation_id = requested_by.unwrap_or_else(|| CorrelationId::new(new_id()));
+    let scope = Scope::new(organization_id, Circumstances::of(Actor::SYSTEM, correlation_id));
     match system.log.execute::<Patient>(&scope, patient_id.uuid(), command).await {
         // A rejection says that another process took the step.
         Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_))

@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context;
 use carelog_domain::file::{File, FileCommand, FileDeletion, FileEvent, FileStatus, UploadFailure};
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, FileId, OrganizationId, Origin, PatientId, StreamKind, Timestamp,
+    Actor, Circumstances, CorrelationId, FileId, OrganizationId, PatientId, StreamKind, Timestamp,
 };
-use carelog_event_log::{ExecuteError, Executed, Expected, Scope, StreamKey, new_id};
+use carelog_event_log::{ExecuteError, Executed, Scope, StreamKey, new_id};
 use carelog_files::{ListedObject, MAX_LINK_LIFE, Storage};
 use carelog_records::FileRecord;
 use carelog_records::queries::{self, FileFilter, Page};
@@ -141,22 +141,8 @@ pub async fn remove_files_of(
 
 /// Writes a file's end into the log, and then removes its object.
 async fn end(system: &System, file: &FileRecord, command: FileCommand) -> anyhow::Result<()> {
-    let scope = Scope {
-        organization_id: file.organization_id,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: CorrelationId::new(new_id()),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected: Expected::Any,
-        can_wait: false,
-    };
+    let scope =
+        Scope::new(file.organization_id, Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id())));
     match system.log.execute::<File>(&scope, file.file_id.uuid(), command).await {
         Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_)) => {
             remove(system, file.organization_id, file.file_id).await

@@ -7,10 +7,10 @@ use carelog_domain::file::{
     ContentType, File, FileCommand, FileEvent, FileKind, FileName, FileRejection, FileStatus, RequestUpload,
 };
 use carelog_domain::{
-    Actor, Circumstances, CodecError, CorrelationId, EventId, FileId, FormId, OrganizationId, Origin,
-    PatientId, StreamKind,
+    Actor, Circumstances, CodecError, CorrelationId, EventId, FileId, FormId, OrganizationId, PatientId,
+    StreamKind,
 };
-use carelog_event_log::{EventLog, ExecuteError, Executed, Expected, ReadError, Scope, SealError, StreamKey};
+use carelog_event_log::{EventLog, ExecuteError, Executed, ReadError, Scope, SealError, StreamKey};
 use carelog_files::{Brought, Examined, Storage, StorageError};
 use cqrs_es::Aggregate as _;
 
@@ -124,20 +124,14 @@ impl OwnFile {
 
     async fn run(&self, log: &EventLog, command: FileCommand) -> Result<(), KeepError> {
         let scope = Scope {
-            organization_id: self.organization_id,
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: self.correlation_id,
-                causation_id: Some(self.causation_id),
-                request_id: None,
-                origin: Origin::Live,
-            },
-            occurred_at: None,
-            idempotency: None,
-            network: None,
-            expected: Expected::Any,
             can_wait: true,
+            ..Scope::new(
+                self.organization_id,
+                Circumstances {
+                    causation_id: Some(self.causation_id),
+                    ..Circumstances::of(Actor::SYSTEM, self.correlation_id)
+                },
+            )
         };
         match log.execute::<File>(&scope, self.file_id.uuid(), command).await {
             Ok(Executed::Appended(_) | Executed::Unchanged { .. } | Executed::Replayed(_)) => Ok(()),

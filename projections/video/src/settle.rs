@@ -10,7 +10,7 @@ use carelog_domain::video_room::{
     RoomWindow, VideoRoom, VideoRoomCommand, VideoRoomRejection,
 };
 use carelog_domain::{
-    Actor, AppointmentId, Circumstances, CodecError, OrganizationId, Origin, PatientId, StreamKind, Timestamp,
+    Actor, AppointmentId, Circumstances, CodecError, OrganizationId, PatientId, StreamKind, Timestamp,
 };
 use carelog_event_log::effects::Sign;
 use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
@@ -479,20 +479,15 @@ impl Settler {
         command: VideoRoomCommand,
     ) -> Result<Outcome, SettleError> {
         let scope = Scope {
-            organization_id: key.0,
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: cause.circumstances.correlation_id,
-                causation_id: Some(cause.event_id),
-                request_id: None,
-                origin: Origin::Live,
-            },
-            occurred_at: None,
-            idempotency: None,
-            network: None,
             expected,
             can_wait: true,
+            ..Scope::new(
+                key.0,
+                Circumstances {
+                    causation_id: Some(cause.event_id),
+                    ..Circumstances::of(Actor::SYSTEM, cause.circumstances.correlation_id)
+                },
+            )
         };
         match self.log.execute::<VideoRoom>(&scope, room_id(key.1), command).await {
             Ok(_) => Ok(Outcome::Recorded),

@@ -9,7 +9,7 @@ use carelog_domain::webhook_delivery::{
 };
 use carelog_domain::webhook_subscription::{DisableReason, WebhookSubscription, WebhookSubscriptionCommand};
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, Origin, StreamKind,
+    Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, StreamKind,
     SubscriptionId, Timestamp,
 };
 use carelog_event_log::effects::Report;
@@ -352,20 +352,12 @@ pub(crate) fn scope(
     expected: Expected,
 ) -> Scope {
     Scope {
-        organization_id,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id,
-            causation_id,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
         expected,
         can_wait: true,
+        ..Scope::new(
+            organization_id,
+            Circumstances { causation_id, ..Circumstances::of(Actor::SYSTEM, correlation_id) },
+        )
     }
 }
 

@@ -22,7 +22,7 @@ use carelog_domain::published::{example, example_id, example_moment, example_str
 use carelog_domain::schema::Property;
 use carelog_domain::webhook_subscription::WebhookFormat;
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, Origin, StreamKind,
+    Actor, Circumstances, CorrelationId, DeliveryId, EventId, EventType, OrganizationId, StreamKind,
 };
 use carelog_event_log::{RecordedEvent, StreamKey};
 use serde::Serialize;
@@ -192,14 +192,7 @@ pub(crate) fn example_event(event_type: EventType) -> Option<RecordedEvent> {
         schema_version: event_type.schema_version(),
         occurred_at: example_moment(),
         recorded_at: example_moment(),
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: CorrelationId::new(example_id(43)),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
+        circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(example_id(43))),
         subject: encoded.patient_id,
         facts: encoded.facts.into(),
         personal: None,

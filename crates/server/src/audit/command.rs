@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use carelog_audit::proof::{Policy, SignedCheckpoint};
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin, PatientId};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, PatientId};
 use carelog_event_log::{Expected, Scope, new_id};
 use carelog_proof::bundle::{DamageKind, Options, Report, Shape, VerifyError};
 use clap::{Args, Subcommand};
@@ -143,20 +143,8 @@ pub async fn export(
 
 fn scope(organization_id: OrganizationId) -> Scope {
     Scope {
-        organization_id,
-        circumstances: Circumstances {
-            actor: Actor::OPERATOR,
-            purpose: None,
-            correlation_id: CorrelationId::new(new_id()),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
         expected: Expected::New,
-        can_wait: false,
+        ..Scope::new(organization_id, Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id())))
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod append;
 mod deliver;
+mod files;
 mod rebuild;
 mod report;
 mod stage;
@@ -34,6 +35,8 @@ pub enum Bench {
     Rebuild(rebuild::RebuildOptions),
     /// Delivering webhooks, beside posting the same bodies in a loop.
     Deliver(deliver::DeliverOptions),
+    /// Uploading and downloading files, beside a bare server with the same cipher.
+    Files(files::FilesOptions),
     /// The partner's side, in a process of its own.
     #[command(hide = true)]
     Receiver(deliver::ReceiverOptions),
@@ -70,6 +73,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => options.common.clone(),
         Bench::Rebuild(options) => options.common.clone(),
         Bench::Deliver(options) => options.common.clone(),
+        Bench::Files(options) => options.common.clone(),
         Bench::Receiver(options) => {
             deliver::receive(options).await?;
             return Ok(ExitCode::SUCCESS);
@@ -81,6 +85,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => Box::pin(append::run(options, &stage, &mut report)).await,
         Bench::Rebuild(options) => rebuild::run(options, &stage, &mut report).await,
         Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
+        Bench::Files(options) => Box::pin(files::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;

@@ -14,8 +14,8 @@ use carelog_domain::webhook_subscription::{
     WebhookSubscriptionCommand,
 };
 use carelog_domain::{
-    Actor, ApiKeyId, Circumstances, CorrelationId, Origin, PatientId, Rejection, RejectionKind, Role,
-    SpecialistId, StreamEvent,
+    Actor, ApiKeyId, Circumstances, CorrelationId, PatientId, Rejection, RejectionKind, Role, SpecialistId,
+    StreamEvent,
 };
 use carelog_embedded::receiver::Receiver;
 use carelog_event_log::{EventLog, ExecuteError, Expected, Scope, new_id};
@@ -151,23 +151,8 @@ where
     A::Command: Clone,
     A::Error: Rejection,
 {
-    let circumstances = Circumstances {
-        actor: Actor::OPERATOR,
-        purpose: None,
-        correlation_id: CorrelationId::new(new_id()),
-        causation_id: None,
-        request_id: None,
-        origin: Origin::Live,
-    };
-    let scope = Scope {
-        organization_id: clinic.organization_id,
-        circumstances,
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected,
-        can_wait: false,
-    };
+    let circumstances = Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id()));
+    let scope = Scope { expected, ..Scope::new(clinic.organization_id, circumstances) };
     match log.execute::<A>(&scope, stream_id, command).await {
         Ok(_) => Ok(()),
         Err(ExecuteError::Rejected(rejection)) if rejection.kind() == RejectionKind::Conflict => Ok(()),

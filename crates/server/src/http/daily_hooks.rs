@@ -10,8 +10,8 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use carelog_domain::video_notice::{NoticeBody, ReceiveNotice, VideoNotice, VideoNoticeCommand};
 use carelog_domain::video_room::RoomProvider;
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin};
-use carelog_event_log::{ExecuteError, Expected, Scope, derived_id, new_id};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId};
+use carelog_event_log::{ExecuteError, Scope, derived_id, new_id};
 use carelog_video::daily::{HookKey, HookNotice, HookRefusal, PROBE, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use carelog_video::queries;
 use http::StatusCode;
@@ -80,22 +80,7 @@ async fn store(
     id: &str,
     command: VideoNoticeCommand,
 ) -> Result<&'static str, Problem> {
-    let scope = Scope {
-        organization_id,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: CorrelationId::new(new_id()),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected: Expected::Any,
-        can_wait: false,
-    };
+    let scope = Scope::new(organization_id, Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id())));
     let stream_id = derived_id(organization_id.uuid(), format!("daily notice {id}").as_bytes());
     match api.log().execute::<VideoNotice>(&scope, stream_id, command).await {
         Ok(_) => Ok("stored"),

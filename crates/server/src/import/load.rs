@@ -275,15 +275,7 @@ async fn append<E: StreamEvent>(
     if existing.contains(&history.stream_id) {
         return Ok((types, false));
     }
-    let scope = Scope {
-        organization_id: history.organization_id,
-        circumstances,
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected: Expected::New,
-        can_wait: false,
-    };
+    let scope = Scope { expected: Expected::New, ..Scope::new(history.organization_id, circumstances) };
     match log.append_history(&scope, history.stream_id, history.events).await? {
         Verdict::Accepted(_) => Ok((types, true)),
         Verdict::Conflict { .. } | Verdict::Known(_) => Ok((types, false)),

@@ -12,9 +12,7 @@ use carelog_domain::patient::{PatientKeysDestroyed, PatientRegistered};
 use carelog_domain::treatment_plan::{
     SkipReason, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
 };
-use carelog_domain::{
-    Actor, Circumstances, CorrelationId, EventId, ExerciseId, FormTemplateId, Origin, PatientId,
-};
+use carelog_domain::{Actor, Circumstances, CorrelationId, EventId, ExerciseId, FormTemplateId, PatientId};
 use carelog_event_log::StreamKey;
 use proptest::prelude::*;
 
@@ -50,14 +48,7 @@ impl Log {
             schema_version: encoded.event_type.schema_version(),
             occurred_at: moment,
             recorded_at: moment,
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: CorrelationId::new(Uuid::nil()),
-                causation_id: None,
-                request_id: None,
-                origin: Origin::Live,
-            },
+            circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(Uuid::nil())),
             subject: event.patient_id(Uuid::from_u128(id)),
             facts: Arc::from(encoded.facts),
             personal: None,

@@ -2,9 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use carelog_domain::access::{AccessEvent, AccessTrailQueried};
-use carelog_domain::{
-    Actor, Circumstances, CorrelationId, Event, EventId, OrganizationId, Origin, Timestamp,
-};
+use carelog_domain::{Actor, Circumstances, CorrelationId, Event, EventId, OrganizationId, Timestamp};
 use carelog_event_log::{RecordedEvent, StreamKey};
 use uuid::Uuid;
 
@@ -32,14 +30,7 @@ fn event(organization_id: OrganizationId, sequence: i64) -> RecordedEvent {
         schema_version: encoded.event_type.schema_version(),
         occurred_at: Timestamp::UNIX_EPOCH,
         recorded_at: Timestamp::UNIX_EPOCH,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: CorrelationId::new(Uuid::from_u128(3)),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
+        circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(Uuid::from_u128(3))),
         subject: None,
         facts: Arc::from(encoded.facts),
         personal: None,

@@ -13,7 +13,7 @@ use carelog_domain::video_room::{
     VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomExpired, VideoRoomExtended,
     VideoRoomMoved,
 };
-use carelog_domain::{Actor, Circumstances, CorrelationId, Event, KeyId, Origin};
+use carelog_domain::{Actor, Circumstances, CorrelationId, Event, KeyId};
 use carelog_event_log::{SealedPart, StreamKey};
 
 use super::*;
@@ -66,14 +66,7 @@ impl Story {
             recorded_at: at("2026-03-01T12:00:00Z"),
             stream: StreamKey { organization_id: ORGANIZATION, kind: event.kind(), id },
             event_id: EventId::new(Uuid::from_u128(100 + u128::from(self.position.unsigned_abs()))),
-            circumstances: Circumstances {
-                actor: Actor::OPERATOR,
-                purpose: None,
-                correlation_id: CorrelationId::new(Uuid::nil()),
-                causation_id: None,
-                request_id: None,
-                origin: Origin::Live,
-            },
+            circumstances: Circumstances::of(Actor::OPERATOR, CorrelationId::new(Uuid::nil())),
             subject: None,
             schema_version: 1,
             event_type: event.event_type(),

@@ -1,4 +1,4 @@
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Origin, StreamKind};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, StreamKind};
 use tokio::time::advance;
 use uuid::Uuid;
 
@@ -11,14 +11,7 @@ fn command(stream: u128, can_wait: bool) -> AppendRequest {
     AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: Uuid::from_u128(stream) },
         expected_version: 0,
-        circumstances: Circumstances {
-            actor: Actor::SYSTEM,
-            purpose: None,
-            correlation_id: CorrelationId::new(Uuid::from_u128(2)),
-            causation_id: None,
-            request_id: None,
-            origin: Origin::Live,
-        },
+        circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(Uuid::from_u128(2))),
         network: None,
         idempotency: None,
         can_wait,

@@ -16,8 +16,8 @@ use carelog_domain::webhook_subscription::{
     WebhookSubscriptionCommand,
 };
 use carelog_domain::{
-    Actor, ApiKeyId, Circumstances, CorrelationId, EventId, OrganizationId, Origin, PatientId, Role,
-    StreamEvent, StreamKind, SubscriptionId,
+    Actor, ApiKeyId, Circumstances, CorrelationId, EventId, OrganizationId, PatientId, Role, StreamEvent,
+    StreamKind, SubscriptionId,
 };
 use carelog_event_log::{
     AppendRequest, Clock, EventLog, Expected, NewEvent, Scope, StreamKey, SystemClock, Verdict, new_id,
@@ -90,15 +90,7 @@ impl Partner {
 
 async fn open_clinic(log: &EventLog, hello: &Hello, subscriptions: u64) -> anyhow::Result<Clinic> {
     let (organization_id, patient_id) = (OrganizationId::new(new_id()), PatientId::new(new_id()));
-    let scope = |expected| Scope {
-        organization_id,
-        circumstances: circumstances(),
-        occurred_at: None,
-        idempotency: None,
-        network: None,
-        expected,
-        can_wait: false,
-    };
+    let scope = |expected| Scope { expected, ..Scope::new(organization_id, circumstances()) };
     let profile = OrganizationProfile { name: "Clinic".to_owned(), time_zone: "Europe/Berlin".to_owned() };
     let register = OrganizationCommand::Register { profile };
     log.execute::<Organization>(&scope(Expected::New), organization_id.uuid(), register).await?;
@@ -152,14 +144,7 @@ fn issue() -> anyhow::Result<(OrganizationCommand, String)> {
 }
 
 fn circumstances() -> Circumstances {
-    Circumstances {
-        actor: Actor::OPERATOR,
-        purpose: None,
-        correlation_id: CorrelationId::new(new_id()),
-        causation_id: None,
-        request_id: None,
-        origin: Origin::Live,
-    }
+    Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id()))
 }
 
 fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {

@@ -20,7 +20,7 @@ use carelog_domain::webhook_subscription::{
     EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscriptionCreated, WebhookSubscriptionEvent,
 };
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, EventId, EventType, FormTemplateId, KeyId, OrganizationId, Origin,
+    Actor, Circumstances, CorrelationId, EventId, EventType, FormTemplateId, KeyId, OrganizationId,
     PatientId, Personal, PersonalPart, Sealed, SpecialistId, StreamEvent, StreamKind, SubscriptionId,
     Timestamp,
 };
@@ -200,14 +200,7 @@ async fn append<E: StreamEvent>(
     let now = SystemClock.now();
     let events = events.iter().map(|event| new_event(&stream, now, event)).collect::<Result<Vec<_>, _>>()?;
     let ids = events.iter().map(|event| event.event_id).collect();
-    let circumstances = Circumstances {
-        actor: Actor::OPERATOR,
-        purpose: None,
-        correlation_id: CorrelationId::new(new_id()),
-        causation_id: None,
-        request_id: None,
-        origin: Origin::Live,
-    };
+    let circumstances = Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id()));
     let verdict = log
         .append(AppendRequest {
             stream,

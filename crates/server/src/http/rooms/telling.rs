@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use carelog_domain::video_room::{Stay, VideoRoom, VideoRoomCommand, VideoRoomRejection};
-use carelog_domain::{Actor, Circumstances, CorrelationId, Origin};
-use carelog_event_log::{EventLog, ExecuteError, Expected, Scope, new_id};
+use carelog_domain::{Actor, Circumstances, CorrelationId};
+use carelog_event_log::{EventLog, ExecuteError, Scope, new_id};
 use carelog_video::embedded::ending::{self, Ended};
 use carelog_video::embedded::presence::Place;
 use carelog_video::room_id;
@@ -40,22 +40,8 @@ pub(super) fn tell(
     command: VideoRoomCommand,
 ) -> BoxFuture<'_, Result<(), ExecuteError<VideoRoomRejection>>> {
     Box::pin(async move {
-        let scope = Scope {
-            organization_id: place.organization_id,
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: CorrelationId::new(new_id()),
-                causation_id: None,
-                request_id: None,
-                origin: Origin::Live,
-            },
-            occurred_at: None,
-            idempotency: None,
-            network: None,
-            expected: Expected::Any,
-            can_wait: false,
-        };
+        let scope =
+            Scope::new(place.organization_id, Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id())));
         log.execute::<VideoRoom>(&scope, room_id(place.appointment_id), command).await.map(drop)
     })
 }

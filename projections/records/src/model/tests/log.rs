@@ -30,8 +30,8 @@ use carelog_domain::treatment_plan::{
 };
 use carelog_domain::{
     Actor, ApiKeyId, AssignmentId, Circumstances, CorrelationId, Event, EventId, EventType, ExerciseId,
-    FormTemplateId, KeyId, MemberId, OrganizationId, Origin, PatientId, Role, Sealed, SpecialistId,
-    StreamKind, Timestamp,
+    FormTemplateId, KeyId, MemberId, OrganizationId, PatientId, Role, Sealed, SpecialistId, StreamKind,
+    Timestamp,
 };
 use carelog_event_log::{RecordedEvent, SealedPart, StreamKey};
 use proptest::prelude::*;
@@ -75,14 +75,7 @@ impl Log {
             schema_version: encoded.event_type.schema_version(),
             occurred_at: at(position),
             recorded_at: at(position + 1),
-            circumstances: Circumstances {
-                actor: Actor::SYSTEM,
-                purpose: None,
-                correlation_id: CorrelationId::new(Uuid::nil()),
-                causation_id: None,
-                request_id: None,
-                origin: Origin::Live,
-            },
+            circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(Uuid::nil())),
             subject: event.patient_id(id),
             facts: Arc::from(encoded.facts),
             personal: None,
