@@ -67,6 +67,8 @@ struct Load {
 }
 
 pub(super) async fn run(options: &FilesOptions, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+    // Only the first provider counts, and it is the same one everywhere.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let quick = options.common.quick;
     let mebibytes = options.mebibytes.unwrap_or(if quick { 4 } else { 64 });
     let load =
