@@ -21,6 +21,7 @@ create table rooms.presences (
     entered_at timestamptz not null,
     joined_at timestamptz,
     seen_at timestamptz not null,
+    is_told boolean not null default false,
     constraint presences_pkey primary key (organization_id, session_id),
     constraint presences_participant check (participant in ('patient', 'specialist', 'guest')),
     constraint presences_status check (status in ('waiting', 'admitted', 'gone')),
@@ -29,7 +30,8 @@ create table rooms.presences (
         check (gone_reason in ('left', 'lost', 'replaced', 'declined', 'sent_back', 'ended')),
     constraint presences_device check (octet_length(device_sha256) = 32)
 );
-comment on table rooms.presences is 'A row for each stay, until its end is in the log';
+comment on table rooms.presences is
+    'A row for each stay, until its end is in the log and its connection has had the time to learn of it';
 comment on column rooms.presences.session_id is 'Names the stay, as the events of the room do';
 comment on column rooms.presences.link is 'Number of the link that it came by';
 comment on column rooms.presences.device_sha256 is 'Hash of what tells the browser from others';
@@ -39,6 +41,7 @@ comment on column rooms.presences.gone_reason is 'Why it is over';
 comment on column rooms.presences.entered_at is 'When it began to wait';
 comment on column rooms.presences.joined_at is 'When it began to take part; null before';
 comment on column rooms.presences.seen_at is 'When it was heard of last, and once it is over, when that was';
+comment on column rooms.presences.is_told is 'Whether its end is in the log';
 
 -- One connection speaks for a person, and two people talk: a specialist and one other.
 create unique index presences_person on rooms.presences (organization_id, appointment_id, participant_id)

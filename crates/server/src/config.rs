@@ -15,8 +15,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use self::sections::{
-    AnalyticsConfig, DatabaseConfig, DatabaseUrl, HttpConfig, LogConfig, LogFormat, ProofsConfig,
-    StorageConfig, VideoConfig, WebhooksConfig,
+    AnalyticsConfig, DatabaseConfig, DatabaseUrl, ForwardingConfig, HttpConfig, LogConfig, LogFormat,
+    ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig,
 };
 
 /// The commented file with every default, as `carelog config` prints it.
@@ -42,6 +42,8 @@ pub struct Config {
     pub video: VideoConfig,
     /// Figures for analysts.
     pub analytics: AnalyticsConfig,
+    /// A second trail.
+    pub forwarding: ForwardingConfig,
     /// What is written to standard error.
     pub log: LogConfig,
 }
@@ -80,6 +82,7 @@ impl Default for Config {
             storage: StorageConfig::default(),
             video: VideoConfig::default(),
             analytics: AnalyticsConfig::default(),
+            forwarding: ForwardingConfig::default(),
             log: LogConfig::default(),
         }
     }

@@ -151,6 +151,24 @@ impl DatabaseOptions {
     }
 }
 
+/// Makes a database for a trail beside that of the four, on whatever server, and gives connections of its owner.
+///
+/// # Errors
+/// When the server refuses.
+pub(crate) async fn prepare_trail(options: &PgConnectOptions) -> anyhow::Result<PgPool> {
+    create_database(options).await?.close().await?;
+    let owner = pool(options, [], 2);
+    owner.execute(sqlx::raw_sql(ROLES)).await.context("the roles cannot be created")?;
+    carelog_audit::AUDIT_MIGRATIONS.run(&owner).await.context("the trail's database")?;
+    owner.execute(sqlx::raw_sql(CLOSE_TO_PUBLIC)).await.context("it cannot be closed to strangers")?;
+    Ok(owner)
+}
+
+/// Connections that write such a trail.
+pub(crate) fn connect_trail(options: &PgConnectOptions) -> PgPool {
+    pool(options, BOUNDS.into_iter().chain(SYSTEM), 8)
+}
+
 fn pool(
     options: &PgConnectOptions,
     settings: impl IntoIterator<Item = (&'static str, &'static str)>,

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod documents;
 pub mod erasure;
 pub mod files;
+pub mod forwarding;
 pub mod http;
 pub mod import;
 pub mod listen;

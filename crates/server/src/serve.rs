@@ -25,6 +25,7 @@ use crate::databases::Databases;
 use crate::documents;
 use crate::erasure;
 use crate::files;
+use crate::forwarding;
 use crate::http::{self, Api, Service};
 use crate::publishing;
 use crate::recordings::RecordingFiles;
@@ -117,6 +118,7 @@ impl Server {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
             system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
+            system.runtime.tasks.spawn(forwarding::run(system.clone(), config.forwarding.clone()));
             let sealer =
                 carelog_audit::Sealer::new(&system.log, &signing::origin_prefix(&config.proofs, &system.log));
             system.runtime.start(&Arc::new(sealer), None, &databases.audit_system);

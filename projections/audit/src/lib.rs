@@ -23,11 +23,15 @@
 //! provably only grew, with a key and a memory in files of their own; its tables are in the schema `signer`, which no
 //! rebuild touches.
 //!
+//! # A second trail
+//! `forwarded` writes the trail of some organizations to a database of theirs.
+//!
 //! # Not here
 //! A log over the organizations' checkpoints, and a witness.
 //!
 //! Start reading at `model.rs` for the trail, and at the crate `carelog-proof` for the proofs.
 
+mod forwarded;
 pub mod model;
 mod projector;
 pub mod queries;
@@ -36,6 +40,7 @@ pub mod signer;
 pub mod trees;
 
 pub use carelog_proof as proof;
+pub use forwarded::Forwarded;
 pub use model::{Action, Entry, Outcome, Topic};
 pub use projector::Audit;
 pub use queries::{Delivery, Order, Period, QueryError, Subject, TrailFilter, TrailPage};

@@ -233,7 +233,8 @@ impl Page {
         match change {
             OrganizationEvent::Registered(_) => {}
             OrganizationEvent::SettingsChanged(changed) => {
-                if row.recording_enabled && !changed.recording_enabled {
+                let is_over = row.recording_enabled && !changed.recording_enabled;
+                if is_over || row.waiting_room_minutes != changed.waiting_room_minutes {
                     self.intents.push(look(event));
                 }
                 row.recording_enabled = changed.recording_enabled;

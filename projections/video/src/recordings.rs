@@ -86,19 +86,32 @@ fn after(now: Timestamp, pause: Duration) -> Timestamp {
 const DONE: Settled = Settled { next_at: None, sign: Sign::None };
 
 impl Recorder {
-    /// Looks at every open room of an organization or of one patient, because recording may not be allowed any more.
+    /// Looks at every open room of an organization or of one patient, because recording may not be allowed any more. Where
+    /// it is the organization, its rooms may open at another time, too.
     pub(crate) async fn look_at_all(
         &self,
         organization_id: OrganizationId,
         patient_id: Option<PatientId>,
         cause: &RecordedEvent,
+        is_unsure: bool,
     ) -> Result<Settled, SettleError> {
         let mut tx = self.settler.read().await?;
         let rooms = open_rooms(&mut tx, organization_id, patient_id).await?;
         drop(tx);
         let mut all = DONE;
         for appointment_id in rooms {
-            let settled = self.look((organization_id, appointment_id), cause).await?;
+            let key = (organization_id, appointment_id);
+            if patient_id.is_none() {
+                let moved = self.settler.settle(key, cause, is_unsure).await?;
+                // What is to happen at the end of the room has a look of its own.
+                if matches!(moved.sign, Sign::Failure { .. }) {
+                    all = Settled {
+                        next_at: [all.next_at, moved.next_at].into_iter().flatten().min(),
+                        ..moved
+                    };
+                }
+            }
+            let settled = self.look(key, cause).await?;
             all.next_at = [all.next_at, settled.next_at].into_iter().flatten().min();
             if !matches!(settled.sign, Sign::None) {
                 all.sign = settled.sign;

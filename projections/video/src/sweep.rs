@@ -2,6 +2,7 @@
 
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::Sign;
+use tracing::warn;
 
 use crate::model::RoomRow;
 use crate::queries::lacking;
@@ -15,6 +16,8 @@ const MOST_ROWS: i64 = 200;
 const BEGUN_MICROS: i64 = 2 * 24 * 60 * 60 * 1_000_000;
 /// Before the next batch, by which time the rows show the last one.
 const PAUSE_MICROS: i64 = 500_000;
+/// And where none of those that are due can be looked at.
+const STUCK_MICROS: i64 = 30_000_000;
 
 /// Looks at a batch. It is asked again until no room is lacking whose time is to come.
 pub(crate) async fn sweep(
@@ -36,15 +39,26 @@ pub(crate) async fn sweep(
         row.updated_at < cause.recorded_at || row.next_attempt_at.is_some_and(|next| next <= now)
     };
     let (due, waiting): (Vec<_>, Vec<_>) = to_come.partition(|(_, row)| is_due(row));
-    let mut sign = Sign::None;
-    for (key, _) in due.iter().take(BATCH) {
-        let settled = settler.settle(*key, cause, is_unsure).await?;
-        sign = settled.sign;
-        if matches!(sign, Sign::Failure { .. }) {
+    let (mut sign, mut looked_at, mut is_stuck) = (Sign::None, 0, false);
+    for (key, _) in &due {
+        match settler.settle(*key, cause, is_unsure).await {
+            Ok(settled) => {
+                sign = settled.sign;
+                looked_at += 1;
+            }
+            // It is looked at again, but it keeps nobody else from a room.
+            Err(failure) => {
+                let cause = std::error::Error::source(&failure).map(ToString::to_string);
+                warn!(appointment.id = %key.1, error = %failure, cause, "a room that is lacking cannot be looked at");
+                is_stuck = true;
+            }
+        }
+        if looked_at == BATCH || matches!(sign, Sign::Failure { .. }) {
             break;
         }
     }
-    let pause = now.saturating_add_micros(PAUSE_MICROS);
+    let is_stuck = is_stuck && looked_at == 0;
+    let pause = now.saturating_add_micros(if is_stuck { STUCK_MICROS } else { PAUSE_MICROS });
     let next_at = if due.is_empty() {
         waiting.iter().filter_map(|(_, row)| row.next_attempt_at).min().map(|next| next.max(pause))
     } else {

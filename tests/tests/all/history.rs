@@ -3,6 +3,7 @@
 mod cost;
 mod disclosures;
 mod exports;
+mod forwarding;
 mod naive;
 mod past;
 mod questions;

@@ -6,6 +6,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carelog_domain::OrganizationId;
 use carelog_video::embedded::{RelaySecret, Relays};
 use serde::Deserialize;
 use sqlx::ConnectOptions;
@@ -48,6 +49,16 @@ pub struct DatabaseConfig {
     pub analytics_url: Option<DatabaseUrl>,
     /// The keys' database.
     pub vault_url: Option<DatabaseUrl>,
+}
+
+/// `[forwarding]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ForwardingConfig {
+    /// The second trail's database; nothing is forwarded where it is absent.
+    pub database_url: Option<DatabaseUrl>,
+    /// Whose trail; everybody's where nobody is named.
+    pub organizations: Vec<OrganizationId>,
 }
 
 /// `[webhooks]`
@@ -301,6 +312,11 @@ impl TryFrom<String> for DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// How to connect.
+    pub const fn options(&self) -> &PgConnectOptions {
+        &self.options
+    }
+
     /// The text, password and all.
     pub fn reveal(&self) -> &str {
         &self.text

@@ -126,11 +126,6 @@ impl DailyApi {
         }
     }
 
-    /// Forgets the pace of organizations that have not asked for a while.
-    pub fn tidy(&self) {
-        self.limiter.tidy();
-    }
-
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         account: &DailyAccount,

@@ -54,11 +54,4 @@ impl Limiter {
             Tier::Slow => self.slow.until_key_ready(&organization_id).await,
         }
     }
-
-    /// Forgets organizations that have not asked for a while.
-    pub(super) fn tidy(&self) {
-        self.ordinary.retain_recent();
-        self.slow.retain_recent();
-        self.recording.retain_recent();
-    }
 }

@@ -26,7 +26,8 @@ pub struct Ended {
     pub ended_at: Timestamp,
 }
 
-/// Ends, in all rooms, the stays of which nothing was heard for too long, and drops signals that nobody takes any more.
+/// Ends, in all rooms, the stays of which nothing was heard for too long, forgets those that ended long enough ago, and
+/// drops signals that nobody takes any more.
 /// The connection has to see every organization.
 ///
 /// # Errors
@@ -42,6 +43,9 @@ pub fn end_lost(connection: &mut PgConnection, now: Timestamp) -> BoxFuture<'_, 
         )
         .execute(&mut *connection)
         .await?;
+        sqlx::query!("delete from rooms.presences where is_told and seen_at <= $1", lost_before(now))
+            .execute(&mut *connection)
+            .await?;
         sqlx::query!(
             "
             delete from rooms.signals s
@@ -69,7 +73,7 @@ pub fn ended(
             "
             select organization_id, appointment_id, participant_id, session_id, joined_at, seen_at
             from rooms.presences
-            where status = 'gone' and ($1::uuid is null or appointment_id = $1)
+            where status = 'gone' and not is_told and ($1::uuid is null or appointment_id = $1)
             order by seen_at
             limit $2
             ",
@@ -95,17 +99,19 @@ pub fn ended(
     })
 }
 
-/// Forgets a stay whose end was told.
+/// Notes that the end of a stay was told. The row stays for [`super::presence::LEASE`], so that the connection that had
+/// it learns why: whoever was turned away does not knock again by itself.
 ///
 /// # Errors
 /// When the database fails.
-pub fn forget<'a>(
+pub fn note_told<'a>(
     connection: &'a mut PgConnection,
     ended: &'a Ended,
 ) -> BoxFuture<'a, Result<(), sqlx::Error>> {
     Box::pin(async move {
         sqlx::query!(
-            "delete from rooms.presences where organization_id = $1 and session_id = $2 and status = 'gone'",
+            "update rooms.presences set is_told = true
+             where organization_id = $1 and session_id = $2 and status = 'gone'",
             ended.place.organization_id.uuid(),
             ended.session_id
         )

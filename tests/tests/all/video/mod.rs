@@ -73,6 +73,40 @@ async fn a_patient_who_does_not_come_leaves_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rooms_open_earlier_once_the_clinic_says_so() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointments = [scene.onboarded(60).await, scene.onboarded(90).await];
+    for appointment in &appointments {
+        scene.becomes(appointment, "open").await;
+    }
+    let before = appointments.each_ref().map(async |appointment| scene.room(appointment).await);
+    let before = futures::future::join_all(before).await;
+
+    let settings =
+        json!({ "recording_enabled": false, "small_cell_threshold": 11, "waiting_room_minutes": 40 });
+    scene.done(Method::PUT, "/v1/organization/settings", settings).await;
+
+    for (appointment, before) in appointments.iter().zip(before) {
+        carelog_tests::until("the room opens earlier", async || {
+            let room = scene.room(appointment).await;
+            let earlier = unix(&before["opens_at"]) - unix(&room["opens_at"]);
+            (earlier == 25 * 60 && room["expires_at"] == before["expires_at"]).then_some(())
+        })
+        .await;
+    }
+    let mut windows: Vec<_> = scene.rooms().iter().map(|made| made.config["nbf"].clone()).collect();
+    windows.sort_by_key(Value::as_i64);
+    let mut shown = Vec::new();
+    for appointment in &appointments {
+        shown.push(json!(unix(&scene.room(appointment).await["opens_at"])));
+    }
+    assert_eq!(windows, shown, "Daily has what the log says");
+    scene.product.settled().await;
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_expires_by_itself_and_an_appointment_that_moves_afterwards_gets_another() {
     let scene = Scene::new(Roles::ALL).await;
     let appointment = scene.onboarded(5).await;

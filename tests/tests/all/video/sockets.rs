@@ -5,8 +5,13 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+use carelog_domain::video_room::ParticipantKind;
+use carelog_domain::{AppointmentId, ParticipantId};
+use carelog_event_log::{Clock as _, new_id};
 use carelog_server::serve::Roles;
 use carelog_tests::{serve_as_process, until};
+use carelog_video::embedded::ending;
+use carelog_video::embedded::presence::{self, Gesture, Gone, Place, Visitor};
 use futures::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,6 +22,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use uuid::Uuid;
 
 use super::scene::Scene;
 
@@ -262,6 +268,47 @@ async fn who_waits_is_let_in_turned_away_and_sent_back_by_the_specialist_alone()
         (told == (3, 1)).then_some(())
     })
     .await;
+    door.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_late_learns_why_their_stay_is_over() {
+    let door = Door::open().await;
+    let system = door.scene.product.server.system();
+    let visitor = Visitor {
+        place: Place {
+            organization_id: door.scene.organization_id,
+            appointment_id: door.appointment.parse::<Uuid>().map(AppointmentId::new).unwrap(),
+        },
+        participant_id: ParticipantId::new(new_id()),
+        participant: ParticipantKind::Guest,
+        link: 1,
+        device_sha256: [1; 32],
+        connection_id: new_id(),
+        session_id: new_id(),
+        resumes: None,
+    };
+    let Visitor { place, session_id, connection_id, .. } = visitor;
+    let now = door.scene.clock.now();
+    let mut connection = system.databases.core_system.acquire().await.unwrap();
+    presence::enter(&mut connection, &visitor, now).await.unwrap();
+    assert!(presence::gesture(&mut connection, place, session_id, Gesture::Decline, now).await.unwrap());
+
+    // The end is told before the connection has looked.
+    let [ended] = ending::ended(&mut connection, Some(place.appointment_id)).await.unwrap()[..] else {
+        panic!("one has ended")
+    };
+    ending::note_told(&mut connection, &ended).await.unwrap();
+
+    let organization_id = place.organization_id;
+    let gone = presence::keep(&mut connection, organization_id, session_id, connection_id, now).await;
+    assert_eq!(gone.unwrap(), Some(Gone::Declined));
+    assert_eq!(ending::ended(&mut connection, Some(place.appointment_id)).await.unwrap(), []);
+    let later = now.saturating_add_micros(31_000_000);
+    ending::end_lost(&mut connection, later).await.unwrap();
+    let gone = presence::keep(&mut connection, organization_id, session_id, connection_id, later).await;
+    assert_eq!(gone.unwrap(), Some(Gone::Lost), "nothing is kept for ever");
+    drop(connection);
     door.close().await;
 }
 

@@ -1,7 +1,7 @@
 //! What happens in embedded rooms, told to the log; and the end of stays of which nobody is heard any more.
 //!
-//! A stay that is over stays in the table until its end is in the log, so that a process that dies in between leaves it
-//! to another. Telling twice changes nothing.
+//! A stay that is over stays in the table until its end is in the log and a while longer, so that a process that dies in
+//! between leaves it to another, and its own connection learns why it is over. Telling twice changes nothing.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ pub(super) fn finish_room(system: &System, place: Place) -> BoxFuture<'_, anyhow
         for ended in &ended {
             tell_end(&system.log, ended).await?;
             let mut tx = begin(pool, place).await?;
-            ending::forget(&mut tx, ended).await?;
+            ending::note_told(&mut tx, ended).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -96,8 +96,14 @@ async fn keep_once(system: &System) -> anyhow::Result<()> {
     ending::end_lost(&mut connection, system.log.clock().now()).await?;
     let ended = ending::ended(&mut connection, None).await?;
     for ended in &ended {
-        tell_end(&system.log, ended).await?;
-        ending::forget(&mut connection, ended).await?;
+        // One that cannot be told stays for the next look, and keeps no other from being told.
+        match tell_end(&system.log, ended).await {
+            Ok(()) => ending::note_told(&mut connection, ended).await?,
+            Err(error) => {
+                let (room, error) = (ended.place.appointment_id, format!("{error:#}"));
+                warn!(appointment.id = %room, error, "the end of a stay in a video room cannot be told");
+            }
+        }
     }
     Ok(())
 }
