@@ -193,6 +193,22 @@ impl Caller {
         })
     }
 
+    /// Whom a request is about: the patient whom the caller is bound to, or names; nobody in particular where neither is.
+    ///
+    /// # Errors
+    /// Not found, where it names another than its own.
+    pub(super) fn patient_meant(
+        &self,
+        asked: Option<PatientId>,
+    ) -> BoxFuture<'_, Result<Option<PatientId>, Problem>> {
+        Box::pin(async move {
+            match asked {
+                Some(patient_id) => self.may_touch(patient_id).await.map(|()| asked),
+                None => Ok(self.bound_to()),
+            }
+        })
+    }
+
     /// The only partner whose subscriptions the caller may touch; nothing where there is no such bound. A member's keys
     /// share theirs; a key of nobody has its own.
     pub(super) fn partner(&self) -> Option<PartnerId> {

@@ -173,14 +173,11 @@ async fn list(
 ) -> Result<Response, Problem> {
     let window = Window::read(query.limit, query.after.as_deref())?;
     caller.wait_for(query.wait_for.as_deref(), View::Records).await?;
-    let patient_id = query.patient_id.map(PatientId::new);
-    if let Some(patient_id) = patient_id {
-        caller.may_touch(patient_id).await?;
-    }
+    let patient_id = caller.patient_meant(query.patient_id.map(PatientId::new)).await?;
     let filter = FileFilter {
         status: query.status,
         kind: query.kind,
-        patient_id: caller.bound_to().or(patient_id),
+        patient_id,
         form_id: query.form_id.map(FormId::new),
     };
     let mut tx = caller.read().await?;
@@ -214,10 +211,7 @@ async fn may_be_about(
     kind: FileKind,
     patient_id: Option<PatientId>,
 ) -> Result<Option<PatientId>, Problem> {
-    if let Some(patient_id) = patient_id {
-        caller.may_touch(patient_id).await?;
-    }
-    let patient_id = caller.bound_to().or(patient_id);
+    let patient_id = caller.patient_meant(patient_id).await?;
     match patient_id {
         Some(patient_id) => caller.require_patient(patient_id).await?,
         None if kind == FileKind::FormAttachment => {

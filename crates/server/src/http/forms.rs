@@ -277,13 +277,10 @@ async fn list(
 ) -> Result<Response, Problem> {
     let window = Window::read(query.limit, query.after.as_deref())?;
     caller.wait_for(query.wait_for.as_deref(), View::Records).await?;
-    let patient_id = query.patient_id.map(PatientId::new);
-    if let Some(patient_id) = patient_id {
-        caller.may_touch(patient_id).await?;
-    }
+    let patient_id = caller.patient_meant(query.patient_id.map(PatientId::new)).await?;
     let filter = FormFilter {
         status: query.status,
-        patient_id: caller.bound_to().or(patient_id),
+        patient_id,
         appointment_id: query.appointment_id.map(AppointmentId::new),
     };
     let mut tx = caller.read().await?;
