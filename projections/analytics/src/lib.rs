@@ -36,6 +36,7 @@
 //!
 //! Start reading at `model/appointment.rs`, then `projector.rs`, then `publication/mod.rs`.
 
+pub mod columnar;
 pub mod epochs;
 pub mod logins;
 pub mod model;

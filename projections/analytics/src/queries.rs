@@ -3,8 +3,11 @@
 //! Every function is meant for a connection that is bound to an organization; the tables show no other. The columns come
 //! from the database's own comments, which are the data dictionary.
 
-use carelog_domain::access::{AnalyticsDimension, AnalyticsView, CellValue, YearMonth};
+use carelog_domain::access::{
+    AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth,
+};
 use futures::future::BoxFuture;
+use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -29,6 +32,37 @@ pub struct Freshness {
     pub published_at: OffsetDateTime,
     /// Figures about fewer patients are not shown.
     pub small_cell_threshold: i32,
+}
+
+/// Cells of a view, with what they mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// The view.
+    pub view: AnalyticsView,
+    /// From when they are; nothing before the first publication.
+    pub freshness: Option<Freshness>,
+    /// The columns, in their order.
+    pub columns: Vec<Column>,
+    /// The cells: JSON objects with a property for each column; what is withheld is null.
+    pub rows: Vec<Value>,
+}
+
+impl Figures {
+    /// What is to be written to the log before they are handed out in a form.
+    pub fn account(&self, filter: CellFilter, format: AnalyticsFormat) -> AccessAnalyticsQueried {
+        let is_withheld = |row: &&Value| row.get("is_suppressed").and_then(Value::as_bool).unwrap_or(false);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        AccessAnalyticsQueried {
+            view: self.view,
+            format,
+            dimension: filter.dimension,
+            values: filter.values,
+            from: filter.from,
+            until: filter.until,
+            cell_count: number(self.rows.len()),
+            withheld_count: number(self.rows.iter().filter(is_withheld).count()),
+        }
+    }
 }
 
 /// Which cells of a view are wanted; everything that is given has to hold.
@@ -68,11 +102,27 @@ macro_rules! select_cells {
     };
 }
 
-/// Cells of a view, each a JSON object.
+/// Cells of a view, with what they mean.
 ///
 /// # Errors
 /// When the database fails.
-pub fn cells(
+pub fn figures(
+    connection: &mut PgConnection,
+    view: AnalyticsView,
+    filter: CellFilter,
+) -> BoxFuture<'_, Result<Figures, sqlx::Error>> {
+    Box::pin(async move {
+        let freshness = freshness(connection).await?;
+        let columns = columns(connection, view).await?;
+        let rows = cells(connection, view, filter).await?;
+        let rows = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>();
+        let rows = rows.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Figures { view, freshness, columns, rows })
+    })
+}
+
+/// Cells of a view, each a JSON object.
+fn cells(
     connection: &mut PgConnection,
     view: AnalyticsView,
     filter: CellFilter,

@@ -1,5 +1,6 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
+mod columns;
 mod erasure;
 mod figures;
 mod guards;
