@@ -25,6 +25,19 @@ pub struct Column {
     pub description: String,
 }
 
+/// A table of analytics, with what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// What a row is.
+    pub description: String,
+    /// Whether analysts read it. The others are what figures are made from.
+    pub is_published: bool,
+    /// The columns, in their order.
+    pub columns: Vec<Column>,
+}
+
 /// From when the figures of an organization are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -164,6 +177,48 @@ pub fn description(
         )
         .fetch_one(connection)
         .await
+    })
+}
+
+/// Every table that analysts read, and every table of facts, each of them in the order of names.
+///
+/// # Errors
+/// When the database fails.
+pub fn dictionary(connection: &mut PgConnection) -> BoxFuture<'_, Result<Vec<Table>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            r#"
+            select n.nspname = 'published' as "is_published!", c.relname::text as "table_name!",
+                coalesce(obj_description(c.oid, 'pg_class'), '') as "table_description!",
+                a.attname::text as "name!", format_type(a.atttypid, a.atttypmod) as "sql_type!",
+                coalesce(col_description(c.oid, a.attnum), '') as "description!"
+            from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relkind = 'r'
+                and (n.nspname = 'analytics'
+                    or n.nspname = 'published' and has_table_privilege('carelog_analyst', c.oid, 'select'))
+            order by n.nspname = 'analytics', c.relname, a.attnum
+            "#
+        )
+        .fetch_all(connection)
+        .await?;
+        let mut tables: Vec<Table> = Vec::new();
+        for row in rows {
+            let column = Column { name: row.name, sql_type: row.sql_type, description: row.description };
+            match tables.last_mut() {
+                Some(table) if table.name == row.table_name && table.is_published == row.is_published => {
+                    table.columns.push(column);
+                }
+                _ => tables.push(Table {
+                    name: row.table_name,
+                    description: row.table_description,
+                    is_published: row.is_published,
+                    columns: vec![column],
+                }),
+            }
+        }
+        Ok(tables)
     })
 }
 

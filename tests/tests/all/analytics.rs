@@ -1,6 +1,7 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
 mod columns;
+mod dictionary;
 mod erasure;
 mod figures;
 mod guards;
