@@ -12,6 +12,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 
+mod analytics;
 mod append;
 mod deliver;
 mod rebuild;
@@ -34,6 +35,8 @@ pub enum Bench {
     Rebuild(rebuild::RebuildOptions),
     /// Delivering webhooks, beside posting the same bodies in a loop.
     Deliver(deliver::DeliverOptions),
+    /// Making facts and figures of analytics, beside inserting the finished facts.
+    Analytics(analytics::AnalyticsOptions),
     /// The partner's side, in a process of its own.
     #[command(hide = true)]
     Receiver(deliver::ReceiverOptions),
@@ -70,6 +73,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => options.common.clone(),
         Bench::Rebuild(options) => options.common.clone(),
         Bench::Deliver(options) => options.common.clone(),
+        Bench::Analytics(options) => options.common.clone(),
         Bench::Receiver(options) => {
             deliver::receive(options).await?;
             return Ok(ExitCode::SUCCESS);
@@ -81,6 +85,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => Box::pin(append::run(options, &stage, &mut report)).await,
         Bench::Rebuild(options) => rebuild::run(options, &stage, &mut report).await,
         Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
+        Bench::Analytics(options) => Box::pin(analytics::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;
