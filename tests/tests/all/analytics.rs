@@ -6,6 +6,7 @@ mod erasure;
 mod figures;
 mod guards;
 mod logins;
+mod pictures;
 mod suppression;
 mod views;
 

@@ -40,6 +40,8 @@ closed_enum! {
         Parquet = "parquet",
         /// As a stream of Apache Arrow.
         Arrow = "arrow",
+        /// As a picture (SVG).
+        Svg = "svg",
     }
 }
 

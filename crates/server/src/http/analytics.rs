@@ -1,5 +1,6 @@
 //! The published views of analytics: figures without people.
 
+pub(super) mod chart;
 mod formats;
 
 use std::sync::Arc;
@@ -133,7 +134,7 @@ async fn list(caller: Caller, Query(NoQuery {}): Query<NoQuery>) -> Result<Respo
     params(("view" = String, Path), CellQuery),
     responses((status = 200, description = "Its cells.", content(
         (Cells = "application/json"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"),
-        (Vec<u8> = "application/vnd.apache.arrow.stream")))))]
+        (Vec<u8> = "application/vnd.apache.arrow.stream"), (String = "image/svg+xml")))))]
 async fn get(
     caller: Caller,
     PathName(view): PathName<AnalyticsView>,

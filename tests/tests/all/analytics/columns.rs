@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const PATIENTS: usize = 12;
-const VIEWS: [&str; 5] = [
+pub(super) const VIEWS: [&str; 5] = [
     "appointment_patterns",
     "clinic_utilisation",
     "exercise_completion",
@@ -24,7 +24,7 @@ const VIEWS: [&str; 5] = [
 ];
 
 /// A clinic with appointments in two months and forms of two templates, published.
-async fn published_clinic(api: &Api) -> ApiClinic<'_> {
+pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
     let clinic = api.clinic("Klinik").await;
     for _ in 0..PATIENTS {
         let patient = clinic.patient("Ada").await.id().to_owned();
@@ -51,7 +51,7 @@ async fn published_clinic(api: &Api) -> ApiClinic<'_> {
 }
 
 /// The queries that the log holds: view, form and cells.
-async fn queries_in_the_log(clinic: &ApiClinic<'_>) -> Vec<(String, String, u64)> {
+pub(super) async fn queries_in_the_log(clinic: &ApiClinic<'_>) -> Vec<(String, String, u64)> {
     let facts = "select convert_from(facts, 'utf8') from log.events
         where event_type = 'access.analytics_queried' and organization_id = $1 order by position";
     let facts: Vec<String> =
@@ -94,7 +94,11 @@ fn assert_read_alike(what: &str, told: &Value, items: &[Value]) {
     }
 }
 
-async fn fetch(clinic: &ApiClinic<'_>, path: &str, accept: &str) -> (reqwest::header::HeaderMap, Vec<u8>) {
+pub(super) async fn fetch(
+    clinic: &ApiClinic<'_>,
+    path: &str,
+    accept: &str,
+) -> (reqwest::header::HeaderMap, Vec<u8>) {
     let answer = clinic.request(Method::GET, path).header(ACCEPT, accept).send().await.unwrap();
     assert_eq!(answer.status(), 200, "{path}");
     let headers = answer.headers().clone();

@@ -1,4 +1,4 @@
-//! Figures as JSON, CSV, Parquet and Arrow, and which of them a request wants.
+//! Figures as JSON, CSV, Parquet, Arrow and a picture, and which of them a request wants.
 
 use axum::response::{IntoResponse, Response};
 use carelog_analytics::columnar;
@@ -7,7 +7,7 @@ use carelog_domain::access::AnalyticsFormat;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
-use super::Cells;
+use super::{Cells, chart};
 use crate::http::command::json;
 use crate::http::problem::Problem;
 
@@ -80,6 +80,7 @@ const fn essence(format: AnalyticsFormat) -> &'static str {
         AnalyticsFormat::Csv => "text/csv",
         AnalyticsFormat::Parquet => columnar::PARQUET,
         AnalyticsFormat::Arrow => columnar::ARROW_STREAM,
+        AnalyticsFormat::Svg => "image/svg+xml",
     }
 }
 
@@ -98,9 +99,20 @@ pub(super) fn answer(figures: &Figures, format: AnalyticsFormat) -> Result<Respo
         AnalyticsFormat::Arrow => {
             file(figures, essence(format), "arrows", columnar::arrow_stream(figures).map_err(internal)?)
         }
+        AnalyticsFormat::Svg => picture(figures),
     };
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
+}
+
+/// Shown where it is opened, and able to load nothing.
+fn picture(figures: &Figures) -> Response {
+    let svg = chart::draw(figures.view, &figures.rows).into_string();
+    let headers = [
+        (header::CONTENT_TYPE, essence(AnalyticsFormat::Svg)),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),
+    ];
+    (headers, svg).into_response()
 }
 
 fn file(figures: &Figures, content_type: &'static str, ending: &str, content: impl IntoResponse) -> Response {
@@ -175,6 +187,7 @@ mod tests {
             ("application/*;q=0.5, application/json;q=0", Some(AnalyticsFormat::Parquet)),
             ("application/vnd.apache.parquet;q=0.9, application/json; q=0.8", Some(AnalyticsFormat::Parquet)),
             ("application/vnd.apache.arrow.stream", Some(AnalyticsFormat::Arrow)),
+            ("image/avif,image/webp,image/*;q=0.8", Some(AnalyticsFormat::Svg)),
             ("text/html", None),
             ("application/json;q=0", None),
         ] {
