@@ -1,5 +1,6 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
+mod anonymity;
 mod columns;
 mod dictionary;
 mod erasure;
