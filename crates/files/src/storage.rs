@@ -5,7 +5,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use carelog_domain::closed::Sha256Digest;
-use carelog_domain::file::{ContentType, FoundObject, StorageEncryption};
+use carelog_domain::file::{FoundObject, StorageEncryption};
 use sha2::{Digest as _, Sha256};
 
 use crate::connect::{self, StorageOptions};
@@ -109,16 +109,16 @@ impl Storage {
         }))
     }
 
-    /// Stores bytes that the server made itself.
+    /// Stores bytes that the server made itself, under their media type.
     ///
     /// # Errors
     /// When the storage does not answer, or refuses.
-    pub async fn put(&self, key: &str, content_type: ContentType, bytes: Bytes) -> Result<(), StorageError> {
+    pub async fn put(&self, key: &str, media_type: &str, bytes: Bytes) -> Result<(), StorageError> {
         self.client
             .put_object()
             .bucket(&self.options.bucket)
             .key(key)
-            .content_type(content_type.as_str())
+            .content_type(media_type)
             .server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.kms_key())
             .body(ByteStream::from(bytes))

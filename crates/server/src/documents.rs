@@ -270,7 +270,7 @@ async fn keep(
         size_bytes: i64::try_from(bytes.len())?,
         content_sha256: Sha256Digest::new(Sha256::digest(&bytes).into()),
     };
-    storage.put(&own.object_key(), own.content_type, bytes).await?;
+    storage.put(&own.object_key(), own.content_type.as_str(), bytes).await?;
     let Err(error) = own.keep(&system.log, &storage, brought).await else {
         info!(file.id = %own.file_id, "a document was made");
         return Ok(());

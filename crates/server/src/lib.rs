@@ -11,6 +11,7 @@ pub mod demo;
 pub mod doctor;
 pub mod documents;
 pub mod erasure;
+pub mod exporting;
 pub mod files;
 pub mod forwarding;
 pub mod http;

@@ -54,13 +54,15 @@ pub struct Roles {
 impl Roles {
     /// Everything.
     pub const ALL: Self = Self { api: true, projectors: true, workers: true, signer: true };
+    /// Nothing, as of a command that runs beside a server.
+    pub const NONE: Self = Self { api: false, projectors: false, workers: false, signer: false };
 }
 
 impl FromStr for Roles {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut roles = Self { api: false, projectors: false, workers: false, signer: false };
+        let mut roles = Self::NONE;
         for name in text.split(',') {
             match name.trim() {
                 "api" => roles.api = true,

@@ -30,12 +30,16 @@
 //! [`publication`] for when, and [`publication::disclosure`] for which. Dimensions are published one at a time: tables
 //! that cross two of them would need a suppression over both margins.
 //!
+//! Figures leave as rows ([`queries::figures`]) and, for programs that read columns, as Parquet or Arrow ([`columnar`]);
+//! whoever hands them out writes [`queries::Figures::account`] to the log before.
+//!
 //! # Not here
 //! Clinics' time zones are personal values here, because they stand in the profile; days are therefore those of UTC,
 //! except where only the day of an appointment is known.
 //!
 //! Start reading at `model/appointment.rs`, then `projector.rs`, then `publication/mod.rs`.
 
+pub mod columnar;
 pub mod epochs;
 pub mod logins;
 pub mod model;

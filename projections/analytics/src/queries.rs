@@ -3,8 +3,11 @@
 //! Every function is meant for a connection that is bound to an organization; the tables show no other. The columns come
 //! from the database's own comments, which are the data dictionary.
 
-use carelog_domain::access::{AnalyticsDimension, AnalyticsView, CellValue, YearMonth};
+use carelog_domain::access::{
+    AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth,
+};
 use futures::future::BoxFuture;
+use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
@@ -22,6 +25,19 @@ pub struct Column {
     pub description: String,
 }
 
+/// A table of analytics, with what it means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: String,
+    /// What a row is.
+    pub description: String,
+    /// Whether analysts read it. The others are what figures are made from.
+    pub is_published: bool,
+    /// The columns, in their order.
+    pub columns: Vec<Column>,
+}
+
 /// From when the figures of an organization are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freshness {
@@ -29,6 +45,37 @@ pub struct Freshness {
     pub published_at: OffsetDateTime,
     /// Figures about fewer patients are not shown.
     pub small_cell_threshold: i32,
+}
+
+/// Cells of a view, with what they mean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figures {
+    /// The view.
+    pub view: AnalyticsView,
+    /// From when they are; nothing before the first publication.
+    pub freshness: Option<Freshness>,
+    /// The columns, in their order.
+    pub columns: Vec<Column>,
+    /// The cells: JSON objects with a property for each column; what is withheld is null.
+    pub rows: Vec<Value>,
+}
+
+impl Figures {
+    /// What is to be written to the log before they are handed out in a form.
+    pub fn account(&self, filter: CellFilter, format: AnalyticsFormat) -> AccessAnalyticsQueried {
+        let is_withheld = |row: &&Value| row.get("is_suppressed").and_then(Value::as_bool).unwrap_or(false);
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        AccessAnalyticsQueried {
+            view: self.view,
+            format,
+            dimension: filter.dimension,
+            values: filter.values,
+            from: filter.from,
+            until: filter.until,
+            cell_count: number(self.rows.len()),
+            withheld_count: number(self.rows.iter().filter(is_withheld).count()),
+        }
+    }
 }
 
 /// Which cells of a view are wanted; everything that is given has to hold.
@@ -68,11 +115,27 @@ macro_rules! select_cells {
     };
 }
 
-/// Cells of a view, each a JSON object.
+/// Cells of a view, with what they mean.
 ///
 /// # Errors
 /// When the database fails.
-pub fn cells(
+pub fn figures(
+    connection: &mut PgConnection,
+    view: AnalyticsView,
+    filter: CellFilter,
+) -> BoxFuture<'_, Result<Figures, sqlx::Error>> {
+    Box::pin(async move {
+        let freshness = freshness(connection).await?;
+        let columns = columns(connection, view).await?;
+        let rows = cells(connection, view, filter).await?;
+        let rows = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>();
+        let rows = rows.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(Figures { view, freshness, columns, rows })
+    })
+}
+
+/// Cells of a view, each a JSON object.
+fn cells(
     connection: &mut PgConnection,
     view: AnalyticsView,
     filter: CellFilter,
@@ -114,6 +177,48 @@ pub fn description(
         )
         .fetch_one(connection)
         .await
+    })
+}
+
+/// Every table that analysts read, and every table of facts, each of them in the order of names.
+///
+/// # Errors
+/// When the database fails.
+pub fn dictionary(connection: &mut PgConnection) -> BoxFuture<'_, Result<Vec<Table>, sqlx::Error>> {
+    Box::pin(async move {
+        let rows = sqlx::query!(
+            r#"
+            select n.nspname = 'published' as "is_published!", c.relname::text as "table_name!",
+                coalesce(obj_description(c.oid, 'pg_class'), '') as "table_description!",
+                a.attname::text as "name!", format_type(a.atttypid, a.atttypmod) as "sql_type!",
+                coalesce(col_description(c.oid, a.attnum), '') as "description!"
+            from pg_class c
+            join pg_namespace n on n.oid = c.relnamespace
+            join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+            where c.relkind = 'r'
+                and (n.nspname = 'analytics'
+                    or n.nspname = 'published' and has_table_privilege('carelog_analyst', c.oid, 'select'))
+            order by n.nspname = 'analytics', c.relname, a.attnum
+            "#
+        )
+        .fetch_all(connection)
+        .await?;
+        let mut tables: Vec<Table> = Vec::new();
+        for row in rows {
+            let column = Column { name: row.name, sql_type: row.sql_type, description: row.description };
+            match tables.last_mut() {
+                Some(table) if table.name == row.table_name && table.is_published == row.is_published => {
+                    table.columns.push(column);
+                }
+                _ => tables.push(Table {
+                    name: row.table_name,
+                    description: row.table_description,
+                    is_published: row.is_published,
+                    columns: vec![column],
+                }),
+            }
+        }
+        Ok(tables)
     })
 }
 

@@ -1,9 +1,13 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
+mod anonymity;
+mod columns;
+mod dictionary;
 mod erasure;
 mod figures;
 mod guards;
 mod logins;
+mod pictures;
 mod suppression;
 mod views;
 

@@ -36,6 +36,12 @@ closed_enum! {
         Json = "json",
         /// As comma-separated values.
         Csv = "csv",
+        /// As a file of Apache Parquet.
+        Parquet = "parquet",
+        /// As a stream of Apache Arrow.
+        Arrow = "arrow",
+        /// As a picture (SVG).
+        Svg = "svg",
     }
 }
 

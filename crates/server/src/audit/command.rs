@@ -141,7 +141,8 @@ pub async fn export(
     Ok(ExitCode::SUCCESS)
 }
 
-fn scope(organization_id: OrganizationId) -> Scope {
+/// The circumstances of what an operator does from the command line: one new stream.
+pub(crate) fn scope(organization_id: OrganizationId) -> Scope {
     Scope {
         expected: Expected::New,
         ..Scope::new(organization_id, Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id())))

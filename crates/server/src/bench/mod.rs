@@ -12,6 +12,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 
+mod analytics;
 mod append;
 mod deliver;
 mod files;
@@ -37,6 +38,8 @@ pub enum Bench {
     Deliver(deliver::DeliverOptions),
     /// Uploading and downloading files, beside a bare server with the same cipher.
     Files(files::FilesOptions),
+    /// Making facts and figures of analytics, beside inserting the finished facts.
+    Analytics(analytics::AnalyticsOptions),
     /// The partner's side, in a process of its own.
     #[command(hide = true)]
     Receiver(deliver::ReceiverOptions),
@@ -74,6 +77,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Rebuild(options) => options.common.clone(),
         Bench::Deliver(options) => options.common.clone(),
         Bench::Files(options) => options.common.clone(),
+        Bench::Analytics(options) => options.common.clone(),
         Bench::Receiver(options) => {
             deliver::receive(options).await?;
             return Ok(ExitCode::SUCCESS);
@@ -86,6 +90,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Rebuild(options) => rebuild::run(options, &stage, &mut report).await,
         Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
         Bench::Files(options) => Box::pin(files::run(options, &stage, &mut report)).await,
+        Bench::Analytics(options) => Box::pin(analytics::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;

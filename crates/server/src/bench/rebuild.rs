@@ -13,8 +13,8 @@
 //! unnest` into copies of the tables; secondary indexes follow at the end. So nothing is folded, looked up, encoded
 //! or updated twice, and no checkpoint moves.
 
-mod bare;
-mod story;
+pub(super) mod bare;
+pub(super) mod story;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,7 +102,11 @@ fn limit(name: &str) -> String {
 }
 
 /// Brings the live version to the head.
-async fn follow<P: Projector>(system: &System, projector: &Arc<P>, pool: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn follow<P: Projector>(
+    system: &System,
+    projector: &Arc<P>,
+    pool: &PgPool,
+) -> anyhow::Result<()> {
     for lane in system.log.lanes() {
         let unit = system.runtime.unit(Arc::clone(projector), None, pool.clone(), lane);
         unit.run_to_head().await.with_context(|| format!("{} does not reach the head", P::NAME))?;
@@ -141,7 +145,7 @@ async fn turn<P: Projector>(
 }
 
 /// Rows of each table of a projection in the order of its list.
-async fn row_counts<P: Projector>(pool: &PgPool, schema: &str) -> anyhow::Result<Vec<i64>> {
+pub(super) async fn row_counts<P: Projector>(pool: &PgPool, schema: &str) -> anyhow::Result<Vec<i64>> {
     let mut counts = Vec::new();
     for table in P::SCHEMA.tables {
         // Names are constants of the projection.

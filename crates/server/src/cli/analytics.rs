@@ -1,4 +1,6 @@
-//! `carelog analytics`: publications, analysts' logins, and the epochs of pseudonyms.
+//! `carelog analytics`: publications and their export, analysts' logins, and the epochs of pseudonyms.
+
+mod export;
 
 use std::process::ExitCode;
 
@@ -10,6 +12,8 @@ use clap::{Args, Subcommand};
 use sqlx::postgres::PgConnectOptions;
 use uuid::Uuid;
 
+use self::export::ExportArguments;
+use crate::config::Config;
 use crate::databases::DatabaseOptions;
 use crate::system::System;
 
@@ -21,6 +25,8 @@ const PASSWORD_BYTES: usize = 24;
 pub(super) enum AnalyticsCommand {
     /// Make a clinic's figures anew now, as after a rebuild
     Publish(Clinic),
+    /// Write a clinic's figures to files of Parquet; the export is itself written to the log
+    Export(ExportArguments),
     /// See to the logins with which analysts read a clinic's figures
     #[command(subcommand)]
     Login(LoginCommand),
@@ -103,8 +109,9 @@ impl Clinic {
     }
 }
 
-/// Publishes, or sees to logins or epochs.
+/// Publishes, exports, or sees to logins or epochs.
 pub(super) async fn run(
+    config: &Config,
     system: &System,
     databases: &DatabaseOptions,
     command: AnalyticsCommand,
@@ -116,6 +123,7 @@ pub(super) async fn run(
             anyhow::ensure!(is_known, "analytics know no organization {}", clinic.id());
             println!("the figures are those of now");
         }
+        AnalyticsCommand::Export(arguments) => export::run(config, system, &arguments).await?,
         AnalyticsCommand::Login(command) => login(system, databases, command).await?,
         AnalyticsCommand::Epoch(command) => epoch(system, command).await?,
     }

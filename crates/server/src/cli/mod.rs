@@ -59,7 +59,7 @@ enum Command {
     /// See to events that a projector could not apply
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
-    /// See to publications, analysts' logins, and the epochs of pseudonyms
+    /// See to publications, their export, analysts' logins, and the epochs of pseudonyms
     #[command(subcommand)]
     Analytics(AnalyticsCommand),
     /// Bring history into the log
@@ -155,7 +155,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
         }
         Command::Analytics(command) => {
             let (place, system) = Box::pin(open(&config)).await?;
-            let result = analytics::run(&system, &place.databases, command).await;
+            let result = analytics::run(&config, &system, &place.databases, command).await;
             system.stop().await;
             place.leave().await;
             result

@@ -1,14 +1,15 @@
-//! The published views of analytics: figures without people, as JSON and CSV.
+//! The published views of analytics: figures without people.
+
+pub(super) mod chart;
+mod formats;
 
 use std::sync::Arc;
 
-use axum::response::{IntoResponse, Response};
-use carelog_analytics::queries::{self, CellFilter};
+use axum::response::Response;
+use carelog_analytics::queries::{self, CellFilter, Figures};
 use carelog_domain::Timestamp;
-use carelog_domain::access::{
-    AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth,
-};
-use http::{HeaderValue, StatusCode, header};
+use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
+use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -42,7 +43,7 @@ struct CellQuery {
     from: Option<String>,
     /// Of this month or an earlier one.
     until: Option<String>,
-    /// `json` or `csv`; `json` where it is absent.
+    /// Instead of the header `Accept`; `json` where both are absent.
     #[param(schema_with = schemas::analytics_format, required = false)]
     format: Option<AnalyticsFormat>,
 }
@@ -127,54 +128,38 @@ async fn list(caller: Caller, Query(NoQuery {}): Query<NoQuery>) -> Result<Respo
     Ok(json(StatusCode::OK, &Dictionary { items }))
 }
 
-/// Cells of one view. The query is written to the log before they are shown.
+/// Cells of one view, in the form that `Accept` or `format` asks for. The query is written to the log before they are
+/// shown.
 #[utoipa::path(get, path = "/v1/analytics/{view}", tag = "analytics",
     params(("view" = String, Path), CellQuery),
-    responses((status = 200, description = "Its cells.", body = Cells)))]
+    responses((status = 200, description = "Its cells.", content(
+        (Cells = "application/json"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"),
+        (Vec<u8> = "application/vnd.apache.arrow.stream"), (String = "image/svg+xml")))))]
 async fn get(
     caller: Caller,
     PathName(view): PathName<AnalyticsView>,
     Query(query): Query<CellQuery>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let format = query.format.unwrap_or(AnalyticsFormat::Json);
+    let format = query.format.map_or_else(|| formats::wanted(&headers), Ok)?;
     let filter = filter(view, &query)?;
     let mut tx = read(&caller.api.system.databases.analytics_app, caller.organization_id, None).await?;
-    let freshness = queries::freshness(&mut tx).await?;
-    let columns = queries::columns(&mut tx, view).await?;
-    let rows = queries::cells(&mut tx, view, filter.clone()).await?;
+    let figures = queries::figures(&mut tx, view, filter.clone()).await?;
     tx.commit().await?;
-    let items: Vec<Value> = rows
-        .iter()
-        .map(|row| serde_json::from_str(row))
-        .collect::<Result<_, _>>()
-        .map_err(|error| Problem::internal(&error))?;
-    let is_withheld = |item: &&Value| item.get("is_suppressed").and_then(Value::as_bool).unwrap_or(false);
-    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-    let queried = AccessAnalyticsQueried {
-        view,
-        format,
-        dimension: filter.dimension,
-        values: filter.values,
-        from: filter.from,
-        until: filter.until,
-        cell_count: number(items.len()),
-        withheld_count: number(items.iter().filter(is_withheld).count()),
-    };
-    access::record_analytics_query(&caller, queried).await?;
-    match format {
-        AnalyticsFormat::Csv => Ok(csv(view, &columns, &items)),
-        AnalyticsFormat::Json => {
-            let published_at = freshness.map(|fresh| Timestamp::try_from(fresh.published_at)).transpose();
-            Ok(json(
-                StatusCode::OK,
-                &Cells {
-                    view,
-                    published_at: published_at.map_err(|error| Problem::internal(&error))?,
-                    small_cell_threshold: freshness.map(|fresh| fresh.small_cell_threshold),
-                    items,
-                },
-            ))
-        }
+    let answer = formats::answer(&figures, format)?;
+    access::record_analytics_query(&caller, figures.account(filter, format)).await?;
+    Ok(answer)
+}
+
+impl Cells {
+    fn of(figures: &Figures) -> Result<Self, Problem> {
+        let published_at = figures.freshness.map(|fresh| Timestamp::try_from(fresh.published_at)).transpose();
+        Ok(Self {
+            view: figures.view,
+            published_at: published_at.map_err(|error| Problem::internal(&error))?,
+            small_cell_threshold: figures.freshness.map(|fresh| fresh.small_cell_threshold),
+            items: figures.rows.clone(),
+        })
     }
 }
 
@@ -226,53 +211,4 @@ fn values(text: &str, dimension: Option<AnalyticsDimension>) -> Result<Vec<CellV
         }
     }
     Ok(values)
-}
-
-/// RFC 4180, with the names of the columns first. What is withheld is empty.
-fn csv(view: AnalyticsView, columns: &[queries::Column], items: &[Value]) -> Response {
-    let mut text = line(columns.iter().map(|column| column.name.clone()));
-    for item in items {
-        text.push_str(&line(columns.iter().map(|column| cell(item.get(&column.name)))));
-    }
-    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{view}.csv\""));
-    let content_type = HeaderValue::from_static("text/csv; charset=utf-8; header=present");
-    let mut response = (StatusCode::OK, [(header::CONTENT_TYPE, content_type)], text).into_response();
-    if let Ok(disposition) = disposition {
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
-    }
-    response
-}
-
-fn cell(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
-}
-
-/// Values of dimensions are codes and ids; anything else is quoted.
-fn line(cells: impl Iterator<Item = String>) -> String {
-    let quoted = |cell: String| {
-        if cell.contains([',', '"', '\r', '\n']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell
-        }
-    };
-    let mut line = cells.map(quoted).collect::<Vec<_>>().join(",");
-    line.push_str("\r\n");
-    line
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_where_they_have_to_be() {
-        let cells = ["a", "1-2", "a,b", "say \"so\"", ""].map(str::to_owned);
-
-        assert_eq!(line(cells.into_iter()), "a,1-2,\"a,b\",\"say \"\"so\"\"\",\r\n");
-    }
 }

@@ -1,5 +1,6 @@
 //! The API's reference as one page that loads nothing from elsewhere.
 
+pub(super) mod analytics;
 pub(super) mod events;
 
 use std::fmt::Write as _;
@@ -67,7 +68,8 @@ fn page(document: &Value) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
          <h1>Carelog API</h1><p>{}</p><p>Every refusal is <code>application/problem+json</code> (RFC 9457). \
          For programs: <a href=\"/openapi.json\">openapi.json</a>. What webhooks send: \
-         <a href=\"/docs/events\">events</a>.</p><nav>",
+         <a href=\"/docs/events\">events</a>. What figures mean: \
+         <a href=\"/docs/analytics\">analytics</a>.</p><nav>",
         escaped(text(document, "/info/description"))
     );
     for tag in &tags {

@@ -74,6 +74,7 @@ use carelog_domain::{ApiKeyId, Timestamp};
 use carelog_event_log::EventLog;
 use carelog_webhooks::Directory;
 use carelog_webhooks::sending::AddressPolicy;
+use tokio::sync::OnceCell;
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use self::rooms::keep as keep_rooms;
@@ -111,6 +112,8 @@ pub struct Api {
     rooms: rooms::Rooms,
     /// How browsers reach this, in links to rooms.
     public_url: Option<String>,
+    /// The data dictionary, once somebody asked for it.
+    analytics_page: OnceCell<bytes::Bytes>,
 }
 
 impl Api {
@@ -127,6 +130,7 @@ impl Api {
             references: References::new(),
             origin: signing::origin_prefix(&config.proofs, &system.log),
             checks: files::Checks::default(),
+            analytics_page: OnceCell::new(),
             system,
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
@@ -145,6 +149,7 @@ impl Api {
             .route("/openapi.json", get(openapi::serve))
             .route("/asyncapi.json", get(asyncapi::serve))
             .route("/docs", get(docs::serve))
+            .route("/docs/analytics", get(docs::analytics::serve))
             .route("/docs/events", get(docs::events::serve))
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready))

@@ -18,19 +18,19 @@ const A_DAY: Duration = Duration::from_hours(24);
 
 /// Appointments, one for each of some patients.
 #[derive(Clone)]
-struct Appointments {
-    patients: RangeInclusive<u16>,
+pub(super) struct Appointments {
+    pub(super) patients: RangeInclusive<u16>,
     /// Of each.
-    count: u16,
-    weekday: u8,
-    lead_days: u8,
-    is_reminded: bool,
-    status: &'static str,
-    punctuality: Option<i8>,
-    minutes: Option<(u16, u16)>,
+    pub(super) count: u16,
+    pub(super) weekday: u8,
+    pub(super) lead_days: u8,
+    pub(super) is_reminded: bool,
+    pub(super) status: &'static str,
+    pub(super) punctuality: Option<i8>,
+    pub(super) minutes: Option<(u16, u16)>,
 }
 
-fn of(patients: RangeInclusive<u16>) -> Appointments {
+pub(super) fn of(patients: RangeInclusive<u16>) -> Appointments {
     Appointments {
         patients,
         count: 1,
@@ -44,7 +44,11 @@ fn of(patients: RangeInclusive<u16>) -> Appointments {
 }
 
 /// An organization with its appointments, in the tables of facts.
-async fn clinic(product: &Product, threshold: u16, appointments: &[Appointments]) -> OrganizationId {
+pub(super) async fn clinic(
+    product: &Product,
+    threshold: u16,
+    appointments: &[Appointments],
+) -> OrganizationId {
     let id = OrganizationId::new(new_id());
     let start =
         format!("insert into analytics.analytics_organizations values ('{id}', 1, {threshold}, now(), 0);");

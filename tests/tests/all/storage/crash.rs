@@ -34,7 +34,7 @@ async fn given_a_kill_in_the_middle_of_a_write_then_what_was_there_before_is_the
     let server = TwoClinics::as_child(home.path(), CHILD).await;
     let storage = server.clinics.own.clone();
     storage.ensure_bucket().await.unwrap();
-    storage.put(KEY, ContentType::Pdf, PDF.into()).await.unwrap();
+    storage.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
     let upload_id = storage.begin("files/part", ContentType::Mp4).await.unwrap();
     let size = i64::try_from(64 * PIECE).unwrap();
     let link =
@@ -83,7 +83,7 @@ async fn a_large_stream_needs_no_more_memory_than_a_small_one() {
     let server = TwoClinics::as_child(home.path(), CHILD).await;
     let storage = &server.clinics.own;
     storage.ensure_bucket().await.unwrap();
-    storage.put(KEY, ContentType::Pdf, PDF.into()).await.unwrap();
+    storage.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
     let before = peak(server.pid());
     let upload_id = storage.begin("files/large", ContentType::Mp4).await.unwrap();
     let size = i64::try_from(mib * PIECE).unwrap();

@@ -37,7 +37,7 @@ async fn our_own_server_goes_by_the_clock_that_it_is_given() {
     let server = EmbeddedS3::on(home.path(), Arc::clone(&clock) as Arc<dyn Clock>).await;
     let storage = &server.clinics.own;
     storage.ensure_bucket().await.unwrap();
-    storage.put(KEY, ContentType::Pdf, PDF.into()).await.unwrap();
+    storage.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
     let link = storage.sign_download(KEY, &download(), now(), Duration::from_mins(5)).await.unwrap();
 
     let in_time = fetch(&link.url).await;

@@ -183,7 +183,7 @@ async fn other_credentials_reach_nothing(clinics: &TwoClinics) {
         assert_refused(what, &storage.list("", None).await);
         assert_refused(what, &storage.list_uploads("").await);
         assert_refused(what, &storage.remove(KEY).await);
-        assert_refused(what, &storage.put(OTHER, ContentType::Pdf, PDF.into()).await);
+        assert_refused(what, &storage.put(OTHER, ContentType::Pdf.as_str(), PDF.into()).await);
     }
     assert!(matches!(clinics.own.examine(KEY, i64::MAX).await.unwrap(), Examined::Found(_)));
     assert_eq!(clinics.own.examine(OTHER, i64::MAX).await.unwrap(), Examined::Absent);
@@ -307,10 +307,10 @@ pub(super) async fn every_version_is_removed(clinics: &TwoClinics) {
         .await
         .unwrap();
     for _ in 0..3 {
-        clinics.own.put(KEY, ContentType::Pdf, PDF.into()).await.unwrap();
+        clinics.own.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
     }
     bare.delete_object().bucket(&options.bucket).key(KEY).send().await.unwrap();
-    clinics.own.put(KEY, ContentType::Pdf, PDF.into()).await.unwrap();
+    clinics.own.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
     let versions = async || {
         let listed = bare.list_object_versions().bucket(&options.bucket).send().await.unwrap();
         (listed.versions().len(), listed.delete_markers().len())

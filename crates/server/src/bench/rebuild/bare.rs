@@ -14,9 +14,9 @@ use sqlx::postgres::{PgArgumentBuffer, PgTypeInfo};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row, Type};
 
 /// The schema of the copies.
-pub(super) const COPY: &str = "bare_copy";
+pub(in crate::bench) const COPY: &str = "bare_copy";
 /// Events of a page, as in a rebuild.
-const PAGE: i64 = 5_000;
+pub(in crate::bench) const PAGE: i64 = 5_000;
 
 /// Rows of one table as PostgreSQL itself wrote them: a binary array of its row type.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ struct RowArray {
 
 /// All rows of a projection, cut into as many portions as the log has pages.
 #[derive(Debug)]
-pub(super) struct FinishedRows {
+pub(in crate::bench) struct FinishedRows {
     portions: Mutex<VecDeque<Vec<RowArray>>>,
     heads: Vec<(Lane, Position)>,
 }
@@ -53,7 +53,7 @@ impl Encode<'_, Postgres> for RowArray {
 
 impl FinishedRows {
     /// Reads the live tables of a projection, in the order in which they were written.
-    pub(super) async fn of<P: Projector>(pool: &PgPool, log: &EventLog) -> anyhow::Result<Self> {
+    pub(in crate::bench) async fn of<P: Projector>(pool: &PgPool, log: &EventLog) -> anyhow::Result<Self> {
         let heads: Vec<(Lane, Position)> = log.lanes().map(|lane| (lane, *log.head(lane).borrow())).collect();
         let pages: i64 = heads.iter().map(|(_, head)| (head + PAGE - 1) / PAGE).sum();
         let pages = usize::try_from(pages)?;
@@ -90,9 +90,7 @@ impl FinishedRows {
         log: &EventLog,
     ) -> anyhow::Result<f64> {
         let (tables, indexes) = statements::<P>();
-        let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
-        let schema = format!("drop schema if exists {COPY} cascade; create schema {COPY}");
-        connection.execute(sqlx::raw_sql(AssertSqlSafe(schema))).await?;
+        let mut connection = empty_schema(pool).await?;
         let began = Instant::now();
         run_in_copy(&mut connection, tables).await?;
         let lanes = self.heads.iter().map(|(lane, head)| self.scan_lane::<P>(pool, log, *lane, *head));
@@ -101,6 +99,29 @@ impl FinishedRows {
         let seconds = began.elapsed().as_secs_f64();
         connection.close().await?;
         Ok(seconds)
+    }
+
+    /// Inserts all rows, with the indexes there from the beginning, by a connection for each lane; gives the seconds
+    /// that it took.
+    pub(in crate::bench) async fn insert_alone<P: Projector>(self, pool: &PgPool) -> anyhow::Result<f64> {
+        make_copy::<P>(pool).await?;
+        let began = Instant::now();
+        let lanes = self.heads.iter().map(|_| self.insert_portions::<P>(pool));
+        futures::future::try_join_all(lanes).await?;
+        Ok(began.elapsed().as_secs_f64())
+    }
+
+    async fn insert_portions<P: Projector>(&self, pool: &PgPool) -> anyhow::Result<()> {
+        let mut writer = PgConnection::connect_with(&pool.connect_options()).await?;
+        while let Some(portion) = self.next_portion() {
+            insert::<P>(&mut writer, &portion).await?;
+        }
+        writer.close().await?;
+        Ok(())
+    }
+
+    fn next_portion(&self) -> Option<Vec<RowArray>> {
+        self.portions.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
     async fn scan_lane<P: Projector>(
@@ -114,8 +135,7 @@ impl FinishedRows {
         let mut writer = PgConnection::connect_with(&pool.connect_options()).await?;
         let mut page = read::lane(&mut reader, lane, 0, PAGE.min(head)).await?;
         while let Some(reached) = page.last().map(|event| event.position) {
-            let portion = self.portions.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let portion = portion.context("there is a portion for each page")?;
+            let portion = self.next_portion().context("there is a portion for each page")?;
             let (written, fetched) = tokio::join!(
                 insert::<P>(&mut writer, &portion),
                 read::lane(&mut reader, lane, reached, PAGE.min(head - reached))
@@ -128,7 +148,24 @@ impl FinishedRows {
     }
 }
 
-pub(super) async fn drop_copy(pool: &PgPool) -> anyhow::Result<()> {
+/// Makes the tables of a projection a second time, empty, with their indexes.
+pub(in crate::bench) async fn make_copy<P: Projector>(pool: &PgPool) -> anyhow::Result<()> {
+    let (tables, indexes) = statements::<P>();
+    let mut connection = empty_schema(pool).await?;
+    run_in_copy(&mut connection, tables).await?;
+    run_in_copy(&mut connection, indexes).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+async fn empty_schema(pool: &PgPool) -> anyhow::Result<PgConnection> {
+    let mut connection = PgConnection::connect_with(&pool.connect_options()).await?;
+    let schema = format!("drop schema if exists {COPY} cascade; create schema {COPY}");
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(schema))).await?;
+    Ok(connection)
+}
+
+pub(in crate::bench) async fn drop_copy(pool: &PgPool) -> anyhow::Result<()> {
     pool.execute(AssertSqlSafe(format!("drop schema {COPY} cascade"))).await?;
     Ok(())
 }

@@ -48,7 +48,7 @@ struct Clinic {
 }
 
 /// Appends stories until there are at least this many events; says how many there are.
-pub(super) async fn fill(log: &EventLog, wanted: u64) -> anyhow::Result<u64> {
+pub(in crate::bench) async fn fill(log: &EventLog, wanted: u64) -> anyhow::Result<u64> {
     let mut clinics = Vec::with_capacity(ORGANIZATIONS);
     for _ in 0..ORGANIZATIONS {
         clinics.push(open_clinic(log).await?);

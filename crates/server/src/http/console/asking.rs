@@ -29,7 +29,7 @@ impl Console {
     /// # Errors
     /// See [`Trouble`].
     pub(super) async fn get(&self, visitor: &Visitor, path: &str) -> Result<Value, Trouble> {
-        self.ask(visitor, Method::GET, path).await
+        self.json(visitor, Method::GET, path).await
     }
 
     /// What an empty `POST` answers.
@@ -37,10 +37,26 @@ impl Console {
     /// # Errors
     /// See [`Trouble`].
     pub(super) async fn post(&self, visitor: &Visitor, path: &str) -> Result<Value, Trouble> {
-        self.ask(visitor, Method::POST, path).await
+        self.json(visitor, Method::POST, path).await
     }
 
-    async fn ask(&self, visitor: &Visitor, method: Method, path: &str) -> Result<Value, Trouble> {
+    async fn json(&self, visitor: &Visitor, method: Method, path: &str) -> Result<Value, Trouble> {
+        let response = self.ask(visitor, method, path).await?;
+        let unreadable = || Trouble::Other(StatusCode::OK, "internal_error".to_owned());
+        let bytes = body_bytes(response.into_body()).await.map_err(|_| unreadable())?;
+        serde_json::from_slice(&bytes).map_err(|_| unreadable())
+    }
+
+    /// What a request answers, as it is.
+    ///
+    /// # Errors
+    /// See [`Trouble`].
+    pub(super) async fn ask(
+        &self,
+        visitor: &Visitor,
+        method: Method,
+        path: &str,
+    ) -> Result<Response, Trouble> {
         let body = if method == Method::GET { Body::empty() } else { Body::from("{}") };
         let mut request = Request::builder()
             .method(method)
@@ -64,11 +80,7 @@ impl Console {
                 let code = problem.map_or("internal_error", Problem::code);
                 Err(Trouble::Other(status, code.to_owned()))
             }
-            status => {
-                let unreadable = || Trouble::Other(status, "internal_error".to_owned());
-                let bytes = body_bytes(response.into_body()).await.map_err(|_| unreadable())?;
-                serde_json::from_slice(&bytes).map_err(|_| unreadable())
-            }
+            _ => Ok(response),
         }
     }
 }

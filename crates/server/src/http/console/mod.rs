@@ -6,9 +6,13 @@
 //! - [`session`]: signing in and out. The key travels in a cookie that is sealed under the organization's own key.
 //! - [`asking`]: asking the API.
 //! - [`view`]: what every page looks like.
+//! - [`sections`]: which parts a key opens.
+//! - [`analytics`]: published figures, as charts and tables.
 //! - [`webhooks`]: subscriptions, what is wrong with them, and what was sent.
 
+mod analytics;
 mod asking;
+mod sections;
 mod session;
 mod view;
 mod webhooks;
@@ -20,12 +24,11 @@ use axum::extract::DefaultBodyLimit;
 use axum::response::Redirect;
 use axum::routing::{get, post};
 
+use self::session::Visitor;
 use super::Api;
 
 /// Of a form.
 const MAX_FORM_BYTES: usize = 16 * 1024;
-/// Where a visitor begins.
-const HOME: &str = "/console/webhooks";
 
 /// What the pages share.
 #[derive(Clone, Debug)]
@@ -38,9 +41,12 @@ struct Console {
 /// Every page. `router` answers for the API.
 pub(super) fn routes(api: Arc<Api>, router: Router) -> Router {
     Router::new()
-        .route("/console", get(async || Redirect::to(HOME)))
+        .route("/console", get(async |visitor: Visitor| Redirect::to(visitor.sections.home())))
         .route("/console/sign-in", get(session::page).post(session::sign_in))
         .route("/console/sign-out", post(session::sign_out))
+        .route("/console/analytics", get(analytics::list))
+        .route("/console/analytics/{view}", get(analytics::show))
+        .route("/console/analytics/{view}/{file}", get(analytics::file))
         .route("/console/webhooks", get(webhooks::list))
         .route("/console/webhooks/{subscription_id}", get(webhooks::show))
         .route("/console/webhooks/{subscription_id}/{act}", post(webhooks::act))

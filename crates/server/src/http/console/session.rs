@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::caller::text;
+use super::Console;
 use super::asking::Trouble;
+use super::sections::Sections;
 use super::view::{self, Page};
-use super::{Console, HOME};
 use crate::http::service::Arrival;
 
 /// `__Host-` lets a browser keep it for this host alone, on encrypted connections and on the machine itself.
@@ -39,12 +40,16 @@ pub(super) struct Visitor {
     pub(super) authorization: HeaderValue,
     pub(super) arrival: Arrival,
     pub(super) network: HeaderMap,
+    pub(super) sections: Sections,
 }
 
 /// What the cookie seals.
 #[derive(Serialize, Deserialize)]
 struct Session {
     api_key: String,
+    /// What it opened when it signed in; each page is refused or not by itself.
+    #[serde(default)]
+    sections: Sections,
     ends_at: Timestamp,
 }
 
@@ -83,7 +88,7 @@ impl FromRequestParts<Console> for Visitor {
             }
         };
         let Some(authorization) = authorization(&session.api_key) else { return Err(to_sign_in()) };
-        Ok(Self { authorization, arrival, network: network(&parts.headers) })
+        Ok(Self { authorization, arrival, network: network(&parts.headers), sections: session.sections })
     }
 }
 
@@ -106,7 +111,8 @@ pub(super) async fn sign_in(
     else {
         return sign_in_page(Again::NoKey);
     };
-    let visitor = Visitor { authorization, arrival, network: network(&parts.headers) };
+    let sections = Sections::default();
+    let visitor = Visitor { authorization, arrival, network: network(&parts.headers), sections };
     // Whoever may ask who they are has a valid key.
     let me = match console.get(&visitor, "/v1/me").await {
         Ok(me) => me,
@@ -117,11 +123,12 @@ pub(super) async fn sign_in(
     let Some(organization_id) = organization_id.map(OrganizationId::new) else {
         return sign_in_page(Again::NoKey);
     };
+    let sections = Sections::of(&me);
     let ends_at = console.api.now().saturating_add_micros(LASTS_MICROS);
-    match seal(&console, organization_id, &Session { api_key, ends_at }).await {
+    match seal(&console, organization_id, &Session { api_key, sections, ends_at }).await {
         Ok(Some(value)) => {
             let cookie = set_cookie(&value, LASTS_MICROS / 1_000_000);
-            ([(header::SET_COOKIE, cookie)], Redirect::to(HOME)).into_response()
+            ([(header::SET_COOKIE, cookie)], Redirect::to(sections.home())).into_response()
         }
         Ok(None) => sign_in_page(Again::NoKey),
         Err(error) => {
@@ -150,9 +157,9 @@ fn sign_in_page(again: Again) -> Response {
             input #api_key name="api_key" type="password" required autocomplete="current-password" autofocus;
             button { "Sign in" }
         }
-        p { "The key of your clinic's administrator, or of a partner. The session ends after ten hours." }
+        p { "The key of your clinic's administrator, of a partner or of an analyst. The session ends after ten hours." }
     };
-    (status, Page { title: "Sign in", is_signed_in: false, body }).into_response()
+    (status, Page { title: "Sign in", sections: None, body }).into_response()
 }
 
 /// Browsers say where a form was sent from. `SameSite` keeps the cookie from other sites already; this keeps their

@@ -4,6 +4,8 @@ use axum::response::{Html, IntoResponse, Response};
 use http::{StatusCode, header};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::sections::Sections;
+
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'";
 
@@ -23,12 +25,15 @@ form { display: inline; }
 label { display: block; }
 input { font: inherit; width: min(100%, 40rem); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem; }
-dd { margin: 0; }";
+dd { margin: 0; }
+figure { margin: 1rem 0; }
+svg { max-width: 100%; height: auto; }";
 
 /// A whole page.
 pub(super) struct Page<'a> {
     pub(super) title: &'a str,
-    pub(super) is_signed_in: bool,
+    /// What there is beside it; nothing for whoever has not signed in.
+    pub(super) sections: Option<Sections>,
     pub(super) body: Markup,
 }
 
@@ -46,8 +51,12 @@ impl IntoResponse for Page<'_> {
                 body {
                     header {
                         strong { "Carelog" }
-                        @if self.is_signed_in {
-                            nav aria-label="Console" { a href="/console/webhooks" { "Webhooks" } }
+                        @if let Some(sections) = self.sections {
+                            nav aria-label="Console" {
+                                @for section in sections.opened() {
+                                    a href=(section.home) { (section.title) } " "
+                                }
+                            }
                             form method="post" action="/console/sign-out" { button { "Sign out" } }
                         }
                     }
@@ -70,7 +79,7 @@ impl IntoResponse for Page<'_> {
 /// A page that says why there is no other.
 pub(super) fn refusal(status: StatusCode, reason: &str) -> Response {
     let body = html! { p.notice role="alert" { (reason) } p { a href="/console" { "To the console" } } };
-    (status, Page { title: "Not done", is_signed_in: false, body }).into_response()
+    (status, Page { title: "Not done", sections: None, body }).into_response()
 }
 
 /// A moment as people read it.

@@ -48,7 +48,7 @@ pub(super) async fn list(State(console): State<Console>, visitor: Visitor) -> Re
             }
         }
     };
-    Ok(Page { title: "Webhooks", is_signed_in: true, body }.into_response())
+    Ok(Page { title: "Webhooks", sections: Some(visitor.sections), body }.into_response())
 }
 
 /// `GET /console/webhooks/{subscription_id}`
@@ -83,7 +83,7 @@ pub(super) async fn show(
         (deliveries("Not delivered", &undelivered))
         (deliveries("Latest", &latest))
     };
-    Ok(Page { title: "Subscription", is_signed_in: true, body }.into_response())
+    Ok(Page { title: "Subscription", sections: Some(visitor.sections), body }.into_response())
 }
 
 /// `POST /console/webhooks/{subscription_id}/{act}`
@@ -141,7 +141,7 @@ pub(super) async fn delivery(
             }
         }
     };
-    Ok(Page { title: "Delivery", is_signed_in: true, body }.into_response())
+    Ok(Page { title: "Delivery", sections: Some(visitor.sections), body }.into_response())
 }
 
 /// `POST /console/deliveries/{delivery_id}`

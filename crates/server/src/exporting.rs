@@ -1,0 +1,220 @@
+//! Published figures as files of Parquet, for a data lake: in a directory, or in the clinic's own storage.
+//!
+//! A view is a folder; one that tells months apart has a folder `month=2026-03` for each of them, and
+//! `month=__HIVE_DEFAULT_PARTITION__` for what is of no month, as readers of Hive's partitions expect. All views are
+//! those of one moment. Each is written to the log as a query before anything of it leaves.
+//!
+//! An export to the storage replaces the one before, file by file: whoever reads meanwhile may see months of both.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use carelog_analytics::columnar::{self, ColumnarError, PARQUET};
+use carelog_analytics::queries::{self, CellFilter, Figures};
+use carelog_domain::OrganizationId;
+use carelog_domain::access::{Access, AccessCommand, AnalyticsDimension, AnalyticsFormat, AnalyticsView};
+use carelog_event_log::{EventLog, Scope, new_id};
+use carelog_files::{Storage, StorageError};
+use futures::future::BoxFuture;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool};
+
+/// Stands for null in the name of a partition.
+const NO_MONTH: &str = "__HIVE_DEFAULT_PARTITION__";
+const FILE: &str = "figures.parquet";
+
+/// Why figures were not exported.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// There are no figures.
+    #[error("nothing is published of organization {0}")]
+    Unpublished(OrganizationId),
+    /// The figures cannot be read.
+    #[error("the database of analytics failed")]
+    Database(#[from] sqlx::Error),
+    /// The figures cannot be written as Parquet.
+    #[error(transparent)]
+    Columnar(#[from] ColumnarError),
+    /// The export could not be written to the log, and so nothing left.
+    #[error("the export cannot be recorded in the log, so nothing is handed out: {0}")]
+    Record(String),
+    /// An earlier export would be mixed with this one.
+    #[error("{} is there already", .0.display())]
+    Taken(PathBuf),
+    /// The directory cannot be written.
+    #[error("{} cannot be written", path.display())]
+    Write {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The storage did not take the files.
+    #[error("the storage does not take the figures")]
+    Storage(#[from] StorageError),
+}
+
+/// A file of an export.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportFile {
+    /// Below the place of the export, with `/` between its parts.
+    pub path: String,
+    /// Cells in it.
+    pub cell_count: usize,
+    bytes: Vec<u8>,
+}
+
+/// Figures that were read and have not left yet.
+#[derive(Debug)]
+pub struct Export {
+    organization_id: OrganizationId,
+    views: Vec<Figures>,
+}
+
+impl Export {
+    /// Reads views of an organization as its own application may.
+    ///
+    /// # Errors
+    /// When nothing is published, or the database fails.
+    pub fn read<'a>(
+        pool: &'a PgPool,
+        organization_id: OrganizationId,
+        views: &'a [AnalyticsView],
+    ) -> BoxFuture<'a, Result<Self, ExportError>> {
+        Box::pin(async move {
+            // A UUID's text needs no quoting.
+            let begin = format!(
+                "begin isolation level repeatable read read only; \
+                 set local carelog.organization_id = '{organization_id}'"
+            );
+            let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+            let mut read = Vec::new();
+            for &view in views {
+                let figures = queries::figures(&mut tx, view, CellFilter::default()).await?;
+                if figures.freshness.is_none() {
+                    return Err(ExportError::Unpublished(organization_id));
+                }
+                read.push(figures);
+            }
+            tx.commit().await?;
+            Ok(Self { organization_id, views: read })
+        })
+    }
+
+    /// Writes the export to the log, and then to folders of a directory, which is made where it is missing.
+    ///
+    /// # Errors
+    /// See [`ExportError`]; a view is there as a whole or not at all.
+    pub async fn to_directory(
+        &self,
+        log: &EventLog,
+        scope: &Scope,
+        directory: &Path,
+    ) -> Result<Vec<ExportFile>, ExportError> {
+        for figures in &self.views {
+            let folder = directory.join(figures.view.as_str());
+            if folder.exists() {
+                return Err(ExportError::Taken(folder));
+            }
+        }
+        let files = self.files()?;
+        self.record(log, scope).await?;
+        self.write(&files, directory)
+            .map_err(|source| ExportError::Write { path: directory.to_path_buf(), source })?;
+        Ok(files)
+    }
+
+    fn write(&self, files: &[ExportFile], directory: &Path) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(directory)?;
+        for file in files {
+            let path = unfinished.path().join(&file.path);
+            fs::create_dir_all(path.parent().unwrap_or(unfinished.path()))?;
+            fs::write(path, &file.bytes)?;
+        }
+        for figures in &self.views {
+            let view = figures.view.as_str();
+            fs::rename(unfinished.path().join(view), directory.join(view))?;
+        }
+        unfinished.close()
+    }
+
+    /// Writes the export to the log, and then to the organization's storage, in the place of an earlier one.
+    ///
+    /// # Errors
+    /// See [`ExportError`]; some of the files may be there. Another export mends that.
+    pub async fn to_storage(
+        &self,
+        log: &EventLog,
+        scope: &Scope,
+        storage: &Storage,
+    ) -> Result<Vec<ExportFile>, ExportError> {
+        let mut files = self.files()?;
+        self.record(log, scope).await?;
+        for file in &mut files {
+            file.path = format!("analytics/{}/{}", self.organization_id, file.path);
+            storage.put(&file.path, PARQUET, Bytes::from(std::mem::take(&mut file.bytes))).await?;
+        }
+        for figures in &self.views {
+            let folder = format!("analytics/{}/{}/", self.organization_id, figures.view);
+            remove_others(storage, &folder, &files).await?;
+        }
+        Ok(files)
+    }
+
+    fn files(&self) -> Result<Vec<ExportFile>, ColumnarError> {
+        let mut files = Vec::new();
+        for figures in &self.views {
+            for (folder, part) in parts(figures) {
+                let (path, cell_count) = (format!("{folder}/{FILE}"), part.rows.len());
+                files.push(ExportFile { path, cell_count, bytes: columnar::parquet(&part)? });
+            }
+        }
+        Ok(files)
+    }
+
+    async fn record(&self, log: &EventLog, scope: &Scope) -> Result<(), ExportError> {
+        for figures in &self.views {
+            let account = figures.account(CellFilter::default(), AnalyticsFormat::Parquet);
+            let command = AccessCommand::RecordAnalyticsQuery(account);
+            let recorded = log.execute::<Access>(scope, new_id(), command).await;
+            recorded.map_err(|error| ExportError::Record(error.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The figures of each folder. A view has at least one file, from which its columns can be read.
+fn parts(figures: &Figures) -> Vec<(String, Figures)> {
+    if !figures.view.dimensions().contains(&AnalyticsDimension::Month) {
+        return vec![(figures.view.to_string(), figures.clone())];
+    }
+    let mut months: BTreeMap<&str, Vec<Value>> = BTreeMap::from([(NO_MONTH, Vec::new())]);
+    for row in &figures.rows {
+        let text = |name: &str| row.get(name).and_then(Value::as_str);
+        let is_month = text("dimension") == Some(AnalyticsDimension::Month.as_str());
+        let month = text("value").filter(|_| is_month).unwrap_or(NO_MONTH);
+        months.entry(month).or_default().push(row.clone());
+    }
+    let folder = |month: &str| format!("{}/month={month}", figures.view);
+    months.into_iter().map(|(month, rows)| (folder(month), Figures { rows, ..figures.clone() })).collect()
+}
+
+/// Removes what an earlier export put into a folder and this one did not.
+async fn remove_others(storage: &Storage, folder: &str, files: &[ExportFile]) -> Result<(), StorageError> {
+    let mut after = None;
+    loop {
+        let objects = storage.list(folder, after.as_deref()).await?;
+        let Some(last) = objects.last() else { return Ok(()) };
+        after = Some(last.key.clone());
+        for object in objects {
+            if files.iter().all(|file| file.path != object.key) {
+                storage.remove(&object.key).await?;
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Published figures: a chart and a table of each view, and files of them.
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
+use http::{HeaderValue, Method, header};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::Console;
+use super::asking::Trouble;
+use super::session::Visitor;
+use super::view::{Page, moment};
+use crate::http::analytics::chart;
+
+const ANALYTICS: &str = "/v1/analytics";
+
+/// `GET /console/analytics`
+pub(super) async fn list(State(console): State<Console>, visitor: Visitor) -> Result<Response, Trouble> {
+    let dictionary = console.get(&visitor, ANALYTICS).await?;
+    let body = html! {
+        p { "Figures of your clinic, without people. " a href="/docs/analytics" { "What they mean" } "." }
+        dl {
+            @for view in items(&dictionary) {
+                dt { a href={ "/console/analytics/" (text(view, "view")) } { (title(text(view, "view"))) } }
+                dd { (text(view, "description")) "." }
+            }
+        }
+    };
+    Ok(Page { title: "Analytics", sections: Some(visitor.sections), body }.into_response())
+}
+
+/// `GET /console/analytics/{view}`
+pub(super) async fn show(
+    State(console): State<Console>,
+    visitor: Visitor,
+    Path(view): Path<String>,
+) -> Result<Response, Trouble> {
+    let view: AnalyticsView = view.parse().map_err(|_| Trouble::NotFound)?;
+    let dictionary = console.get(&visitor, ANALYTICS).await?;
+    let cells = console.get(&visitor, &format!("{ANALYTICS}/{view}")).await?;
+    let described = items(&dictionary).iter().find(|described| text(described, "view") == view.as_str());
+    let columns = described.and_then(|view| view.get("columns")).and_then(Value::as_array);
+    let names: Vec<&str> = columns.into_iter().flatten().map(|column| text(column, "name")).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| *name != "organization_id").collect();
+    let body = html! {
+        p {
+            "Of " (moment(cells.get("published_at").and_then(Value::as_str))) ". "
+            a href={ "/docs/analytics#" (view) } { "What it means" } ". As a file: "
+            a href={ "/console/analytics/" (view) "/figures.csv" } { "CSV" } ", "
+            a href={ "/console/analytics/" (view) "/figures.parquet" } { "Parquet" } ", "
+            a href={ "/console/analytics/" (view) "/figures.svg" } { "SVG" } "."
+        }
+        figure { (chart::draw(view, items(&cells))) }
+        (table(&names, items(&cells)))
+    };
+    Ok(Page { title: &title(view.as_str()), sections: Some(visitor.sections), body }.into_response())
+}
+
+/// `GET /console/analytics/{view}/{file}`
+pub(super) async fn file(
+    State(console): State<Console>,
+    visitor: Visitor,
+    Path((view, file)): Path<(String, String)>,
+) -> Result<Response, Trouble> {
+    let view: AnalyticsView = view.parse().map_err(|_| Trouble::NotFound)?;
+    let format = file.strip_prefix("figures.").and_then(|ending| ending.parse::<AnalyticsFormat>().ok());
+    let format = format.ok_or(Trouble::NotFound)?;
+    let path = format!("{ANALYTICS}/{view}?format={format}");
+    let mut answer = console.ask(&visitor, Method::GET, &path).await?;
+    answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(answer)
+}
+
+fn table(names: &[&str], cells: &[Value]) -> Markup {
+    html! {
+        table {
+            caption { "The figures; what is empty is withheld, or is nothing" }
+            thead { tr { @for name in names { th scope="col" { (name.replace('_', " ")) } } } }
+            tbody {
+                @if cells.is_empty() { tr { td colspan=(names.len()) { "None." } } }
+                @for cell in cells {
+                    tr { @for name in names { td { (told(cell.get(*name))) } } }
+                }
+            }
+        }
+    }
+}
+
+fn told(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::Bool(is_so)) => if *is_so { "yes" } else { "no" }.to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) if number.is_f64() => {
+            format!("{:.3}", number.as_f64().unwrap_or_default())
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A view's name as people read it.
+fn title(view: &str) -> String {
+    let mut words = view.replace('_', " ");
+    if let Some(first) = words.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    words
+}
+
+fn items(page: &Value) -> &[Value] {
+    page.get("items").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
+}
