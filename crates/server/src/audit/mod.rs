@@ -203,7 +203,11 @@ impl Exporter {
         Ok((signed, head))
     }
 
-    async fn checkpoint(&self, organization_id: OrganizationId) -> Result<SignedCheckpoint, ExportError> {
+    /// The newest checkpoint of an organization's tree.
+    pub(crate) async fn checkpoint(
+        &self,
+        organization_id: OrganizationId,
+    ) -> Result<SignedCheckpoint, ExportError> {
         let mut audit = self.audit.acquire().await?;
         let newest = signer::newest_checkpoint(&mut audit, &self.origin, organization_id).await?;
         newest.map(|newest| newest.checkpoint).ok_or(ExportError::NotSealed(organization_id))

@@ -13,6 +13,8 @@
 #![expect(clippy::cast_precision_loss, reason = "counts of a run are far below 2^52")]
 
 mod append;
+mod audit;
+mod clinic;
 mod deliver;
 mod rebuild;
 mod report;
@@ -25,6 +27,9 @@ use std::process::ExitCode;
 use self::report::Report;
 use self::stage::{Stage, StageOptions};
 
+/// Rates that stand in nobody's way: what is measured is the machine.
+const UNLIMITED: std::num::NonZeroU32 = std::num::NonZeroU32::new(1_000_000).expect("not zero");
+
 /// What to measure.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Bench {
@@ -34,6 +39,8 @@ pub enum Bench {
     Rebuild(rebuild::RebuildOptions),
     /// Delivering webhooks, beside posting the same bodies in a loop.
     Deliver(deliver::DeliverOptions),
+    /// Sealing the log, asking the trail and verifying a bundle, beside appending, plain statements and a bare hash.
+    Audit(audit::AuditOptions),
     /// The partner's side, in a process of its own.
     #[command(hide = true)]
     Receiver(deliver::ReceiverOptions),
@@ -70,6 +77,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => options.common.clone(),
         Bench::Rebuild(options) => options.common.clone(),
         Bench::Deliver(options) => options.common.clone(),
+        Bench::Audit(options) => options.common.clone(),
         Bench::Receiver(options) => {
             deliver::receive(options).await?;
             return Ok(ExitCode::SUCCESS);
@@ -81,6 +89,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Append(options) => Box::pin(append::run(options, &stage, &mut report)).await,
         Bench::Rebuild(options) => rebuild::run(options, &stage, &mut report).await,
         Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
+        Bench::Audit(options) => Box::pin(audit::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;

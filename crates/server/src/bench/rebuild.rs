@@ -102,7 +102,11 @@ fn limit(name: &str) -> String {
 }
 
 /// Brings the live version to the head.
-async fn follow<P: Projector>(system: &System, projector: &Arc<P>, pool: &PgPool) -> anyhow::Result<()> {
+pub(super) async fn follow<P: Projector>(
+    system: &System,
+    projector: &Arc<P>,
+    pool: &PgPool,
+) -> anyhow::Result<()> {
     for lane in system.log.lanes() {
         let unit = system.runtime.unit(Arc::clone(projector), None, pool.clone(), lane);
         unit.run_to_head().await.with_context(|| format!("{} does not reach the head", P::NAME))?;

@@ -102,7 +102,8 @@ impl Stage {
 
     async fn drop_databases(&self) -> Result<(), sqlx::Error> {
         let mut connection = PgConnection::connect_with(&self.server).await?;
-        for options in [&self.databases.core, &self.databases.audit, &self.databases.vault] {
+        let DatabaseOptions { core, audit, analytics, vault } = &self.databases;
+        for options in [core, audit, analytics, vault] {
             let name = options.get_database().unwrap_or_default();
             // Made of a constant and a number.
             let statement = format!("drop database if exists {name} with (force)");
