@@ -23,6 +23,7 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use self::pattern::{APPLICATION, Code, DESTINATION, Pattern, SOURCE};
 use super::{EntryView, TrailFormat};
 use crate::http::problem::Problem;
 
@@ -179,6 +180,38 @@ fn user(entry: &EntryView) -> Option<Value> {
     let actor = &entry.actor;
     let id = actor.on_behalf_of.or(actor.id).filter(|_| actor.kind == ActorKind::ApiKey)?;
     Some(json!({ "identifier": identifier(id) }))
+}
+
+/// A machine that took part.
+struct Machine {
+    code: Code<'static>,
+    who: Value,
+    /// Why its address is not there: it is sealed, not known, or there was none.
+    network: &'static str,
+}
+
+/// The machines that took part; the first is the one that asked.
+fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Machine> {
+    let machine = |code, who, network| Machine { code, who, network };
+    match pattern {
+        Pattern::Activity => vec![machine(APPLICATION, observer(origin), "not-applicable")],
+        Pattern::Disclosure => vec![
+            machine(SOURCE, observer(origin), "unknown"),
+            machine(DESTINATION, absent("masked"), "unknown"),
+        ],
+        Pattern::Create
+        | Pattern::Read
+        | Pattern::Query
+        | Pattern::Update
+        | Pattern::Delete
+        | Pattern::Operation => {
+            let (asks, answers) = pattern.sides();
+            vec![
+                machine(asks, client(entry, origin), "masked"),
+                machine(answers, observer(origin), "unknown"),
+            ]
+        }
+    }
 }
 
 fn role(entry: &EntryView) -> Value {

@@ -5,9 +5,10 @@ use carelog_domain::EventType;
 use serde_json::{Value, json};
 
 use super::super::EntryView;
-use super::pattern::{APPLICATION, Code, DESTINATION, Pattern, SOURCE};
+use super::pattern::Pattern;
 use super::{
-    absent, client, coding, concept, identifier, observer, particulars, patient, purpose, role, target, user,
+    Machine, absent, coding, concept, identifier, machines, observer, particulars, patient, purpose, role,
+    target, user,
 };
 
 const ENTITY_TYPES: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
@@ -57,40 +58,23 @@ fn agents(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
     });
     // Of several one is the requestor: the person, where there is one.
     let is_alone = user.is_none();
-    let mut agents = match pattern {
-        Pattern::Activity => vec![agent(APPLICATION, &observer(origin), "not-applicable", is_alone)],
-        Pattern::Disclosure => vec![
-            agent(SOURCE, &observer(origin), "unknown", is_alone),
-            agent(DESTINATION, &absent("masked"), "unknown", false),
-        ],
-        Pattern::Create
-        | Pattern::Read
-        | Pattern::Query
-        | Pattern::Update
-        | Pattern::Delete
-        | Pattern::Operation => {
-            let (asks, answers) = pattern.sides();
-            vec![
-                agent(asks, &client(entry, origin), "masked", is_alone),
-                agent(answers, &observer(origin), "unknown", false),
-            ]
-        }
-    };
-    agents.extend(user);
-    agents
-}
-
-/// A machine. Networks are sealed or not known.
-fn agent((system, code): Code<'_>, who: &Value, network: &str, requestor: bool) -> Value {
-    json!({ "type": concept(system, code), "who": who, "requestor": requestor, "network": absent(network) })
+    let machines = machines(entry, pattern, origin).into_iter().enumerate();
+    let agents = machines.map(|(n, Machine { code: (system, code), who, network })| {
+        json!({
+            "type": concept(system, code), "who": who, "requestor": is_alone && n == 0,
+            "network": absent(network),
+        })
+    });
+    agents.chain(user).collect()
 }
 
 fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
-    let entity = |kind: &str, role: &str, what: Value| json!({ "type": coding(ENTITY_TYPES, kind), "role": coding(OBJECT_ROLES, role), "what": what });
     let data = match pattern {
         // The trail does not keep what was searched for.
         Pattern::Query => Some(json!({
-            "type": coding(ENTITY_TYPES, "2"), "role": coding(OBJECT_ROLES, "24"), "_query": absent("unknown"),
+            "type": coding(ENTITY_TYPES, "2"),
+            "role": coding(OBJECT_ROLES, "24"),
+            "_query": absent("unknown"),
         })),
         Pattern::Create
         | Pattern::Read
@@ -98,7 +82,7 @@ fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
         | Pattern::Delete
         | Pattern::Operation
         | Pattern::Disclosure
-        | Pattern::Activity => target(entry).map(|what| entity("2", "4", what)),
+        | Pattern::Activity => target(entry).map(|what| entity("2", "4", &what)),
     };
     let transaction = entry.request_id.map(|id| {
         let value = id.to_string();
@@ -113,6 +97,11 @@ fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
         "type": coding(ENTITY_TYPES, "4"), "what": { "identifier": identifier(entry.event_id) },
         "detail": details,
     });
-    let patient = patient(entry).map(|what| entity("1", "1", what));
+    let patient = patient(entry).map(|what| entity("1", "1", &what));
     patient.into_iter().chain(data).chain(transaction).chain([event]).collect()
+}
+
+fn entity(kind: &str, role: &str, what: &Value) -> Value {
+    let (kind, role) = (coding(ENTITY_TYPES, kind), coding(OBJECT_ROLES, role));
+    json!({ "type": kind, "role": role, "what": what })
 }

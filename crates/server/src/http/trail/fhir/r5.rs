@@ -4,9 +4,10 @@ use carelog_audit::Outcome;
 use serde_json::{Value, json};
 
 use super::super::EntryView;
-use super::pattern::{APPLICATION, Code, DESTINATION, Pattern, SOURCE};
+use super::pattern::Pattern;
 use super::{
-    absent, client, concept, identifier, observer, particulars, patient, purpose, role, target, user,
+    Machine, absent, concept, identifier, machines, observer, particulars, patient, purpose, role, target,
+    user,
 };
 
 const SEVERITIES: &str = "http://hl7.org/fhir/issue-severity";
@@ -48,27 +49,11 @@ fn agents(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
         })
     });
     let is_alone = user.is_none();
-    let mut agents = match pattern {
-        Pattern::Activity => vec![agent(APPLICATION, &observer(origin), is_alone)],
-        Pattern::Disclosure => {
-            vec![agent(SOURCE, &observer(origin), is_alone), agent(DESTINATION, &absent("masked"), false)]
-        }
-        Pattern::Create
-        | Pattern::Read
-        | Pattern::Query
-        | Pattern::Update
-        | Pattern::Delete
-        | Pattern::Operation => {
-            let (asks, answers) = pattern.sides();
-            vec![agent(asks, &client(entry, origin), is_alone), agent(answers, &observer(origin), false)]
-        }
-    };
-    agents.extend(user);
-    agents
-}
-
-fn agent((system, code): Code<'_>, who: &Value, requestor: bool) -> Value {
-    json!({ "type": concept(system, code), "who": who, "requestor": requestor })
+    let machines = machines(entry, pattern, origin).into_iter().enumerate();
+    let agents = machines.map(|(n, Machine { code: (system, code), who, .. })| {
+        json!({ "type": concept(system, code), "who": who, "requestor": is_alone && n == 0 })
+    });
+    agents.chain(user).collect()
 }
 
 fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {

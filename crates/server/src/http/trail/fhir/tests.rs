@@ -58,7 +58,7 @@ fn a_read_in_r4_keeps_to_its_pattern() {
             "url": "http://hl7.org/fhir/StructureDefinition/data-absent-reason", "valueCode": reason,
         }] })
     };
-    let dicom = |code: &str| json!({ "coding": [{ "system": "http://dicom.nema.org/resources/ontology/DCM", "code": code }] });
+    let dicom = |code: &str| concept("http://dicom.nema.org/resources/ontology/DCM", code);
     let treatment = json!([{ "coding": [{
         "system": "http://terminology.hl7.org/CodeSystem/v3-ActReason", "code": "TREAT",
     }] }]);
