@@ -107,18 +107,30 @@ async fn command(language: Language, rust_binary: &str) -> Command {
             command.arg(source.join("receiver.py"));
             command
         }
-        Language::JavaScript => {
-            let files = ["package.json", "package-lock.json", "receiver.js"];
-            let place = installed(&folder.join("javascript"), &files, NODE, &["node", "npm"], |place| {
-                vec![words(&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)]
-            })
-            .await;
-            let mut command = Command::new("node");
-            command.arg(place.join("receiver.js"));
-            command
-        }
+        Language::JavaScript => node_program(&folder.join("javascript"), "receiver.js").await,
         Language::Rust => Command::new(rust_binary),
     }
+}
+
+/// A script of a folder, beside the pinned packages of that folder.
+async fn node_program(source: &Path, script: &str) -> Command {
+    let files = ["package.json", "package-lock.json", script];
+    let place = installed(source, &files, NODE, &["node", "npm"], |place| {
+        vec![words(&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)]
+    })
+    .await;
+    let mut command = Command::new("node");
+    command.arg(place.join(script));
+    command
+}
+
+/// A client of somebody else for Node.js in `tests/clients`, with everything that it needs.
+///
+/// # Panics
+/// When Node.js is missing and cannot be installed.
+pub async fn node_client(name: &str) -> Command {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
+    node_program(&source, "client.js").await
 }
 
 /// An environment of Python with the pinned packages of a folder.

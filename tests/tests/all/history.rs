@@ -3,6 +3,7 @@
 mod cost;
 mod disclosures;
 mod exports;
+mod fhir;
 mod forwarding;
 mod naive;
 mod past;

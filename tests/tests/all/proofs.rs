@@ -4,6 +4,7 @@
 mod bundles;
 mod damage;
 mod handed_on;
+mod live;
 mod served;
 mod signer;
 

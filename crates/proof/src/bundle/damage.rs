@@ -110,7 +110,7 @@ impl DamageKind {
             Self::TileMismatch => "a tile has other hashes than the sealed leaves",
             Self::NotIncluded => "what is there does not lead to the signed root",
             Self::ErasureUnproven => "a payload is said to be erased, and nothing proves it",
-            Self::UnsealedTail => "whole, but newer events were not yet sealed at the export",
+            Self::UnsealedTail => "whole, but newer events were not yet sealed",
         }
     }
 }

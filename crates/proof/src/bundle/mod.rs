@@ -39,7 +39,8 @@ pub use archive::Source;
 pub use damage::{Damage, DamageKind, VerifyError};
 pub use lines::{DestroyedLine, LeafLine, PayloadLine, RangeProof, consistency_lines};
 pub use manifest::{FileDigest, Filter, Manifest, Shape};
-pub use verify::{Options, Report, verify};
+pub use tree::inconsistent;
+pub use verify::{Options, Report, earlier, trusted, verify};
 pub use write::BundleWriter;
 
 /// The files whose names do not depend on the content.

@@ -137,7 +137,8 @@ fn not_included(detail: impl Into<String>) -> VerifyError {
     damaged(DamageKind::NotIncluded, detail)
 }
 
-pub(super) fn inconsistent(since: &Checkpoint) -> VerifyError {
+/// What is said where the log does not continue a checkpoint that the verifier kept.
+pub fn inconsistent(since: &Checkpoint) -> VerifyError {
     let detail = format!(
         "the log's first {} events are not those of the earlier checkpoint: history was rewritten",
         since.size

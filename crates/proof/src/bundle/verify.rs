@@ -74,7 +74,7 @@ impl Report {
     /// What is no damage, but something that an auditor has to know.
     pub fn unsealed(&self) -> Option<Damage> {
         let detail = format!(
-            "everything is sound, but {} newer events were under no checkpoint when this was exported",
+            "everything is sound, but {} newer events were under no checkpoint yet",
             self.unsealed_count
         );
         (self.unsealed_count > 0).then_some(Damage { kind: DamageKind::UnsealedTail, detail })
@@ -173,7 +173,10 @@ fn belongs(path: &str, shape: Shape) -> bool {
 }
 
 /// A checkpoint that the policy accepts, and the witnesses that have seen it.
-fn trusted(text: &str, policy: &Policy) -> Result<(SignedCheckpoint, Vec<String>), VerifyError> {
+///
+/// # Errors
+/// When it is no signed checkpoint, or the policy does not accept it.
+pub fn trusted(text: &str, policy: &Policy) -> Result<(SignedCheckpoint, Vec<String>), VerifyError> {
     let signed = parse(text, "the checkpoint")?;
     let witnesses = policy.verify(&signed).map_err(|error| match error {
         QuorumError::Unmet { .. } => damaged(DamageKind::QuorumUnmet, error.to_string()),
@@ -199,15 +202,18 @@ fn refused(what: &str, error: &CheckpointError) -> VerifyError {
     damaged(kind, format!("{what}: {error}"))
 }
 
-/// What the verifier kept: a checkpoint of the same log that is not newer.
-fn earlier(text: &str, policy: &Policy, claim: &Checkpoint) -> Result<Checkpoint, VerifyError> {
+/// What the verifier kept: a checkpoint of the same log that is not newer than `claim`.
+///
+/// # Errors
+/// When the policy does not know it, it is of another log or newer, or contradicts `claim`.
+pub fn earlier(text: &str, policy: &Policy, claim: &Checkpoint) -> Result<Checkpoint, VerifyError> {
     const WHAT: &str = "the earlier checkpoint";
     let since = parse(text, WHAT)?;
     // Whoever kept it saw it: no witness has to have.
     policy.verify_log(&since).map_err(|error| refused(WHAT, &error))?;
     let since = since.claim();
     if since.origin != claim.origin {
-        let detail = format!("the earlier checkpoint is of {}, the bundle of {}", since.origin, claim.origin);
+        let detail = format!("the earlier checkpoint is of {}, this one of {}", since.origin, claim.origin);
         return Err(damaged(DamageKind::Inconsistent, detail));
     }
     if since.size > claim.size {

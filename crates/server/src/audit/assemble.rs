@@ -8,6 +8,7 @@ use carelog_audit::proof::{
 };
 use carelog_audit::signer;
 use carelog_audit::trees::{self, TreeReader};
+use carelog_domain::OrganizationId;
 use carelog_proof::bundle::{
     BundleWriter, DestroyedLine, Filter, Manifest, RangeProof, Shape, consistency_lines, names,
 };
@@ -30,7 +31,7 @@ impl Exporter {
         let Collected { leaves, payloads, selected, destroyers, event_count, erased_count, edge } = collected;
         let organization_id = wanted.options.organization_id;
         let mut writer = BundleWriter::new(BufWriter::new(file));
-        let key = self.log_key(wanted).await?;
+        let key = self.log_key(organization_id).await?;
         writer.add(names::POLICY, format!("log {key}\nquorum none\n").as_bytes())?;
         writer.add(names::LOG_KEY, format!("{key}\n").as_bytes())?;
         writer.add(names::CHECKPOINT, signed.to_string().as_bytes())?;
@@ -86,8 +87,8 @@ impl Exporter {
         Ok(summary)
     }
 
-    async fn log_key(&self, wanted: &Wanted<'_>) -> Result<VerifierKey, ExportError> {
-        let organization_id = wanted.options.organization_id;
+    /// The key that signs an organization's tree.
+    pub(crate) async fn log_key(&self, organization_id: OrganizationId) -> Result<VerifierKey, ExportError> {
         let mut audit = self.audit.acquire().await?;
         let public = signer::public_key(&mut audit, &self.origin).await?;
         let public = public.ok_or(ExportError::NotSealed(organization_id))?;

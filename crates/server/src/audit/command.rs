@@ -10,15 +10,16 @@ use anyhow::{Context, ensure};
 use carelog_audit::proof::{Policy, SignedCheckpoint};
 use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, PatientId};
 use carelog_event_log::{Expected, Scope, new_id};
-use carelog_proof::bundle::{DamageKind, Options, Report, Shape, VerifyError};
+use carelog_proof::bundle::{Damage, DamageKind, Options, Report, Shape, VerifyError};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
-use super::{ExportOptions, ExportProgress, ExportSummary, Exporter};
+use super::{ExportOptions, ExportProgress, ExportSummary, Exporter, LiveError, LiveOptions, verify_live};
 use crate::config::Config;
+use crate::databases::Databases;
 use crate::signing::origin_prefix;
 use crate::system::System;
 
@@ -32,7 +33,8 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 pub enum AuditCommand {
     /// Write an organization's log, or a part of it, to a file that proves itself; the export is itself an event
     Export(ExportArguments),
-    /// Check such a file, on any machine: no server, no database, no network, no configuration
+    /// Check such a file, on any machine: no server, no database, no network, no configuration. Or check a running
+    /// system, with --live
     #[command(after_help = exit_codes())]
     Verify(VerifyArguments),
 }
@@ -67,14 +69,21 @@ pub struct ExportArguments {
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
     /// The bundle
-    bundle: PathBuf,
+    #[arg(required_unless_present = "live", conflicts_with = "live")]
+    bundle: Option<PathBuf>,
+    /// Check the configured databases themselves; nothing is written to them
+    #[arg(long, requires = "organization")]
+    live: bool,
+    /// Whose log is checked live
+    #[arg(long, value_name = "ID", requires = "live")]
+    organization: Option<Uuid>,
     /// Whose signatures count (C2SP tlog-policy); not the one in the bundle, but one that came another way
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
     /// A checkpoint that was kept earlier: the log has to continue it
     #[arg(long, value_name = "CHECKPOINT")]
     since: Option<PathBuf>,
-    /// Be content with a bundle at whose export newer events were not sealed yet
+    /// Be content where newer events were not sealed yet
     #[arg(long)]
     allow_unsealed: bool,
     /// Print one JSON object on one line instead of text
@@ -164,7 +173,14 @@ fn tell_export(summary: &ExportSummary, out: &Path, as_json: bool) -> io::Result
     writeln!(stdout, "{}", shape.proves())
 }
 
-/// Verifies, and says what was found. Reads nothing but the named files.
+impl VerifyArguments {
+    /// Whether it is the running system that is to be checked.
+    pub const fn is_live(&self) -> bool {
+        self.live
+    }
+}
+
+/// Verifies a bundle, and says what was found. Reads nothing but the named files.
 ///
 /// # Errors
 /// When standard output cannot be written.
@@ -172,10 +188,32 @@ pub fn verify(arguments: &VerifyArguments) -> io::Result<ExitCode> {
     let bar = Bar::new();
     let verified = check(arguments, &bar);
     bar.finish();
+    conclude(arguments, verified)
+}
+
+/// Verifies the running system, and says what was found.
+///
+/// # Errors
+/// When standard output cannot be written.
+pub async fn verify_running(
+    config: &Config,
+    databases: &Databases,
+    arguments: &VerifyArguments,
+) -> io::Result<ExitCode> {
+    let bar = Bar::new();
+    let verified = check_live(config, databases, arguments, &bar).await;
+    bar.finish();
+    conclude(arguments, verified)
+}
+
+fn conclude(
+    arguments: &VerifyArguments,
+    verified: anyhow::Result<Result<Report, Damage>>,
+) -> io::Result<ExitCode> {
     let mut stdout = io::stdout().lock();
     let report = match verified {
         Ok(Ok(report)) => report,
-        Ok(Err(VerifyError::Damaged(damage))) => {
+        Ok(Err(damage)) => {
             let (kind, code) = (damage.kind, damage.kind.exit_code());
             if arguments.json {
                 let detail = &damage.detail;
@@ -186,7 +224,6 @@ pub fn verify(arguments: &VerifyArguments) -> io::Result<ExitCode> {
             }
             return Ok(ExitCode::from(code));
         }
-        Ok(Err(error @ VerifyError::Read(_))) => return cannot_check(arguments, &error.into()),
         Err(error) => return cannot_check(arguments, &error),
     };
     let unsealed = report.unsealed().filter(|_| !arguments.allow_unsealed);
@@ -203,15 +240,47 @@ pub fn verify(arguments: &VerifyArguments) -> io::Result<ExitCode> {
     Ok(ExitCode::from(code))
 }
 
-fn check(arguments: &VerifyArguments, bar: &Bar) -> anyhow::Result<Result<Report, VerifyError>> {
-    let path = &arguments.policy;
-    let policy: Policy = text(path)?.parse().with_context(|| format!("{} is no policy", path.display()))?;
+fn check(arguments: &VerifyArguments, bar: &Bar) -> anyhow::Result<Result<Report, Damage>> {
+    let policy = policy(arguments)?;
     let since = arguments.since.as_deref().map(text).transpose()?;
-    let bundle = File::open(&arguments.bundle)
-        .with_context(|| format!("{} cannot be read", arguments.bundle.display()))?;
+    let path = arguments.bundle.as_deref().context("a bundle has to be named")?;
+    let bundle = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let progress = |done, total| bar.show(done, total);
     let options = Options { policy: &policy, since: since.as_deref(), progress: &progress };
-    Ok(carelog_proof::bundle::verify(&bundle, &options))
+    match carelog_proof::bundle::verify(&bundle, &options) {
+        Ok(report) => Ok(Ok(report)),
+        Err(VerifyError::Damaged(damage)) => Ok(Err(damage)),
+        Err(error @ VerifyError::Read(_)) => Err(error.into()),
+    }
+}
+
+async fn check_live(
+    config: &Config,
+    databases: &Databases,
+    arguments: &VerifyArguments,
+    bar: &Bar,
+) -> anyhow::Result<Result<Report, Damage>> {
+    let policy = policy(arguments)?;
+    let since = arguments.since.as_deref().map(text).transpose()?;
+    let progress = |done, total| bar.show(done, total);
+    let organization = arguments.organization.context("an organization has to be named")?;
+    let options = LiveOptions {
+        organization_id: OrganizationId::new(organization),
+        origin: config.proofs.origin.as_deref(),
+        policy: &policy,
+        since: since.as_deref(),
+        progress: &progress,
+    };
+    match verify_live(databases, &options).await {
+        Ok(report) => Ok(Ok(report)),
+        Err(LiveError::Damaged(damage)) => Ok(Err(damage)),
+        Err(LiveError::Unreadable(error)) => Err(error.context("the log cannot be checked")),
+    }
+}
+
+fn policy(arguments: &VerifyArguments) -> anyhow::Result<Policy> {
+    let path = &arguments.policy;
+    text(path)?.parse().with_context(|| format!("{} is no policy", path.display()))
 }
 
 fn cannot_check(arguments: &VerifyArguments, error: &anyhow::Error) -> io::Result<ExitCode> {

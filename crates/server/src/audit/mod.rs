@@ -2,11 +2,13 @@
 //!
 //! What a bundle is and how it is checked stands in `carelog_proof::bundle`; here it is only filled. Whoever exports is
 //! written to the log before the bundle gets its name: where that fails, there is no bundle. Nothing leaves that does
-//! not hold: an event that is not the one that was signed ends the export.
+//! not hold: an event that is not the one that was signed ends the export. `live` checks the running system in the same
+//! way.
 
 mod assemble;
 mod collect;
 pub mod command;
+mod live;
 mod spool;
 
 use std::io;
@@ -26,9 +28,11 @@ use sqlx::PgPool;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
+pub use self::live::{LiveError, LiveOptions, verify_live};
+
 /// Events that are held in memory at a time.
 const PAGE: i64 = 500;
-/// How long an export waits for the signer to cover what was in the log when it began.
+/// How long the signer is waited for, to cover what was in the log at the beginning.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often it looks.
 const POLL: Duration = Duration::from_millis(200);
@@ -203,7 +207,11 @@ impl Exporter {
         Ok((signed, head))
     }
 
-    async fn checkpoint(&self, organization_id: OrganizationId) -> Result<SignedCheckpoint, ExportError> {
+    /// The newest checkpoint of an organization's tree.
+    pub(crate) async fn checkpoint(
+        &self,
+        organization_id: OrganizationId,
+    ) -> Result<SignedCheckpoint, ExportError> {
         let mut audit = self.audit.acquire().await?;
         let newest = signer::newest_checkpoint(&mut audit, &self.origin, organization_id).await?;
         newest.map(|newest| newest.checkpoint).ok_or(ExportError::NotSealed(organization_id))

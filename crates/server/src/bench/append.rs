@@ -15,8 +15,8 @@
 mod bare;
 mod check;
 mod prefill;
-mod product;
-mod requests;
+pub(super) mod product;
+pub(super) mod requests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,8 +186,7 @@ impl Places {
     /// Spreads organizations over the lanes of the log, and adds a lane for the limit. Writes what the log would
     /// write itself: only so does the limit get a lane that the product does not use.
     async fn make(owner: &PgPool) -> anyhow::Result<Self> {
-        let lanes =
-            sqlx::query_scalar!("select lane from log.lane_heads order by lane").fetch_all(owner).await?;
+        let lanes = lanes(owner).await?;
         let bare_lane = lanes.last().context("the log has no lane")? + 1;
         sqlx::query!("insert into log.lane_heads (lane) values ($1)", bare_lane).execute(owner).await?;
         sqlx::query!("select log.ensure_leaf($1, 1)", bare_lane).execute(owner).await?;
@@ -195,6 +194,16 @@ impl Places {
         let bare_organizations = place(owner, std::iter::repeat_n(bare_lane, ORGANIZATIONS)).await?;
         Ok(Self { organizations, bare_lane, bare_organizations })
     }
+}
+
+/// Makes organizations, spread evenly over the lanes of the log.
+pub(super) async fn place_evenly(owner: &PgPool, count: usize) -> anyhow::Result<Arc<[OrganizationId]>> {
+    let lanes = lanes(owner).await?;
+    place(owner, lanes.into_iter().cycle().take(count)).await
+}
+
+async fn lanes(owner: &PgPool) -> Result<Vec<Lane>, sqlx::Error> {
+    sqlx::query_scalar!("select lane from log.lane_heads order by lane").fetch_all(owner).await
 }
 
 async fn place(owner: &PgPool, lanes: impl Iterator<Item = Lane>) -> anyhow::Result<Arc<[OrganizationId]>> {

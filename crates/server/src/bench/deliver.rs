@@ -28,10 +28,10 @@ use self::flow::HttpClients;
 use self::partner::Partner;
 use self::receiver::ReceiverProcess;
 pub(super) use self::receiver::{ReceiverOptions, receive};
-use super::Common;
 use super::report::Report;
 use super::stage::Stage;
 use super::usage::{Meter, Usage, resident_mebibytes};
+use super::{Common, UNLIMITED};
 use crate::config::Config;
 use crate::serve::{Roles, Server};
 use crate::system::System;
@@ -44,8 +44,6 @@ const LIMIT: &str = "bare: signed posts, 64 in flight";
 const BARE_STEADY: &str = "bare: one row committed, one signed post";
 /// Longest wait for receipts that do not come.
 const PATIENCE: Duration = Duration::from_mins(5);
-/// Rates that stand in nobody's way: what is measured is the machine.
-const UNLIMITED: std::num::NonZeroU32 = std::num::NonZeroU32::new(1_000_000).expect("not zero");
 
 const PROJECTORS: Roles = Roles { api: false, projectors: true, workers: false, signer: false };
 const CONSUMERS: Roles = Roles { api: false, projectors: true, workers: true, signer: false };

@@ -14,6 +14,8 @@
 
 mod analytics;
 mod append;
+mod audit;
+mod clinic;
 mod deliver;
 mod files;
 mod rebuild;
@@ -26,6 +28,9 @@ use std::process::ExitCode;
 
 use self::report::Report;
 use self::stage::{Stage, StageOptions};
+
+/// Rates that stand in nobody's way: what is measured is the machine.
+const UNLIMITED: std::num::NonZeroU32 = std::num::NonZeroU32::new(1_000_000).expect("not zero");
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -40,6 +45,8 @@ pub enum Bench {
     Files(files::FilesOptions),
     /// Making facts and figures of analytics, beside inserting the finished facts.
     Analytics(analytics::AnalyticsOptions),
+    /// Sealing the log, asking the trail and verifying a bundle, beside appending, plain statements and a bare hash.
+    Audit(audit::AuditOptions),
     /// The partner's side, in a process of its own.
     #[command(hide = true)]
     Receiver(deliver::ReceiverOptions),
@@ -78,6 +85,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Deliver(options) => options.common.clone(),
         Bench::Files(options) => options.common.clone(),
         Bench::Analytics(options) => options.common.clone(),
+        Bench::Audit(options) => options.common.clone(),
         Bench::Receiver(options) => {
             deliver::receive(options).await?;
             return Ok(ExitCode::SUCCESS);
@@ -91,6 +99,7 @@ pub async fn run(bench: Bench) -> anyhow::Result<ExitCode> {
         Bench::Deliver(options) => Box::pin(deliver::run(options, &stage, &mut report)).await,
         Bench::Files(options) => Box::pin(files::run(options, &stage, &mut report)).await,
         Bench::Analytics(options) => Box::pin(analytics::run(options, &stage, &mut report)).await,
+        Bench::Audit(options) => Box::pin(audit::run(options, &stage, &mut report)).await,
         Bench::Receiver(_) => Ok(()),
     };
     stage.clear().await;

@@ -148,7 +148,8 @@ pub(super) fn linked<B: Serialize>(uri: &Uri, next: Option<&str>, body: &B) -> R
     response
 }
 
-fn following(uri: &Uri, next: &str) -> String {
+/// Where the next page is: the same question, after the cursor.
+pub(super) fn following(uri: &Uri, next: &str) -> String {
     let kept = uri.query().unwrap_or_default().split('&').filter(|pair| {
         let name = pair.split('=').next().unwrap_or_default();
         !matches!(name, "" | "after" | "wait_for")

@@ -1,16 +1,19 @@
 //! The audit trail: who did what to whose record. Asking for it is an entry of its own.
 
 mod export;
+mod fhir;
 mod filter;
 
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
+use carelog_audit::signer::origin;
 use carelog_audit::{Action, Entry, Order, Outcome, Subject, TrailFilter, TrailPage, queries};
 use carelog_domain::{
     Actor, EventId, EventType, Origin, PatientId, PurposeOfUse, RequestId, StreamKind, Timestamp, closed_enum,
 };
+use http::{HeaderMap, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -21,7 +24,7 @@ use self::filter::TrailQuery;
 use super::body::Query;
 use super::caller::Caller;
 use super::freshness::View;
-use super::page::{Cursor, Window, linked};
+use super::page::{Cursor, Window, following, linked};
 use super::problem::Problem;
 use super::{Api, access, schemas};
 
@@ -41,6 +44,48 @@ closed_enum! {
         Csv = "csv",
         /// All of them, a JSON object a line.
         Ndjson = "ndjson",
+        /// A page, as a FHIR R4 Bundle of AuditEvents.
+        FhirR4 = "fhir_r4",
+        /// A page, as a FHIR R5 Bundle of AuditEvents.
+        FhirR5 = "fhir_r5",
+        /// All of them, a FHIR R4 AuditEvent a line.
+        FhirR4Ndjson = "fhir_r4_ndjson",
+        /// All of them, a FHIR R5 AuditEvent a line.
+        FhirR5Ndjson = "fhir_r5_ndjson",
+    }
+}
+
+/// A page or an export, in which form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Page(PageForm),
+    Export(ExportForm),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PageForm {
+    Json,
+    Fhir(fhir::Version),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ExportForm {
+    Csv,
+    Ndjson,
+    Fhir(fhir::Version),
+}
+
+impl TrailFormat {
+    const fn form(self) -> Form {
+        match self {
+            Self::Json => Form::Page(PageForm::Json),
+            Self::FhirR4 => Form::Page(PageForm::Fhir(fhir::Version::R4)),
+            Self::FhirR5 => Form::Page(PageForm::Fhir(fhir::Version::R5)),
+            Self::Csv => Form::Export(ExportForm::Csv),
+            Self::Ndjson => Form::Export(ExportForm::Ndjson),
+            Self::FhirR4Ndjson => Form::Export(ExportForm::Fhir(fhir::Version::R4)),
+            Self::FhirR5Ndjson => Form::Export(ExportForm::Fhir(fhir::Version::R5)),
+        }
     }
 }
 
@@ -178,22 +223,32 @@ impl From<Entry> for EntryView {
 /// Entries of the audit trail: a page of them, or all of them as CSV or NDJSON.
 ///
 /// An export is what there is when it begins, the oldest entry first; its `carelog-entries` says how many it has. A cell of
-/// a CSV that a spreadsheet would take for a formula begins with an apostrophe.
+/// a CSV that a spreadsheet would take for a formula begins with an apostrophe. FHIR can be asked for by `format` or by
+/// `Accept: application/fhir+json; fhirVersion=4.0` (a Bundle of a page) and `application/fhir+ndjson` (an export), with
+/// 4.0 or 5.0; R4 keeps to the patterns of IHE BALP.
 #[utoipa::path(get, path = "/v1/trail", tag = "trail", params(TrailQuery),
     responses((status = 200, description = "One page, or the export.", content(
-        (TrailView = "application/json"), (String = "text/csv"), (String = "application/x-ndjson")))))]
+        (TrailView = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"),
+        (Object = "application/fhir+json"), (String = "application/fhir+ndjson")))))]
 async fn list(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
     Query(query): Query<TrailQuery>,
 ) -> Result<Response, Problem> {
+    let format = match query.format {
+        Some(format) => format,
+        None => fhir::accepted(&headers)?.unwrap_or(TrailFormat::Json),
+    };
     let filter = query.filter(&caller).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
-    let format = query.format.unwrap_or(TrailFormat::Json);
-    if format != TrailFormat::Json {
-        query.refuse_paging()?;
-        return export::respond(caller, filter, format).await;
-    }
+    let form = match format.form() {
+        Form::Page(form) => form,
+        Form::Export(form) => {
+            query.refuse_paging()?;
+            return export::respond(caller, filter, form).await;
+        }
+    };
     let window = Window::read(query.limit, query.after.as_deref())?;
     let page = TrailPage {
         order: match query.order.unwrap_or_default() {
@@ -217,9 +272,24 @@ async fn list(
     access::record_trail_query(&caller, filter.subject_id, entries.len()).await?;
     let total_is_more = filter != TrailFilter::default() && counted > MOST_COUNTED;
     let total = if total_is_more { MOST_COUNTED } else { counted };
-    let items = entries.into_iter().map(EntryView::from).collect();
-    let view = TrailView { items, total, total_is_more, next };
-    Ok(linked(&uri, view.next.as_deref(), &view))
+    let items: Vec<EntryView> = entries.into_iter().map(EntryView::from).collect();
+    Ok(match form {
+        PageForm::Json => {
+            let view = TrailView { items, total, total_is_more, next };
+            linked(&uri, view.next.as_deref(), &view)
+        }
+        PageForm::Fhir(version) => {
+            let origin = origin(&caller.api.origin, organization_id);
+            let events = items.iter().map(|entry| fhir::audit_event(entry, version, &origin)).collect();
+            let next_url = next.as_deref().map(|next| following(&uri, next));
+            let total = (!total_is_more).then_some(total);
+            let bundle = fhir::bundle(events, total, &uri.to_string(), next_url.as_deref());
+            let mut response = linked(&uri, next.as_deref(), &bundle);
+            let content_type = HeaderValue::from_static(version.page_type());
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+            response
+        }
+    })
 }
 
 /// The patients whom entries are about: how far the reach of a key, of a record or of a wish went. One of `actor_id`,

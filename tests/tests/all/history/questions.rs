@@ -5,13 +5,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 /// A clinic in which something of everything has happened.
-struct Scene<'a> {
-    clinic: ApiClinic<'a>,
+pub(super) struct Scene<'a> {
+    pub(super) clinic: ApiClinic<'a>,
     /// Whom it is about.
-    ada: String,
+    pub(super) ada: String,
     /// Somebody else, who is erased.
     eve: String,
-    specialist: ApiKey,
+    pub(super) specialist: ApiKey,
     specialist_id: String,
     compliance: ApiKey,
     /// Before the specialist begins.
@@ -19,7 +19,7 @@ struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    async fn of(api: &'a Api) -> Self {
+    pub(super) async fn of(api: &'a Api) -> Self {
         let clinic = api.clinic("Klinik").await;
         let ada = clinic.patient("Ada").await.id().to_owned();
         let eve = clinic.patient("Eve").await.id().to_owned();

@@ -15,14 +15,14 @@ use super::damage::UNGUARD;
 use super::{checkpoint, happen, signing_api};
 
 /// A clinic with two erased patients, more events than a tile holds, and the folder of its auditor.
-struct Audit<'a> {
-    clinic: ApiClinic<'a>,
+pub(super) struct Audit<'a> {
+    pub(super) clinic: ApiClinic<'a>,
     patient: String,
-    folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 impl<'a> Audit<'a> {
-    async fn begin(api: &'a Api) -> Self {
+    pub(super) async fn begin(api: &'a Api) -> Self {
         let clinic = api.clinic("Klinik").await;
         let patient = clinic.patient("Zoe").await.id().to_owned();
         clinic.book(&patient).await.id();
@@ -40,22 +40,28 @@ impl<'a> Audit<'a> {
         self.folder.path().join(name)
     }
 
-    fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         std::fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
 
-    /// `carelog audit export` as a process beside the server.
-    fn try_export(&self, name: &str, more: &[&str]) -> Output {
+    /// `carelog` as a process beside the server.
+    pub(super) fn beside_the_server(&self) -> Command {
         let [core, audit, analytics, vault] = self.clinic.api.database_urls();
-        Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"));
+        command
             .env_clear()
             .env("CARELOG_HOME", self.clinic.api.home())
             .env("DATABASE_URL", core)
             .env("CARELOG_DATABASE_AUDIT_URL", audit)
             .env("CARELOG_DATABASE_ANALYTICS_URL", analytics)
             .env("CARELOG_DATABASE_VAULT_URL", vault)
-            .current_dir(self.folder.path())
+            .current_dir(self.folder.path());
+        command
+    }
+
+    fn try_export(&self, name: &str, more: &[&str]) -> Output {
+        self.beside_the_server()
             .args(["audit", "export", "--json", "--out", name, "--organization"])
             .arg(self.clinic.id.to_string())
             .args(more)

@@ -20,22 +20,22 @@ const OPEN_STREAMS: usize = 16;
 
 /// What the clients saw.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(in crate::bench) struct Measured {
     /// Of the events inside the clock.
-    pub(super) timings: Timings,
+    pub(in crate::bench) timings: Timings,
     /// All events, those of the warm-up too.
-    pub(super) total_count: u64,
+    pub(in crate::bench) total_count: u64,
     seconds: f64,
 }
 
 impl Measured {
-    pub(super) fn per_second(&self) -> f64 {
+    pub(in crate::bench) fn per_second(&self) -> f64 {
         self.timings.count() as f64 / self.seconds
     }
 }
 
 /// Appends with so many clients for so long.
-pub(super) async fn measure(
+pub(in crate::bench) async fn measure(
     log: &EventLog,
     requests: &Arc<Requests>,
     organizations: &Arc<[OrganizationId]>,

@@ -11,22 +11,22 @@ use carelog_event_log::{AppendRequest, Clock, NewEvent, StreamKey, SystemClock, 
 use uuid::Uuid;
 
 /// Facts are filled up to this size, the average of richer events.
-pub(super) const FACTS_BYTES: usize = 400;
+pub(in crate::bench) const FACTS_BYTES: usize = 400;
 /// Different facts; they repeat after that.
 const DIFFERENT: usize = 4_096;
 
 /// Makes requests.
 #[derive(Debug)]
-pub(super) struct Requests {
+pub(in crate::bench) struct Requests {
     facts: Vec<Arc<[u8]>>,
     actor: Actor,
     subject: PatientId,
     /// Of a hundred requests, how many go to a stream that exists.
-    pub(super) existing_percent: u32,
+    pub(in crate::bench) existing_percent: u32,
 }
 
 impl Requests {
-    pub(super) fn new(existing_percent: u32) -> anyhow::Result<Self> {
+    pub(in crate::bench) fn new(existing_percent: u32) -> anyhow::Result<Self> {
         let facts = (0..DIFFERENT).map(|_| facts()).collect::<Result<_, _>>()?;
         let actor =
             Actor { kind: ActorKind::ApiKey, id: Some(new_id()), role: Role::Specialist, on_behalf_of: None };
@@ -34,25 +34,22 @@ impl Requests {
     }
 
     /// The facts of the n-th request.
-    pub(super) fn facts(&self, n: usize) -> Arc<[u8]> {
+    pub(in crate::bench) fn facts(&self, n: usize) -> Arc<[u8]> {
         self.facts.get(n % DIFFERENT).map_or_else(|| Arc::from(&b"{}"[..]), Arc::clone)
     }
 
     /// A stream that does not exist yet.
-    pub(super) fn new_stream(organization_id: OrganizationId) -> StreamKey {
+    pub(in crate::bench) fn new_stream(organization_id: OrganizationId) -> StreamKey {
         StreamKey { organization_id, kind: StreamKind::Appointment, id: new_id() }
     }
 
     /// One event for a stream at this version.
-    pub(super) fn request(&self, n: usize, stream: StreamKey, expected_version: i64) -> AppendRequest {
-        let event = NewEvent {
-            event_id: EventId::new(new_id()),
-            event_type: EventType::AppointmentBooked,
-            occurred_at: SystemClock.now(),
-            subject: Some(self.subject),
-            facts: self.facts(n),
-            personal: None,
-        };
+    pub(in crate::bench) fn request(
+        &self,
+        n: usize,
+        stream: StreamKey,
+        expected_version: i64,
+    ) -> AppendRequest {
         let circumstances = Circumstances {
             actor: self.actor,
             purpose: Some(PurposeOfUse::Treatment),
@@ -68,7 +65,19 @@ impl Requests {
             network: None,
             idempotency: None,
             can_wait: false,
-            events: vec![event],
+            events: vec![self.event(n)],
+        }
+    }
+
+    /// The n-th event.
+    pub(in crate::bench) fn event(&self, n: usize) -> NewEvent {
+        NewEvent {
+            event_id: EventId::new(new_id()),
+            event_type: EventType::AppointmentBooked,
+            occurred_at: SystemClock.now(),
+            subject: Some(self.subject),
+            facts: self.facts(n),
+            personal: None,
         }
     }
 }

@@ -3,29 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::{Context, ensure};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carelog_domain::appointment::{AppointmentBooked, AppointmentEvent, AppointmentMode, TimePrecision};
-use carelog_domain::closed::Sha256Digest;
-use carelog_domain::organization::{
-    IssueApiKey, Organization, OrganizationCommand, OrganizationProfile, Scope as KeyScope,
-};
+use carelog_domain::organization::Scope as KeyScope;
 use carelog_domain::patient::{Patient, PatientCommand};
 use carelog_domain::webhook_subscription::{
     CreateSubscription, EventFilter, SubscriptionSecrets, WebhookFormat, WebhookSubscription,
     WebhookSubscriptionCommand,
 };
-use carelog_domain::{
-    Actor, ApiKeyId, Circumstances, CorrelationId, EventId, OrganizationId, PatientId, Role, StreamEvent,
-    StreamKind, SubscriptionId,
-};
+use carelog_domain::{EventId, OrganizationId, PatientId, StreamEvent, StreamKind, SubscriptionId};
 use carelog_event_log::{
     AppendRequest, Clock, EventLog, Expected, NewEvent, Scope, StreamKey, SystemClock, Verdict, new_id,
 };
 use futures::StreamExt;
-use sha2::{Digest, Sha256};
 
 use super::receiver::Hello;
+use crate::bench::clinic::{self, NewClinic};
 use crate::system::System;
 
 /// Appends at a time while a backlog is made.
@@ -89,16 +81,12 @@ impl Partner {
 }
 
 async fn open_clinic(log: &EventLog, hello: &Hello, subscriptions: u64) -> anyhow::Result<Clinic> {
-    let (organization_id, patient_id) = (OrganizationId::new(new_id()), PatientId::new(new_id()));
-    let scope = |expected| Scope { expected, ..Scope::new(organization_id, circumstances()) };
-    let profile = OrganizationProfile { name: "Clinic".to_owned(), time_zone: "Europe/Berlin".to_owned() };
-    let register = OrganizationCommand::Register { profile };
-    log.execute::<Organization>(&scope(Expected::New), organization_id.uuid(), register).await?;
-    let (issue, api_key) = issue()?;
-    log.execute::<Organization>(&scope(Expected::Any), organization_id.uuid(), issue).await?;
+    let NewClinic { organization_id, api_key } = clinic::register(log, KeyScope::Commands).await?;
+    let patient_id = PatientId::new(new_id());
     let register = PatientCommand::Register { birth_year: Some(1964), details: None };
-    log.execute::<Patient>(&scope(Expected::New), patient_id.uuid(), register).await?;
-    let subscribing = (0..subscriptions).map(|_| subscribe(log, hello, scope(Expected::New)));
+    let new = || clinic::scope(organization_id, Expected::New);
+    log.execute::<Patient>(&new(), patient_id.uuid(), register).await?;
+    let subscribing = (0..subscriptions).map(|_| subscribe(log, hello, new()));
     let made: Vec<anyhow::Result<SubscriptionId>> =
         futures::stream::iter(subscribing).buffer_unordered(AT_A_TIME).collect().await;
     let made: Vec<SubscriptionId> = made.into_iter().collect::<anyhow::Result<_>>()?;
@@ -122,29 +110,6 @@ async fn subscribe(log: &EventLog, hello: &Hello, scope: Scope) -> anyhow::Resul
     });
     log.execute::<WebhookSubscription>(&scope, subscription_id.uuid(), create).await?;
     Ok(subscription_id)
-}
-
-fn issue() -> anyhow::Result<(OrganizationCommand, String)> {
-    let mut secret = [0; 32];
-    getrandom::fill(&mut secret).context("no randomness")?;
-    let id = new_id();
-    let issue = IssueApiKey {
-        api_key_id: ApiKeyId::new(id),
-        role: Role::Admin,
-        scopes: vec![KeyScope::Commands],
-        specialist_id: None,
-        member_id: None,
-        patient_id: None,
-        secret_sha256: Sha256Digest::new(Sha256::digest(secret).into()),
-        expires_at: None,
-        now: SystemClock.now(),
-    };
-    let api_key = format!("clk_{}_{}", id.simple(), URL_SAFE_NO_PAD.encode(secret));
-    Ok((OrganizationCommand::IssueApiKey(issue), api_key))
-}
-
-fn circumstances() -> Circumstances {
-    Circumstances::of(Actor::OPERATOR, CorrelationId::new(new_id()))
 }
 
 fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {
@@ -171,7 +136,7 @@ fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {
     Ok(AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: new_id() },
         expected_version: 0,
-        circumstances: circumstances(),
+        circumstances: clinic::circumstances(),
         network: None,
         idempotency: None,
         can_wait: false,

@@ -3,12 +3,14 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use carelog_audit::signer::origin;
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
 use futures::future::BoxFuture;
 use futures::{FutureExt, stream};
 use http::{HeaderValue, header};
+use serde::Serialize;
 
-use super::{EntryView, TrailFormat};
+use super::{EntryView, ExportForm, fhir};
 use crate::http::access;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
@@ -41,7 +43,9 @@ const COLUMNS: [&str; 19] = [
 struct Progress {
     caller: Caller,
     filter: TrailFilter,
-    format: TrailFormat,
+    form: ExportForm,
+    /// The name of the log.
+    origin: String,
     after: i64,
     until: i64,
     is_begun: bool,
@@ -55,7 +59,7 @@ struct Progress {
 pub(super) async fn respond(
     caller: Caller,
     filter: TrailFilter,
-    format: TrailFormat,
+    form: ExportForm,
 ) -> Result<Response, Problem> {
     let organization_id = caller.organization_id;
     let mut tx = caller.read_trail().await?;
@@ -63,11 +67,13 @@ pub(super) async fn respond(
     let count = queries::count_entries(&mut tx, organization_id, &filter, until, i64::MAX).await?;
     tx.commit().await?;
     access::record_trail_export(&caller, filter.subject_id, count).await?;
-    let progress = Progress { caller, filter, format, after: 0, until, is_begun: false };
+    let origin = origin(&caller.api.origin, organization_id);
+    let progress = Progress { caller, filter, form, origin, after: 0, until, is_begun: false };
     let pieces = stream::try_unfold(progress, |progress| progress.next().boxed());
-    let (content_type, name) = match format {
-        TrailFormat::Csv => ("text/csv; charset=utf-8; header=present", "trail.csv"),
-        TrailFormat::Json | TrailFormat::Ndjson => ("application/x-ndjson", "trail.ndjson"),
+    let (content_type, name) = match form {
+        ExportForm::Csv => ("text/csv; charset=utf-8; header=present", "trail.csv"),
+        ExportForm::Ndjson => ("application/x-ndjson", "trail.ndjson"),
+        ExportForm::Fhir(version) => (version.lines_type(), "audit-events.ndjson"),
     };
     let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
@@ -92,7 +98,7 @@ impl Progress {
                 BrokeOff
             })?;
             let mut piece = Vec::new();
-            if !self.is_begun && self.format == TrailFormat::Csv {
+            if !self.is_begun && self.form == ExportForm::Csv {
                 write_line(&mut piece, COLUMNS.iter().map(|name| (*name).to_owned()))?;
             }
             let is_last = entries.is_empty();
@@ -101,11 +107,11 @@ impl Progress {
             }
             for entry in entries {
                 self.after = entry.sequence;
-                match self.format {
-                    TrailFormat::Csv => write_line(&mut piece, cells(&entry))?,
-                    TrailFormat::Json | TrailFormat::Ndjson => {
-                        serde_json::to_writer(&mut piece, &entry).map_err(|_| BrokeOff)?;
-                        piece.push(b'\n');
+                match self.form {
+                    ExportForm::Csv => write_line(&mut piece, cells(&entry))?,
+                    ExportForm::Ndjson => write_json(&mut piece, &entry)?,
+                    ExportForm::Fhir(version) => {
+                        write_json(&mut piece, &fhir::audit_event(&entry, version, &self.origin))?;
                     }
                 }
             }
@@ -122,6 +128,12 @@ impl Progress {
         let entries = entries.into_iter().take_while(|entry| entry.sequence <= self.until);
         Ok(entries.map(EntryView::from).collect())
     }
+}
+
+fn write_json(piece: &mut Vec<u8>, value: &impl Serialize) -> Result<(), BrokeOff> {
+    serde_json::to_writer(&mut *piece, value).map_err(|_| BrokeOff)?;
+    piece.push(b'\n');
+    Ok(())
 }
 
 fn cells(entry: &EntryView) -> impl Iterator<Item = String> {

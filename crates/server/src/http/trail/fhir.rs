@@ -1,0 +1,262 @@
+//! Entries of the trail as FHIR AuditEvents, in R4 by the patterns of IHE BALP, and in R5.
+//!
+//! An AuditEvent is made of an entry alone, so it cannot say more than the trail itself: no names, no network addresses,
+//! no content of records. Where a pattern wants what the trail does not have, the element stands with the extension
+//! `data-absent-reason`. Records are named by their kind and identifier (logical references), since Carelog serves no
+//! FHIR resources besides these. `entity` of type *other* names the event and its place in the tree, by which its proof
+//! is found under `/v1/proofs/events`.
+//!
+//! A BALP profile is claimed for what was asked of the API and succeeded, and for disclosures. What Carelog did by
+//! itself is an application activity; failures and operations have no profile there.
+//!
+//! Sources: <https://hl7.org/fhir/R4/auditevent.html>, <https://hl7.org/fhir/R5/auditevent.html>,
+//! <https://profiles.ihe.net/ITI/BALP/>.
+
+mod pattern;
+mod r4;
+mod r5;
+#[cfg(test)]
+mod tests;
+
+use carelog_domain::{ActorKind, PurposeOfUse, StreamKind};
+use http::{HeaderMap, StatusCode, header};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use self::pattern::{APPLICATION, Code, DESTINATION, Pattern, SOURCE};
+use super::{EntryView, TrailFormat};
+use crate::http::problem::Problem;
+
+/// Which FHIR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// 4.0.1.
+    R4,
+    /// 5.0.0.
+    R5,
+}
+
+const PAGE: &str = "application/fhir+json";
+const LINES: &str = "application/fhir+ndjson";
+
+const IDENTIFIERS: &str = "urn:ietf:rfc:3986";
+const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
+
+impl Version {
+    /// The media type of a page.
+    pub(super) const fn page_type(self) -> &'static str {
+        match self {
+            Self::R4 => "application/fhir+json; fhirVersion=4.0",
+            Self::R5 => "application/fhir+json; fhirVersion=5.0",
+        }
+    }
+
+    /// The media type of an export.
+    pub(super) const fn lines_type(self) -> &'static str {
+        match self {
+            Self::R4 => "application/fhir+ndjson; fhirVersion=4.0",
+            Self::R5 => "application/fhir+ndjson; fhirVersion=5.0",
+        }
+    }
+}
+
+/// The form that `Accept` asks for, where it asks for FHIR.
+///
+/// # Errors
+/// When it asks for a version that there is none of here.
+pub(super) fn accepted(headers: &HeaderMap) -> Result<Option<TrailFormat>, Problem> {
+    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in accept.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media_type = parts.next().unwrap_or_default();
+        let is_page = media_type.eq_ignore_ascii_case(PAGE);
+        if !is_page && !media_type.eq_ignore_ascii_case(LINES) {
+            continue;
+        }
+        let version = parts
+            .filter_map(|part| part.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("fhirVersion"))
+            .map_or("4.0", |(_, version)| version.trim().trim_matches('"'));
+        return match (version, is_page) {
+            ("4.0", true) => Ok(Some(TrailFormat::FhirR4)),
+            ("4.0", false) => Ok(Some(TrailFormat::FhirR4Ndjson)),
+            ("5.0", true) => Ok(Some(TrailFormat::FhirR5)),
+            ("5.0", false) => Ok(Some(TrailFormat::FhirR5Ndjson)),
+            _ => Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "unsupported_fhir_version")
+                .detail("expected fhirVersion=4.0 or fhirVersion=5.0")),
+        };
+    }
+    Ok(None)
+}
+
+/// The AuditEvent of an entry. `origin` is the name of the log whose tree has it.
+pub(super) fn audit_event(entry: &EntryView, version: Version, origin: &str) -> Value {
+    let event = match version {
+        Version::R4 => r4::audit_event(entry, origin),
+        Version::R5 => r5::audit_event(entry, origin),
+    };
+    without_nulls(event)
+}
+
+/// A page, as the answer to a search.
+pub(super) fn bundle(events: Vec<Value>, total: Option<i64>, this: &str, next: Option<&str>) -> Value {
+    let mut links = vec![json!({ "relation": "self", "url": this })];
+    links.extend(next.map(|url| json!({ "relation": "next", "url": url })));
+    let entries: Vec<Value> = events
+        .into_iter()
+        .map(|event| {
+            let id = event.get("id").and_then(Value::as_str).unwrap_or_default();
+            json!({ "fullUrl": format!("urn:uuid:{id}"), "resource": event, "search": { "mode": "match" } })
+        })
+        .collect();
+    // An empty array is none in FHIR.
+    let entries = Some(entries).filter(|entries| !entries.is_empty());
+    without_nulls(json!({
+        "resourceType": "Bundle", "type": "searchset", "total": total, "link": links, "entry": entries,
+    }))
+}
+
+/// In FHIR what is not there is left out.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let kept = members.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(kept.map(|(name, value)| (name, without_nulls(value))).collect())
+        }
+        Value::Array(values) => {
+            Value::Array(values.into_iter().filter(|value| !value.is_null()).map(without_nulls).collect())
+        }
+        other => other,
+    }
+}
+
+fn coding(system: &str, code: &str) -> Value {
+    json!({ "system": system, "code": code })
+}
+
+fn concept(system: &str, code: &str) -> Value {
+    json!({ "coding": [coding(system, code)] })
+}
+
+fn identifier(id: Uuid) -> Value {
+    json!({ "system": IDENTIFIERS, "value": id.urn().to_string() })
+}
+
+/// A reference by identifier.
+fn reference(resource_type: Option<&str>, id: Uuid) -> Value {
+    json!({ "type": resource_type, "identifier": identifier(id) })
+}
+
+/// An element whose value is not there, and why.
+fn absent(reason: &str) -> Value {
+    json!({ "extension": [{ "url": ABSENT, "valueCode": reason }] })
+}
+
+/// Who recorded the event, and what of it answered.
+fn observer(origin: &str) -> Value {
+    json!({ "type": "Device", "identifier": { "value": origin }, "display": "Carelog" })
+}
+
+fn patient(entry: &EntryView) -> Option<Value> {
+    entry.patient_id.map(|id| reference(Some("Patient"), id))
+}
+
+/// The record that it was done to.
+fn target(entry: &EntryView) -> Option<Value> {
+    entry.target_id.map(|id| reference(resource_type(entry.target_kind), id))
+}
+
+/// What asked: the key, the run of an import, or who needs neither.
+fn client(entry: &EntryView, origin: &str) -> Value {
+    match (entry.actor.kind, entry.actor.id) {
+        (ActorKind::System, _) => observer(origin),
+        (_, Some(id)) => json!({ "identifier": identifier(id) }),
+        (kind, None) => json!({ "display": kind.as_str() }),
+    }
+}
+
+/// Who stood behind a key: whoever it acted for, or its holder.
+fn user(entry: &EntryView) -> Option<Value> {
+    let actor = &entry.actor;
+    let id = actor.on_behalf_of.or(actor.id).filter(|_| actor.kind == ActorKind::ApiKey)?;
+    Some(json!({ "identifier": identifier(id) }))
+}
+
+/// A machine that took part.
+struct Machine {
+    code: Code<'static>,
+    who: Value,
+    /// Why its address is not there: it is sealed, not known, or there was none.
+    network: &'static str,
+}
+
+/// The machines that took part; the first is the one that asked.
+fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Machine> {
+    let machine = |code, who, network| Machine { code, who, network };
+    match pattern {
+        Pattern::Activity => vec![machine(APPLICATION, observer(origin), "not-applicable")],
+        Pattern::Disclosure => vec![
+            machine(SOURCE, observer(origin), "unknown"),
+            machine(DESTINATION, absent("masked"), "unknown"),
+        ],
+        Pattern::Create
+        | Pattern::Read
+        | Pattern::Query
+        | Pattern::Update
+        | Pattern::Delete
+        | Pattern::Operation => {
+            let (asks, answers) = pattern.sides();
+            vec![
+                machine(asks, client(entry, origin), "masked"),
+                machine(answers, observer(origin), "unknown"),
+            ]
+        }
+    }
+}
+
+fn role(entry: &EntryView) -> Value {
+    concept("urn:carelog:role", entry.actor.role.as_str())
+}
+
+fn purpose(entry: &EntryView) -> Option<Value> {
+    let code = match entry.purpose? {
+        PurposeOfUse::Treatment => "TREAT",
+        PurposeOfUse::Payment => "HPAYMT",
+        PurposeOfUse::Operations => "HOPERAT",
+        PurposeOfUse::PatientRequest => "PATRQT",
+        PurposeOfUse::Emergency => "BTG",
+        PurposeOfUse::Compliance => "HCOMPL",
+    };
+    Some(concept("http://terminology.hl7.org/CodeSystem/v3-ActReason", code))
+}
+
+/// What ties the event to the log and to other events, as pairs of name and value.
+fn particulars(entry: &EntryView, origin: &str) -> Vec<(&'static str, String)> {
+    let mut pairs = vec![
+        ("event-type", entry.event.to_string()),
+        ("tlog-origin", origin.to_owned()),
+        ("tlog-index", (entry.sequence - 1).to_string()),
+        ("correlation-id", entry.correlation_id.to_string()),
+        ("data-origin", entry.origin.to_string()),
+    ];
+    pairs.extend(entry.causation_id.map(|id| ("causation-id", id.to_string())));
+    pairs
+}
+
+const fn resource_type(kind: StreamKind) -> Option<&'static str> {
+    match kind {
+        StreamKind::Organization => Some("Organization"),
+        StreamKind::Patient => Some("Patient"),
+        StreamKind::Specialist => Some("Practitioner"),
+        StreamKind::Appointment => Some("Appointment"),
+        StreamKind::Form => Some("QuestionnaireResponse"),
+        StreamKind::File => Some("DocumentReference"),
+        StreamKind::TreatmentPlan => Some("CarePlan"),
+        StreamKind::WebhookSubscription => Some("Subscription"),
+        StreamKind::VideoRoom
+        | StreamKind::VideoNotice
+        | StreamKind::WebhookDelivery
+        | StreamKind::WebhookReplay
+        | StreamKind::Access => None,
+    }
+}

@@ -1,0 +1,172 @@
+//! `carelog audit verify --live` beside a running server: what somebody with every right changed is found and named.
+
+use carelog_audit::proof::leaf_hash;
+use carelog_domain::OrganizationId;
+use carelog_tests::Api;
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Executor, PgPool};
+
+use super::bundles::Audit;
+use super::damage::UNGUARD;
+use super::{checkpoint, signing_api};
+
+/// The sequence of the event that is damaged.
+const PLACE: i64 = 20;
+
+impl Audit<'_> {
+    /// Exit code and verdict.
+    fn verify_live(&self, more: &[&str]) -> (i32, Value) {
+        let output = self
+            .beside_the_server()
+            .args(["audit", "verify", "--live", "--json", "--allow-unsealed", "--policy", "policy"])
+            .args(more)
+            .output()
+            .unwrap();
+        let code = output.status.code().unwrap();
+        (code, serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
+    }
+
+    fn verify_own(&self, more: &[&str]) -> (i32, Value) {
+        let id = self.clinic.id.to_string();
+        self.verify_live(&[&["--organization", &id], more].concat())
+    }
+}
+
+async fn sql(pool: &PgPool, statement: String) {
+    pool.execute(AssertSqlSafe(statement)).await.unwrap();
+}
+
+fn is_at_place(clinic: OrganizationId) -> String {
+    format!("organization_id = '{clinic}' and organization_sequence = {PLACE}")
+}
+
+/// Puts another value into an event and computes its leaf hash, as whoever knows the product could; gives the new leaf.
+async fn forge(api: &Api, clinic: OrganizationId) -> String {
+    let log = &api.server.system().log;
+    let mut event = log.organization(clinic, PLACE - 1, 1).await.unwrap().remove(0);
+    event.version += 1_000;
+    let leaf = hex::encode(leaf_hash(&event.leaf_data(log.name())).0);
+    let change = format!(
+        "update log.events set version = version + 1000, leaf_hash = '\\x{leaf}' where {}",
+        is_at_place(clinic)
+    );
+    sql(&api.core, change).await;
+    leaf
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_system_is_verified_without_a_trace() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let (earlier, origin, size, _) = checkpoint(&audit.clinic, 260).await;
+    audit.write("earlier", &earlier);
+    // Other events go on by themselves.
+    let accesses = async || -> i64 {
+        let statement = "select count(*) from log.events where event_type like 'access.%'";
+        sqlx::query_scalar(statement).fetch_one(&api.core).await.unwrap()
+    };
+    let before = accesses().await;
+
+    let (code, verdict) = audit.verify_own(&["--since", "earlier"]);
+
+    assert_eq!(code, 0, "{verdict}");
+    let report = &verdict["report"];
+    assert_eq!((&report["origin"], &report["continues"]), (&origin.into(), &size.into()));
+    assert!(report["event_count"].as_u64().unwrap() >= size);
+    assert_eq!(accesses().await, before);
+
+    let (code, verdict) = audit.verify_live(&["--organization", "0197a000-0000-7000-8000-00000000dead"]);
+    assert_eq!((code, &verdict["damage"]), (1, &Value::Null));
+    audit.write(
+        "policy",
+        "log audit.example/clinic-7+90453f4a+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4\nquorum none\n",
+    );
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (13, &"unknown_key".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_damage_to_a_running_system_is_found_and_named() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    checkpoint(&audit.clinic, 260).await;
+    let clinic = OrganizationId::new(audit.clinic.id);
+    let place = is_at_place(clinic);
+    let core = &api.core;
+    core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    sql(core, "create table public.kept as select * from log.events".to_owned()).await;
+    let event: String =
+        sqlx::query_scalar(AssertSqlSafe(format!("select event_id::text from log.events where {place}")))
+            .fetch_one(core)
+            .await
+            .unwrap();
+    for (change, damage, code, named) in [
+        (
+            format!("update log.events set facts = set_byte(facts, 1, 65) where {place}"),
+            "leaf_mismatch",
+            19,
+            &*event,
+        ),
+        (
+            format!("update log.events set actor_id = gen_random_uuid() where {place}"),
+            "leaf_mismatch",
+            19,
+            &event,
+        ),
+        (
+            format!("update log.events set recorded_at = recorded_at - interval '1 day' where {place}"),
+            "leaf_mismatch",
+            19,
+            &event,
+        ),
+        (
+            format!("update log.events set event_type = 'no.such' where {place}"),
+            "leaf_mismatch",
+            19,
+            "event_type",
+        ),
+        (format!("delete from log.events where {place}"), "incomplete", 11, "index 19"),
+    ] {
+        sql(core, change.clone()).await;
+        let (found, verdict) = audit.verify_own(&[]);
+        assert_eq!((found, verdict["damage"].as_str()), (code, Some(damage)), "{change}: {verdict}");
+        assert!(verdict["detail"].as_str().unwrap().contains(named), "{change}: {verdict}");
+        sql(core, format!("delete from log.events where {place}")).await;
+        sql(core, format!("insert into log.events select * from public.kept where {place}")).await;
+        assert_eq!(audit.verify_own(&[]).0, 0, "{change} was taken back");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_event_is_found_however_much_was_forged_with_it() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    checkpoint(&audit.clinic, 260).await;
+    let clinic = OrganizationId::new(audit.clinic.id);
+    let trees = &api.server.system().databases.audit_owner;
+    api.core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    let tile = format!("organization_id = '{clinic}' and level = 0 and n = 0");
+
+    let leaf = forge(&api, clinic).await;
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (19, &"leaf_mismatch".into()));
+    assert!(verdict["detail"].as_str().unwrap().contains("index 19"), "{verdict}");
+
+    let at = (PLACE - 1) * 32 + 1;
+    sql(trees, format!("create table public.kept as select * from proof.tree_tiles where {tile}")).await;
+    let forged = format!("overlay(hashes placing '\\x{leaf}'::bytea from {at} for 32)");
+    sql(trees, format!("update proof.tree_tiles set hashes = {forged} where {tile}")).await;
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (21, &"not_included".into()), "{verdict}");
+
+    let back = format!(
+        "update log.events e set version = version - 1000,
+             leaf_hash = (select substr(hashes, {at}, 32) from unnest(array[$1::bytea]) as hashes)
+         where {}",
+        is_at_place(clinic)
+    );
+    let kept: Vec<u8> = sqlx::query_scalar("select hashes from public.kept").fetch_one(trees).await.unwrap();
+    sqlx::query(AssertSqlSafe(back)).bind(kept).execute(&api.core).await.unwrap();
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (20, &"tile_mismatch".into()), "{verdict}");
+}
