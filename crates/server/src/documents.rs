@@ -16,10 +16,10 @@ use carelog_domain::organization::OrganizationProfile;
 use carelog_domain::patient::PatientEvent;
 use carelog_domain::{EventType, FileId, FormId, OrganizationId, PatientId, StreamKind, Timestamp};
 use carelog_event_log::{RecordedEvent, StreamKey, derived_id};
-use carelog_files::Brought;
 use carelog_files::document::{
     ErasureCertificate, RenderError, SignedForm, erasure_certificate, shown_moment, signed_form,
 };
+use carelog_files::{Brought, Storage, StorageError};
 use carelog_records::queries;
 use carelog_records::{FormRecord, PatientRecord, SealedColumns};
 use serde::de::DeserializeOwned;
@@ -121,15 +121,25 @@ impl Look<'_> {
             }
             if !self.failed.contains(&organization_id) {
                 match missing.make(self.system).await {
-                    Ok(()) => continue,
+                    Ok(true) => continue,
+                    // Where files cannot lie, documents cannot either; they wait until they can.
+                    Ok(false) => {
+                        self.failed.insert(organization_id);
+                    }
                     Err(error) if error.is::<RenderError>() => {
                         error!(file.id = %file_id, error = format!("{error:#}"), "a document cannot be made");
                         self.unmakeable.insert(file_id);
                         continue;
                     }
                     Err(error) => {
-                        warn!(organization.id = %organization_id, error = format!("{error:#}"), "a document is not made");
-                        self.failed.insert(organization_id);
+                        let is_of_storage = error
+                            .chain()
+                            .any(|cause| cause.is::<StorageError>() || cause.is::<StoragesError>());
+                        let error = format!("{error:#}");
+                        warn!(organization.id = %organization_id, file.id = %file_id, error, "a document is not made");
+                        if is_of_storage {
+                            self.failed.insert(organization_id);
+                        }
                     }
                 }
             }
@@ -159,15 +169,23 @@ impl Missing {
         }
     }
 
-    async fn make(self, system: &System) -> anyhow::Result<()> {
+    /// Makes it, unless the clinic has no storage.
+    async fn make(self, system: &System) -> anyhow::Result<bool> {
+        let storages = system.storages.get().context("no server was started")?;
+        let storage = match storages.of(self.place().0).await {
+            Ok(storage) => storage,
+            Err(StoragesError::NotConfigured) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
         match self {
-            Self::Form(form) => document_form(system, &form).await,
-            Self::Certificate(patient) => certify_erasure(system, &patient).await,
+            Self::Form(form) => document_form(system, &storage, &form).await,
+            Self::Certificate(patient) => certify_erasure(system, &storage, &patient).await,
         }
+        .map(|()| true)
     }
 }
 
-async fn document_form(system: &System, record: &FormRecord) -> anyhow::Result<()> {
+async fn document_form(system: &System, storage: &Storage, record: &FormRecord) -> anyhow::Result<()> {
     let FormRecord { organization_id, form_id, patient_id, .. } = *record;
     let key = StreamKey { organization_id, kind: StreamKind::Form, id: form_id.uuid() };
     let events = system.log.stream(&key, 0).await?;
@@ -200,10 +218,10 @@ async fn document_form(system: &System, record: &FormRecord) -> anyhow::Result<(
         causation_id: signature.event_id,
         correlation_id: signature.circumstances.correlation_id,
     };
-    keep(system, &own, move || signed_form(&form)).await
+    keep(system, storage, &own, move || signed_form(&form)).await
 }
 
-async fn certify_erasure(system: &System, record: &PatientRecord) -> anyhow::Result<()> {
+async fn certify_erasure(system: &System, storage: &Storage, record: &PatientRecord) -> anyhow::Result<()> {
     let PatientRecord { organization_id, patient_id, .. } = *record;
     let key = StreamKey { organization_id, kind: StreamKind::Patient, id: patient_id.uuid() };
     let events = system.log.stream(&key, 0).await?;
@@ -244,12 +262,13 @@ async fn certify_erasure(system: &System, record: &PatientRecord) -> anyhow::Res
         causation_id: erased.event_id,
         correlation_id: erased.circumstances.correlation_id,
     };
-    keep(system, &own, move || erasure_certificate(&certificate)).await
+    keep(system, storage, &own, move || erasure_certificate(&certificate)).await
 }
 
 /// Renders a document and keeps it as a file, unless that was done, or the file was ended.
 async fn keep(
     system: &System,
+    storage: &Storage,
     own: &OwnFile,
     render: impl FnOnce() -> Result<Vec<u8>, RenderError> + Send + 'static,
 ) -> anyhow::Result<()> {
@@ -257,21 +276,21 @@ async fn keep(
         Some((FileStatus::Stored | FileStatus::Failed | FileStatus::Deleted, _)) => return Ok(()),
         Some((FileStatus::Requested, _)) | None => {}
     }
-    let storages = system.storages.get().context("no server was started")?;
-    let storage = match storages.of(own.organization_id).await {
-        Ok(storage) => storage,
-        // Where files cannot lie, documents cannot either.
-        Err(StoragesError::NotConfigured) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
     let rendered = system.runtime.tasks.spawn_blocking(render).await;
     let bytes = Bytes::from(rendered.unwrap_or_else(|panic| Err(RenderError::Typeset(panic.to_string())))?);
     let brought = Brought {
         size_bytes: i64::try_from(bytes.len())?,
         content_sha256: Sha256Digest::new(Sha256::digest(&bytes).into()),
     };
+    // Whoever comes second has rendered it in vain, and must not put other bytes under the hash that is in the log.
+    if let Some((status, _)) =
+        own.known(&system.log).await?.filter(|(status, _)| *status != FileStatus::Requested)
+    {
+        info!(file.id = %own.file_id, %status, "a document was made by another");
+        return Ok(());
+    }
     storage.put(&own.object_key(), own.content_type.as_str(), bytes).await?;
-    let Err(error) = own.keep(&system.log, &storage, brought).await else {
+    let Err(error) = own.keep(&system.log, storage, brought).await else {
         info!(file.id = %own.file_id, "a document was made");
         return Ok(());
     };

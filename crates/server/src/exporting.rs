@@ -7,20 +7,22 @@
 //! An export to the storage replaces the one before, file by file: whoever reads meanwhile may see months of both.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::error::Error;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use carelog_analytics::columnar::{self, ColumnarError, PARQUET};
-use carelog_analytics::queries::{self, CellFilter, Figures};
+use carelog_analytics::queries::{self, CellFilter, Figures, FiguresError};
 use carelog_domain::OrganizationId;
 use carelog_domain::access::{Access, AccessCommand, AnalyticsDimension, AnalyticsFormat, AnalyticsView};
 use carelog_event_log::{EventLog, Scope, new_id};
 use carelog_files::{Storage, StorageError};
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 /// Stands for null in the name of a partition.
 const NO_MONTH: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -33,14 +35,14 @@ pub enum ExportError {
     #[error("nothing is published of organization {0}")]
     Unpublished(OrganizationId),
     /// The figures cannot be read.
-    #[error("the database of analytics failed")]
-    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Figures(#[from] FiguresError),
     /// The figures cannot be written as Parquet.
     #[error(transparent)]
     Columnar(#[from] ColumnarError),
     /// The export could not be written to the log, and so nothing left.
-    #[error("the export cannot be recorded in the log, so nothing is handed out: {0}")]
-    Record(String),
+    #[error("the export cannot be recorded in the log, so nothing is handed out")]
+    Record(#[source] Box<dyn Error + Send + Sync>),
     /// An earlier export would be mixed with this one.
     #[error("{} is there already", .0.display())]
     Taken(PathBuf),
@@ -61,7 +63,7 @@ pub enum ExportError {
 /// A file of an export.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExportFile {
-    /// Below the place of the export, with `/` between its parts.
+    /// Below the directory, or the key in the storage; with `/` between its parts.
     pub path: String,
     /// Cells in it.
     pub cell_count: usize,
@@ -86,12 +88,7 @@ impl Export {
         views: &'a [AnalyticsView],
     ) -> BoxFuture<'a, Result<Self, ExportError>> {
         Box::pin(async move {
-            // A UUID's text needs no quoting.
-            let begin = format!(
-                "begin isolation level repeatable read read only; \
-                 set local carelog.organization_id = '{organization_id}'"
-            );
-            let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+            let mut tx = queries::begin(pool, organization_id).await.map_err(FiguresError::from)?;
             let mut read = Vec::new();
             for &view in views {
                 let figures = queries::figures(&mut tx, view, CellFilter::default()).await?;
@@ -100,7 +97,7 @@ impl Export {
                 }
                 read.push(figures);
             }
-            tx.commit().await?;
+            tx.commit().await.map_err(FiguresError::from)?;
             Ok(Self { organization_id, views: read })
         })
     }
@@ -108,7 +105,7 @@ impl Export {
     /// Writes the export to the log, and then to folders of a directory, which is made where it is missing.
     ///
     /// # Errors
-    /// See [`ExportError`]; a view is there as a whole or not at all.
+    /// See [`ExportError`]; then nothing of it is there.
     pub async fn to_directory(
         &self,
         log: &EventLog,
@@ -129,18 +126,35 @@ impl Export {
     }
 
     fn write(&self, files: &[ExportFile], directory: &Path) -> io::Result<()> {
-        fs::create_dir_all(directory)?;
-        let unfinished = tempfile::Builder::new().prefix(".unfinished-").tempdir_in(directory)?;
+        make_folder(directory)?;
+        let unfinished = tempfile::Builder::new()
+            .prefix(".unfinished-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(directory)?;
         for file in files {
             let path = unfinished.path().join(&file.path);
-            fs::create_dir_all(path.parent().unwrap_or(unfinished.path()))?;
-            fs::write(path, &file.bytes)?;
+            let folder = path.parent().unwrap_or(unfinished.path());
+            make_folder(folder)?;
+            let mut written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            written.write_all(&file.bytes)?;
+            written.sync_all()?;
+            sync_folder(folder)?;
         }
+        let mut moved = Vec::new();
         for figures in &self.views {
             let view = figures.view.as_str();
-            fs::rename(unfinished.path().join(view), directory.join(view))?;
+            sync_folder(&unfinished.path().join(view))?;
+            let place = directory.join(view);
+            if let Err(error) = fs::rename(unfinished.path().join(view), &place) {
+                // All views are those of one moment, or none is there.
+                for place in moved {
+                    let _ = fs::remove_dir_all(place);
+                }
+                return Err(error);
+            }
+            moved.push(place);
         }
-        unfinished.close()
+        sync_folder(directory)
     }
 
     /// Writes the export to the log, and then to the organization's storage, in the place of an earlier one.
@@ -182,7 +196,7 @@ impl Export {
             let account = figures.account(CellFilter::default(), AnalyticsFormat::Parquet);
             let command = AccessCommand::RecordAnalyticsQuery(account);
             let recorded = log.execute::<Access>(scope, new_id(), command).await;
-            recorded.map_err(|error| ExportError::Record(error.to_string()))?;
+            recorded.map_err(|error| ExportError::Record(Box::new(error)))?;
         }
         Ok(())
     }
@@ -201,7 +215,26 @@ fn parts(figures: &Figures) -> Vec<(String, Figures)> {
         months.entry(month).or_default().push(row.clone());
     }
     let folder = |month: &str| format!("{}/month={month}", figures.view);
-    months.into_iter().map(|(month, rows)| (folder(month), Figures { rows, ..figures.clone() })).collect()
+    let Figures { view, freshness, columns, .. } = figures;
+    let of_month = |rows| Figures { view: *view, freshness: *freshness, columns: columns.clone(), rows };
+    months.into_iter().map(|(month, rows)| (folder(month), of_month(rows))).collect()
+}
+
+/// For its owner alone, as the API shows figures to few.
+fn make_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Makes the names in a folder last.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Whether an export can have put an object below a folder; whatever else lies there is not ours.
+fn is_ours(folder: &str, key: &str) -> bool {
+    let Some(name) = key.strip_prefix(folder).and_then(|rest| rest.strip_suffix(FILE)) else { return false };
+    let month = name.strip_prefix("month=").and_then(|rest| rest.strip_suffix('/'));
+    name.is_empty() || month.is_some_and(|month| !month.contains('/'))
 }
 
 /// Removes what an earlier export put into a folder and this one did not.
@@ -212,7 +245,7 @@ async fn remove_others(storage: &Storage, folder: &str, files: &[ExportFile]) ->
         let Some(last) = objects.last() else { return Ok(()) };
         after = Some(last.key.clone());
         for object in objects {
-            if files.iter().all(|file| file.path != object.key) {
+            if is_ours(folder, &object.key) && files.iter().all(|file| file.path != object.key) {
                 storage.remove(&object.key).await?;
             }
         }

@@ -7,8 +7,9 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use carelog_audit::Forwarded;
-use carelog_event_log::runtime::lag;
+use carelog_audit::{Audit, Forwarded};
+use carelog_event_log::runtime::{Projector, lag};
+use carelog_event_log::{Lane, Position};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -18,6 +19,8 @@ use crate::config::ForwardingConfig;
 use crate::databases;
 use crate::system::System;
 
+/// Longest time until a server has answered what is asked at the beginning.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a server that cannot be used is tried again, and how far it is behind is measured.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -26,13 +29,19 @@ pub async fn run(system: System, config: ForwardingConfig) {
     let Some(url) = &config.database_url else { return };
     let stop = system.runtime.stop.clone();
     let pool = loop {
-        match prepare(system.log.name().to_owned(), url.options().clone()).await {
-            Ok(pool) => break pool,
-            Err(error) => {
+        let preparing = prepare(system.log.name().to_owned(), url.options().clone());
+        match stop.run_until_cancelled(tokio::time::timeout(PATIENCE, preparing)).await {
+            None => return,
+            Some(Ok(Ok(pool))) => break pool,
+            Some(Ok(Err(error))) => {
                 let error = format!("{error:#}");
                 warn!(error, "the trail cannot be forwarded; it is tried again");
             }
+            Some(Err(_)) => {
+                warn!("the server that the trail is forwarded to does not answer; it is asked again");
+            }
         }
+        how_far_behind(&system, &[]);
         if tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok() {
             return;
         }
@@ -40,11 +49,14 @@ pub async fn run(system: System, config: ForwardingConfig) {
     let forwarded = Forwarded { organizations: config.organizations.iter().copied().collect() };
     system.runtime.start(&forwarded.into(), None, &pool);
     info!("the trail is forwarded");
+    let mut lags = Vec::new();
     loop {
-        match how_far_behind(&system, &pool).await {
-            Ok(events) => metrics::gauge!("carelog_forwarding_lag_events").set(events),
-            Err(error) => warn!(%error, "the server that the trail is forwarded to does not answer"),
+        match stop.run_until_cancelled(positions(&system, &pool)).await {
+            None => return,
+            Some(Ok(read)) => lags = read,
+            Some(Err(error)) => warn!(%error, "the server that the trail is forwarded to does not answer"),
         }
+        how_far_behind(&system, &lags);
         if tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_ok() {
             return;
         }
@@ -56,25 +68,37 @@ fn prepare(log_name: String, options: PgConnectOptions) -> BoxFuture<'static, an
     Box::pin(async move {
         let owner = databases::prepare_trail(&options).await?;
         // Two logs in one trail would each move the other's checkpoints.
-        let follow = "create table if not exists runtime.forwarded_log (name text primary key);
-                  comment on table runtime.forwarded_log is 'Which log this trail is forwarded from'";
+        let follow = "create table if not exists runtime.forwarded_log (
+                          is_one boolean primary key default true check (is_one), name text not null);
+                      comment on table runtime.forwarded_log is 'Which log this trail is forwarded from'";
         sqlx::raw_sql(follow).execute(&owner).await?;
-        let names = "with first as (
-                     insert into runtime.forwarded_log select $1 where not exists (select from runtime.forwarded_log)
-                     returning name
-                 )
-                 select name from first union select name from runtime.forwarded_log";
-        let name: String = sqlx::query_scalar(names).bind(&log_name).fetch_one(&owner).await?;
+        let own_trail = "select exists (select from runtime.checkpoints where projector = $1)";
+        let is_own: bool = sqlx::query_scalar(own_trail).bind(Audit::NAME).fetch_one(&owner).await?;
+        ensure!(!is_own, "the database holds a trail that is not forwarded; name another one");
+        sqlx::query("insert into runtime.forwarded_log (name) values ($1) on conflict do nothing")
+            .bind(&log_name)
+            .execute(&owner)
+            .await?;
+        let name: String =
+            sqlx::query_scalar("select name from runtime.forwarded_log").fetch_one(&owner).await?;
         ensure!(name == log_name, "the database holds the trail of another log, {name}");
         owner.close().await;
         Ok(databases::connect_trail(&options))
     })
 }
 
-/// Events of the lane that is furthest behind.
-async fn how_far_behind(system: &System, pool: &PgPool) -> Result<f64, sqlx::Error> {
+/// Where the second trail stands in each lane.
+async fn positions(system: &System, pool: &PgPool) -> Result<Vec<(Lane, Position)>, sqlx::Error> {
     let lags = lag(&system.log, &mut *pool.acquire().await?).await?;
-    let events = lags.iter().map(|lag| lag.events_behind).max().unwrap_or_default();
+    Ok(lags.into_iter().map(|lag| (lag.lane, lag.position)).collect())
+}
+
+/// Tells how many events of the log are ahead of where the second trail was last known to stand: also while its server is
+/// away, which is when somebody wants to know.
+fn how_far_behind(system: &System, positions: &[(Lane, Position)]) {
+    let position =
+        |lane| positions.iter().find(|(known, _)| *known == lane).map_or(0, |(_, position)| *position);
+    let behind = system.log.lanes().map(|lane| (*system.log.head(lane).borrow() - position(lane)).max(0));
     #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53, and a gauge needs no more")]
-    Ok(events as f64)
+    metrics::gauge!("carelog_forwarding_lag_events").set(behind.sum::<Position>() as f64);
 }

@@ -3,16 +3,33 @@
 //! Every function is meant for a connection that is bound to an organization; the tables show no other. The columns come
 //! from the database's own comments, which are the data dictionary.
 
+use carelog_domain::OrganizationId;
 use carelog_domain::access::{
     AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth,
 };
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Transaction};
 use time::OffsetDateTime;
 
-/// Rows of an answer, at most. The dimensions of a clinic have fewer values by far.
-pub const MAX_ROWS: i64 = 5_000;
+/// Rows of an answer, at most. The dimensions of a clinic have fewer values by far, unless it makes a template for each
+/// form.
+pub const MAX_ROWS: usize = 5_000;
+/// One more, which says that there are too many.
+const LIMIT: i64 = 5_001;
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+pub enum FiguresError {
+    /// More than are handed out at once; what is cut off would not show.
+    #[error(
+        "the view {0} has more than {MAX_ROWS} cells; ask for one dimension, some values or a range of months"
+    )]
+    TooMany(AnalyticsView),
+    /// The database failed.
+    #[error("the database of analytics failed")]
+    Database(#[from] sqlx::Error),
+}
 
 /// A column of a view.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,26 +125,44 @@ macro_rules! select_cells {
             &$filter.values.iter().map(CellValue::to_string).collect::<Vec<_>>(),
             $filter.from.map(|month| month.to_string()) as _,
             $filter.until.map(|month| month.to_string()) as _,
-            MAX_ROWS
+            LIMIT
         )
         .fetch_all($connection)
         .await
     };
 }
 
-/// Cells of a view, with what they mean.
+/// Begins to read the figures of an organization, all of them as they are at one moment.
 ///
 /// # Errors
 /// When the database fails.
+pub fn begin(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, sqlx::Error>> {
+    // A UUID's text needs no quoting.
+    let begin = format!(
+        "begin isolation level repeatable read read only; set local carelog.organization_id = '{organization_id}'"
+    );
+    Box::pin(async move { pool.begin_with(AssertSqlSafe(begin)).await })
+}
+
+/// Cells of a view, with what they mean.
+///
+/// # Errors
+/// When there are too many, or the database fails.
 pub fn figures(
     connection: &mut PgConnection,
     view: AnalyticsView,
     filter: CellFilter,
-) -> BoxFuture<'_, Result<Figures, sqlx::Error>> {
+) -> BoxFuture<'_, Result<Figures, FiguresError>> {
     Box::pin(async move {
         let freshness = freshness(connection).await?;
         let columns = columns(connection, view).await?;
         let rows = cells(connection, view, filter).await?;
+        if rows.len() > MAX_ROWS {
+            return Err(FiguresError::TooMany(view));
+        }
         let rows = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>();
         let rows = rows.map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         Ok(Figures { view, freshness, columns, rows })

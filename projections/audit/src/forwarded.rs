@@ -12,8 +12,8 @@ use sqlx::PgConnection;
 
 use crate::projector::Audit;
 
-/// The projector of the audit trail for a second database. The same tables under the same name, so that whatever reads
-/// the one reads the other; each event is entered in the transaction that moves the checkpoint there.
+/// The projector of the audit trail for a second database. The same tables, so that whatever reads the one reads the other,
+/// and checkpoints under a name of its own; each event is entered in the transaction that moves the checkpoint there.
 #[derive(Clone, Debug, Default)]
 pub struct Forwarded {
     /// Whose events; everybody's where nobody is named.
@@ -30,7 +30,7 @@ impl Projector for Forwarded {
     type Intent = ();
     type Memory = ();
 
-    const NAME: &'static str = Audit::NAME;
+    const NAME: &'static str = "forwarded_trail";
     const SCHEMA: ProjectionSchema = Audit::SCHEMA;
     const ON_POISON: OnPoison = Audit::ON_POISON;
     const PATIENCE: Duration = Audit::PATIENCE;

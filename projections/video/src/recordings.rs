@@ -93,31 +93,29 @@ impl Recorder {
         organization_id: OrganizationId,
         patient_id: Option<PatientId>,
         cause: &RecordedEvent,
-        is_unsure: bool,
     ) -> Result<Settled, SettleError> {
         let mut tx = self.settler.read().await?;
         let rooms = open_rooms(&mut tx, organization_id, patient_id).await?;
         drop(tx);
         let mut all = DONE;
-        for appointment_id in rooms {
-            let key = (organization_id, appointment_id);
-            if patient_id.is_none() {
-                let moved = self.settler.settle(key, cause, is_unsure).await?;
-                // What is to happen at the end of the room has a look of its own.
-                if matches!(moved.sign, Sign::Failure { .. }) {
-                    all = Settled {
-                        next_at: [all.next_at, moved.next_at].into_iter().flatten().min(),
-                        ..moved
-                    };
-                }
-            }
-            let settled = self.look(key, cause).await?;
-            all.next_at = [all.next_at, settled.next_at].into_iter().flatten().min();
-            if !matches!(settled.sign, Sign::None) {
-                all.sign = settled.sign;
+        let mut failed = None;
+        // A room that cannot be looked at is looked at again; it keeps no other from being looked at.
+        for appointment_id in &rooms {
+            match self.look((organization_id, *appointment_id), cause).await {
+                Ok(settled) => all = all.and(settled),
+                Err(failure) => failed = Some(failure),
             }
         }
-        Ok(all)
+        // What is to happen at the end of a room has a look of its own. A room that was moved asks for nothing when it is
+        // looked at again, so that those after it have their turn.
+        for appointment_id in rooms.iter().filter(|_| patient_id.is_none()) {
+            match self.settler.settle((organization_id, *appointment_id), cause, false).await {
+                Ok(moved) if matches!(moved.sign, Sign::Failure { .. }) => all = all.and(moved),
+                Ok(_) => {}
+                Err(failure) => failed = Some(failure),
+            }
+        }
+        failed.map_or(Ok(all), Err)
     }
 
     /// Looks at the recordings of one appointment.

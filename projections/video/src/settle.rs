@@ -42,6 +42,15 @@ pub(crate) struct Settled {
     pub(crate) sign: Sign,
 }
 
+impl Settled {
+    /// Both: the earlier of two further looks, and the newest sign where there is one.
+    pub(crate) fn and(self, other: Self) -> Self {
+        let next_at = [self.next_at, other.next_at].into_iter().flatten().min();
+        let sign = if matches!(other.sign, Sign::None) { self.sign } else { other.sign };
+        Self { next_at, sign }
+    }
+}
+
 /// Why a look came to no end. Its lease runs out, and whoever takes it up knows that something may have been done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettleError {

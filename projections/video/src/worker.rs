@@ -186,13 +186,13 @@ fn dispatch<'a>(
         let (settler, stream) = (&recorder.settler, &event.stream);
         match stream.kind {
             StreamKind::Organization if event.event_type == EventType::OrganizationSettingsChanged => {
-                recorder.look_at_all(stream.organization_id, None, event, is_unsure).await
+                recorder.look_at_all(stream.organization_id, None, event).await
             }
             StreamKind::Organization => keep(recorder, event, is_unsure).await,
             StreamKind::VideoNotice => take(recorder, event).await,
             StreamKind::Patient => {
                 let patient_id = Some(PatientId::new(stream.id));
-                recorder.look_at_all(stream.organization_id, patient_id, event, is_unsure).await
+                recorder.look_at_all(stream.organization_id, patient_id, event).await
             }
             StreamKind::VideoRoom => {
                 let key = (stream.organization_id, appointment_of(&event.decode_as()?).appointment_id);

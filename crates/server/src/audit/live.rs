@@ -9,12 +9,14 @@ use anyhow::Context;
 use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, SignedCheckpoint, TILE_WIDTH, Tile};
 use carelog_audit::signer::{self, SignerError};
 use carelog_audit::trees::{self, TreeError, TreeReader};
-use carelog_domain::OrganizationId;
+use carelog_domain::{OrganizationId, PatientId, StreamKind};
 use carelog_event_log::{Lane, ReadError, RecordedEvent, read};
 use carelog_proof::bundle::{Damage, DamageKind, Report, Shape, VerifyError, earlier, inconsistent, trusted};
 use futures::future::BoxFuture;
+use serde::Deserialize;
 use sqlx::PgConnection;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::collect::number;
 use super::{PATIENCE, POLL};
@@ -269,6 +271,10 @@ impl Walk<'_, '_> {
             if !event.leaf_is_true(&head.log_name) {
                 return Err(changed(index, event));
             }
+            // No leaf has it, and the trail and exports of one patient are made by it.
+            if subject_told(event).is_some_and(|told| event.subject.map(PatientId::uuid) != Some(told)) {
+                return Err(another_subject(index, event));
+            }
             leaves.push(Hash(event.leaf_hash));
         }
         let count = leaves.len() as u64;
@@ -286,6 +292,24 @@ impl Walk<'_, '_> {
 
 fn missing(index: u64) -> LiveError {
     damaged(DamageKind::Incomplete, format!("the event at index {index} is missing in the log"))
+}
+
+/// The patient whom an event is about, where its stream or its facts say so.
+fn subject_told(event: &RecordedEvent) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct Subject {
+        patient_id: Option<Uuid>,
+    }
+    if event.stream.kind == StreamKind::Patient {
+        return Some(event.stream.id);
+    }
+    serde_json::from_slice::<Subject>(&event.facts).ok()?.patient_id
+}
+
+fn another_subject(index: u64, event: &RecordedEvent) -> LiveError {
+    let detail =
+        format!("event {} at index {index} is filed under another patient than it tells of", event.event_id);
+    damaged(DamageKind::LeafMismatch, detail)
 }
 
 fn changed(index: u64, event: &RecordedEvent) -> LiveError {

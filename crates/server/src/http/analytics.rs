@@ -6,7 +6,7 @@ mod formats;
 use std::sync::Arc;
 
 use axum::response::Response;
-use carelog_analytics::queries::{self, CellFilter, Figures};
+use carelog_analytics::queries::{self, CellFilter, Figures, FiguresError};
 use carelog_domain::Timestamp;
 use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
 use http::{HeaderMap, StatusCode};
@@ -17,7 +17,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::{PathName, Query};
-use super::caller::{Caller, read};
+use super::caller::Caller;
 use super::command::json;
 use super::problem::Problem;
 use super::{Api, access, schemas};
@@ -106,7 +106,7 @@ struct Cells {
 #[utoipa::path(get, path = "/v1/analytics", tag = "analytics",
     responses((status = 200, description = "All of them.", body = Dictionary)))]
 async fn list(caller: Caller, Query(NoQuery {}): Query<NoQuery>) -> Result<Response, Problem> {
-    let mut tx = read(&caller.api.system.databases.analytics_app, caller.organization_id, None).await?;
+    let mut tx = queries::begin(&caller.api.system.databases.analytics_app, caller.organization_id).await?;
     let mut items = Vec::new();
     for &view in AnalyticsView::ALL {
         let columns = queries::columns(&mut tx, view).await?;
@@ -134,7 +134,8 @@ async fn list(caller: Caller, Query(NoQuery {}): Query<NoQuery>) -> Result<Respo
     params(("view" = String, Path), CellQuery),
     responses((status = 200, description = "Its cells.", content(
         (Cells = "application/json"), (String = "text/csv"), (Vec<u8> = "application/vnd.apache.parquet"),
-        (Vec<u8> = "application/vnd.apache.arrow.stream"), (String = "image/svg+xml")))))]
+        (Vec<u8> = "application/vnd.apache.arrow.stream"), (String = "image/svg+xml"))),
+        (status = 406, description = "In none of the forms that `Accept` names.")))]
 async fn get(
     caller: Caller,
     PathName(view): PathName<AnalyticsView>,
@@ -143,12 +144,21 @@ async fn get(
 ) -> Result<Response, Problem> {
     let format = query.format.map_or_else(|| formats::wanted(&headers), Ok)?;
     let filter = filter(view, &query)?;
-    let mut tx = read(&caller.api.system.databases.analytics_app, caller.organization_id, None).await?;
-    let figures = queries::figures(&mut tx, view, filter.clone()).await?;
+    let mut tx = queries::begin(&caller.api.system.databases.analytics_app, caller.organization_id).await?;
+    let figures = queries::figures(&mut tx, view, filter.clone()).await.map_err(refused)?;
     tx.commit().await?;
     let answer = formats::answer(&figures, format)?;
     access::record_analytics_query(&caller, figures.account(filter, format)).await?;
     Ok(answer)
+}
+
+fn refused(error: FiguresError) -> Problem {
+    match error {
+        FiguresError::TooMany(_) => {
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "too_many_cells").detail(error.to_string())
+        }
+        FiguresError::Database(error) => error.into(),
+    }
 }
 
 impl Cells {

@@ -106,8 +106,10 @@ fn complete_operation(method: &str, path: &str, operation: &mut Map<String, Valu
         for code in codes {
             responses.insert((*code).to_owned(), refusal(code));
         }
-        if responses.contains_key("410") {
-            responses.insert("410".to_owned(), refusal("410"));
+        for code in ["406", "410"] {
+            if responses.contains_key(code) {
+                responses.insert(code.to_owned(), refusal(code));
+            }
         }
     }
 }
@@ -118,6 +120,7 @@ fn refusal(code: &str) -> Value {
         "401" => "No key, or none that is valid.",
         "403" => "The key may not do this.",
         "404" => "Not known to the key's organization.",
+        "406" => "In no form that `Accept` names.",
         "409" => "The present state does not allow it, or the idempotency key is in use.",
         "410" => "The cursor is of another life of the log.",
         "412" => "It is not at the version named in `If-Match`.",

@@ -58,6 +58,8 @@ pub enum Entrance {
     InUse,
     /// The specialist's seat is taken.
     SeatTaken,
+    /// The specialist turned away the stay that was to be resumed.
+    Declined,
 }
 
 /// Somebody who is there.
@@ -135,6 +137,11 @@ pub fn enter<'a>(
         )
         .fetch_optional(&mut *connection)
         .await?;
+        if let Some(resumes) = visitor.resumes
+            && was_declined(connection, visitor, resumes).await?
+        {
+            return Ok(Entrance::Declined);
+        }
         let mut is_admitted = visitor.participant == ParticipantKind::Specialist;
         if let Some(known) = known {
             let is_same_device = known.device_sha256 == visitor.device_sha256;
@@ -195,6 +202,26 @@ pub fn enter<'a>(
         wake(connection, appointment_id).await?;
         Ok(Entrance::Session(visitor.session_id))
     })
+}
+
+async fn was_declined(
+    connection: &mut PgConnection,
+    visitor: &Visitor,
+    resumes: Uuid,
+) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"
+        select exists (
+            select from rooms.presences
+            where organization_id = $1 and session_id = $2 and participant_id = $3 and gone_reason = 'declined'
+        ) as "was_declined!"
+        "#,
+        visitor.place.organization_id.uuid(),
+        resumes,
+        visitor.participant_id.uuid()
+    )
+    .fetch_one(connection)
+    .await
 }
 
 async fn end_lost_of(connection: &mut PgConnection, place: Place, now: Timestamp) -> Result<(), sqlx::Error> {

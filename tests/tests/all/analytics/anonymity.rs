@@ -42,7 +42,7 @@ async fn smallest_group(product: &Product, id: OrganizationId, are_withheld_toge
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pycanon_counts_enough_patients_behind_every_group_that_is_published_or_follows() {
+async fn pycanon_counts_enough_patients_behind_weekdays_and_reminders_and_what_follows_of_them() {
     let product = Product::start().await;
     let on = |weekday: u8, patients: RangeInclusive<u16>| Appointments { weekday, ..of(patients) };
     let reminded = |patients: RangeInclusive<u16>| Appointments { is_reminded: true, ..on(5, patients) };

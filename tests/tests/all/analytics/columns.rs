@@ -1,5 +1,6 @@
 //! Figures as Parquet and Arrow, over HTTP and from the command line, read by programs that are not ours.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
@@ -23,7 +24,7 @@ pub(super) const VIEWS: [&str; 5] = [
     "form_turnaround",
 ];
 
-/// A clinic with appointments in two months and forms of two templates, published.
+/// A clinic with appointments in two months and a form of each patient, published.
 pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
     let clinic = api.clinic("Klinik").await;
     for _ in 0..PATIENTS {
@@ -121,6 +122,8 @@ async fn parquet_and_arrow_hold_the_rows_of_the_json_for_pyarrow_and_duckdb() {
             std::fs::write(&file, &bytes).unwrap();
             let told = read(form, &file).await;
 
+            let is_empty = json.items().is_empty();
+            assert_eq!(is_empty, view.starts_with("exercise"), "{view} has cells");
             assert_read_alike(&format!("{view} as {form}"), &told, json.items());
             assert_eq!(headers["content-type"], accept.split(',').next().unwrap());
             assert_eq!(
@@ -227,6 +230,27 @@ async fn an_export_to_a_directory_is_in_the_log_and_is_what_the_api_shows() {
     assert!(logged.iter().all(|(_, form, _)| form == "parquet"));
     assert_holds_what_is_shown(&clinic, &place).await;
 
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&place), mode(&place.join(FILES[0]))), (0o700, 0o600));
+    // Where the log refuses, nothing leaves.
+    let refuse =
+        "alter table log.events add constraint no_queries check (event_type <> 'access.analytics_queried')
+                  not valid";
+    sqlx::query(refuse).execute(&api.core).await.unwrap();
+    let elsewhere = directory.path().join("elsewhere");
+    let output = export(&clinic, &id, &["--to", elsewhere.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        !output.status.success() && said.contains("nothing is handed out") && !elsewhere.exists(),
+        "{said}"
+    );
+    sqlx::query("alter table log.events drop constraint no_queries").execute(&api.core).await.unwrap();
+    // Where the files cannot be written, it is said, and nothing unfinished is left.
+    let below_a_file = place.join(FILES[0]).join("figures");
+    let output = export(&clinic, &id, &["--to", below_a_file.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("cannot be written"), "{said}");
+
     let before = api.event_count().await;
     let stranger = carelog_event_log::new_id().to_string();
     for (organization, arguments, reason) in [
@@ -278,13 +302,18 @@ async fn an_export_to_the_clinics_storage_replaces_the_one_before() {
     let storage = storages.of(OrganizationId::new(clinic.id)).await.unwrap();
     let folder = format!("analytics/{}/", clinic.id);
     let left_over = format!("{folder}clinic_utilisation/month=2020-01/figures.parquet");
-    storage.put(&left_over, "application/vnd.apache.parquet", b"PAR1".as_slice().into()).await.unwrap();
+    let foreign = format!("{folder}clinic_utilisation/_delta_log/00000.json");
+    for key in [&left_over, &foreign] {
+        storage.put(key, "application/vnd.apache.parquet", b"PAR1".as_slice().into()).await.unwrap();
+    }
 
     let output = export(&clinic, &clinic.id.to_string(), &["--to-storage", "--json"]);
 
     let expected: Vec<String> = FILES.iter().map(|file| format!("{folder}{file}")).collect();
     assert_eq!(paths(&output), expected);
-    assert_eq!(keys(&storage).await, expected, "and nothing of an earlier one");
+    let mut kept = [expected.as_slice(), &[foreign]].concat();
+    kept.sort();
+    assert_eq!(keys(&storage).await, kept, "nothing of an earlier one, and all of others'");
     for key in &expected {
         save(&api, &storage, key, directory.path()).await;
     }

@@ -90,5 +90,6 @@ async fn in_a_browser_an_analyst_sees_chart_and_table_and_nothing_else() {
     let webhooks = in_the_console(&clinic, &partner.text, "/console/webhooks").await;
     assert!(webhooks.2.contains("/console/webhooks") && !webhooks.2.contains("/console/analytics"));
     let stranger = send(api.request(Method::GET, "/console/analytics")).await;
-    assert!(!stranger.text.contains("form_turnaround"), "{stranger:?}");
+    let is_asked_to_sign_in = stranger.text.contains("name=\"api_key\"");
+    assert!(is_asked_to_sign_in && !stranger.text.contains("form_turnaround"), "{stranger:?}");
 }

@@ -125,6 +125,12 @@ async fn each_damage_to_a_running_system_is_found_and_named() {
             19,
             "event_type",
         ),
+        (
+            format!("update log.events set subject_id = gen_random_uuid() where {place}"),
+            "leaf_mismatch",
+            19,
+            &event,
+        ),
         (format!("delete from log.events where {place}"), "incomplete", 11, "index 19"),
     ] {
         sql(core, change.clone()).await;

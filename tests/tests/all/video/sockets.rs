@@ -11,7 +11,7 @@ use carelog_event_log::{Clock as _, new_id};
 use carelog_server::serve::Roles;
 use carelog_tests::{serve_as_process, until};
 use carelog_video::embedded::ending;
-use carelog_video::embedded::presence::{self, Gesture, Gone, Place, Visitor};
+use carelog_video::embedded::presence::{self, Entrance, Gesture, Gone, Place, Visitor};
 use futures::{SinkExt, StreamExt};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -304,6 +304,11 @@ async fn whoever_looks_late_learns_why_their_stay_is_over() {
     let gone = presence::keep(&mut connection, organization_id, session_id, connection_id, now).await;
     assert_eq!(gone.unwrap(), Some(Gone::Declined));
     assert_eq!(ending::ended(&mut connection, Some(place.appointment_id)).await.unwrap(), []);
+    // Nor does a page that was cut off while it was turned away knock again by itself.
+    let back =
+        Visitor { session_id: new_id(), connection_id: new_id(), resumes: Some(session_id), ..visitor };
+    let entrance = presence::enter(&mut connection, &back, now).await.unwrap();
+    assert_eq!(entrance, Entrance::Declined);
     let later = now.saturating_add_micros(31_000_000);
     ending::end_lost(&mut connection, later).await.unwrap();
     let gone = presence::keep(&mut connection, organization_id, session_id, connection_id, later).await;

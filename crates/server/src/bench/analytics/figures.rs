@@ -8,7 +8,7 @@ use carelog_domain::OrganizationId;
 use carelog_domain::access::AnalyticsView;
 use carelog_event_log::{Clock, SystemClock, new_id};
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::PgPool;
 
 use super::facts;
 use crate::bench::report::Report;
@@ -74,8 +74,7 @@ async fn read(
     organization_id: OrganizationId,
     view: AnalyticsView,
 ) -> anyhow::Result<Figures> {
-    let begin = format!("begin read only; set local carelog.organization_id = '{organization_id}'");
-    let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+    let mut tx = queries::begin(pool, organization_id).await?;
     let figures = queries::figures(&mut tx, view, CellFilter::default()).await?;
     tx.commit().await?;
     Ok(figures)

@@ -1,6 +1,7 @@
 //! Each view as a picture: bars, drawn on the server as SVG, with a title and a description for whoever does not see it.
 //!
-//! A panel is one dimension, a bar one of its values. What is withheld has no bar, and a word says so. The same markup
+//! A panel is one dimension, a bar one of its values. What is withheld, or has nothing to divide by, has no bar, and a
+//! word says so. The same markup
 //! stands by itself or within a page.
 
 use carelog_domain::access::{AnalyticsDimension, AnalyticsView};
@@ -102,7 +103,7 @@ pub(in crate::http) fn draw(view: AnalyticsView, cells: &[Value]) -> Markup {
                 }
             }
             @if panels.is_empty() {
-                text x="0" y=(HEADING + 20) fill="currentColor" { "There are no figures yet." }
+                text x="0" y=(HEADING + 20) fill="currentColor" { "There are no figures to show." }
             }
         }
     }
@@ -235,7 +236,7 @@ mod tests {
             let (svg, empty) = (draw(view, &cells).into_string(), draw(view, &[]).into_string());
 
             assert!(svg.contains("<rect ") && svg.contains("role=\"img\""), "{svg}");
-            assert!(empty.contains("There are no figures yet.") && !empty.contains("<rect "), "{empty}");
+            assert!(empty.contains("There are no figures to show.") && !empty.contains("<rect "), "{empty}");
         }
     }
 }

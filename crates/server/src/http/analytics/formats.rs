@@ -51,8 +51,9 @@ impl<'a> Range<'a> {
         let mut parts = text.split(';').map(str::trim);
         let essence = parts.next().filter(|essence| !essence.is_empty())?;
         let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight = weight.map_or(Some(1.0), |text| text.parse().ok())?;
-        Some(Self { essence, weight })
+        // One that is none counts as if it were not there.
+        let weight = weight.and_then(|text| text.parse().ok()).filter(|weight| (0.0..=1.0).contains(weight));
+        Some(Self { essence, weight: weight.unwrap_or(1.0) })
     }
 
     /// How exactly it names a type; nothing where it does not.
@@ -188,6 +189,8 @@ mod tests {
             ("application/vnd.apache.parquet;q=0.9, application/json; q=0.8", Some(AnalyticsFormat::Parquet)),
             ("application/vnd.apache.arrow.stream", Some(AnalyticsFormat::Arrow)),
             ("image/avif,image/webp,image/*;q=0.8", Some(AnalyticsFormat::Svg)),
+            ("text/csv;q=0.9, application/json;q=inf", Some(AnalyticsFormat::Json)),
+            ("text/html;q=nonsense", None),
             ("text/html", None),
             ("application/json;q=0", None),
         ] {

@@ -108,6 +108,7 @@ async fn enter(rooms: &Rooms, guest: &Guest, hello: &Hello) -> anyhow::Result<Re
         Entrance::Session(session_id) => Ok(Visitor { session_id, ..visitor }),
         Entrance::InUse => Err(Refusal::InUse),
         Entrance::SeatTaken => Err(Refusal::SeatTaken),
+        Entrance::Declined => Err(Refusal::Declined),
     })
 }
 

@@ -170,6 +170,8 @@ pub(super) enum Refusal {
     InUse,
     /// Another specialist is in the room.
     SeatTaken,
+    /// The specialist turned them away while their connection was lost.
+    Declined,
     /// Too much was asked of this server.
     Busy,
 }

@@ -1,7 +1,7 @@
 //! Which pattern of IHE BALP an entry follows, and its codes, which R4 and R5 share.
 
 use carelog_audit::{Action, Outcome};
-use carelog_domain::{ActorKind, EventType};
+use carelog_domain::{ActorKind, EventType, StreamKind};
 
 use super::super::EntryView;
 
@@ -128,6 +128,8 @@ impl Pattern {
         let patient = if entry.patient_id.is_some() { "Patient" } else { "" };
         let name = match (self, entry.outcome) {
             (_, Outcome::Failure) | (Self::Operation | Self::Activity, Outcome::Success) => return None,
+            // BALP has `Query` for what is about no patient, and `PatientQuery` for one: a list of many is neither.
+            (Self::Query, _) if is_of_patients(entry) => return None,
             (Self::Disclosure, Outcome::Success) => "PrivacyDisclosure.Source".to_owned(),
             (Self::Create, Outcome::Success) => format!("{patient}Create"),
             (Self::Read, Outcome::Success) => format!("{patient}Read"),
@@ -137,4 +139,18 @@ impl Pattern {
         };
         Some(format!("{PROFILES}{name}"))
     }
+}
+
+/// Whether an entry tells of records of patients, and not of which patient.
+fn is_of_patients(entry: &EntryView) -> bool {
+    entry.patient_id.is_none()
+        && matches!(
+            entry.target_kind,
+            StreamKind::Patient
+                | StreamKind::Appointment
+                | StreamKind::Form
+                | StreamKind::TreatmentPlan
+                | StreamKind::File
+                | StreamKind::VideoRoom
+        )
 }
