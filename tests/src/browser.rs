@@ -7,6 +7,7 @@ use carelog_embedded::packages::{Packages, install};
 use fantoccini::key::Key;
 use fantoccini::wd::WebDriverCompatibleCommand;
 use fantoccini::{Client, ClientBuilder, Locator};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -43,7 +44,7 @@ impl WebDriverCompatibleCommand for BeforePages {
 pub struct Browser {
     client: Client,
     _driver: Child,
-    _profile: TempDir,
+    profile: TempDir,
 }
 
 impl Browser {
@@ -55,7 +56,8 @@ impl Browser {
     /// Starts it with a camera and a microphone that are none, and gives leave to use them.
     pub async fn start_with_devices() -> Self {
         Self::start_with(&[
-            "--use-fake-device-for-media-stream",
+            // Few pictures, because drawing them takes the processor from what is tested.
+            "--use-fake-device-for-media-stream=fps=5",
             "--use-fake-ui-for-media-stream",
             "--autoplay-policy=no-user-gesture-required",
             // Where a machine has no other network.
@@ -91,7 +93,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .expect("the browser starts");
-        Self { client, _driver: driver, _profile: profile }
+        Self { client, _driver: driver, profile }
     }
 
     /// Goes to a page.
@@ -153,7 +155,25 @@ impl Browser {
 
     /// Closes it.
     pub async fn quit(self) {
-        self.client.close().await.expect("the browser closes");
+        self.client.clone().close().await.expect("the browser closes");
+    }
+}
+
+/// The driver dies with its handle, and leaves the browser behind: after a test that failed, it would take the processor
+/// from all others.
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let profile = format!("--user-data-dir={}", self.profile.path().display());
+        let Ok(processes) = std::fs::read_dir("/proc") else { return };
+        for process in processes.flatten() {
+            let command = std::fs::read(process.path().join("cmdline")).unwrap_or_default();
+            let is_ours = command.split(|byte| *byte == 0).any(|word| word == profile.as_bytes());
+            let id = process.file_name().to_str().and_then(|id| id.parse().ok()).and_then(Pid::from_raw);
+            if let Some(id) = id.filter(|_| is_ours) {
+                // One that has ended by now is no fault.
+                let _ = kill_process(id, Signal::KILL);
+            }
+        }
     }
 }
 

@@ -10,6 +10,7 @@ const SILENCE_MS = 3500;
 const PAUSES_MS = [200, 400, 800, 1500, 2000];
 const OFFER_PATIENCE_MS = 4000;
 const DISCONNECTED_PATIENCE_MS = 1000;
+const BEGIN_PATIENCE_MS = 10000;
 const SAMPLE_MS = 15000;
 const WARNING_SECONDS = 5 * 60;
 const EXTENSION_MINUTES = 15;
@@ -475,6 +476,8 @@ class Talk {
         this.sendTracks();
         if (!room.media.getTracks().length) peer.addTransceiver("audio", { direction: "recvonly" });
         this.sampling = setInterval(() => this.sample(), SAMPLE_MS);
+        // A conversation that never begins fails in no way that the browser tells: its addresses were lost, or not found.
+        if (!isPolite) this.watching = setInterval(() => this.recover(), BEGIN_PATIENCE_MS);
     }
 
     send(signal) {
@@ -607,6 +610,7 @@ class Talk {
 
     close() {
         clearInterval(this.sampling);
+        clearInterval(this.watching);
         clearTimeout(this.patience);
         this.peer.onnegotiationneeded = this.peer.onconnectionstatechange = null;
         this.peer.close();

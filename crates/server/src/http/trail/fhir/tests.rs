@@ -156,6 +156,10 @@ fn a_list_is_a_query_whose_words_the_trail_does_not_keep() {
 
     assert_eq!((&event["action"], &event["subtype"][0]["code"]), (&json!("E"), &json!("search-type")));
     assert_eq!(event["entity"][0]["_query"]["extension"][0]["valueCode"], "unknown");
+    assert_eq!(event["meta"]["profile"], Value::Null, "many patients are neither none nor one");
+
+    entry.target_kind = StreamKind::Organization;
+    let event = audit_event(&entry, Version::R4, "clinic.example/7");
     assert!(event["meta"]["profile"][0].as_str().unwrap().ends_with("IHE.BasicAudit.Query"));
 }
 
