@@ -40,16 +40,7 @@ impl Storage {
         if let Some(found) = self.find_upload(key).await? {
             return Ok(found);
         }
-        self.client
-            .create_multipart_upload()
-            .bucket(&self.options.bucket)
-            .key(key)
-            .content_type(content_type.as_str())
-            .server_side_encryption(self.encryption())
-            .set_ssekms_key_id(self.kms_key())
-            .send()
-            .await
-            .map_err(StorageError::of("create_multipart_upload"))?;
+        self.begin_anew(key, content_type).await?;
         // Asked for again, because two callers may begin at once: both have to go on with the same one.
         self.find_upload(key).await?.ok_or(StorageError::Incomplete {
             step: "create_multipart_upload",

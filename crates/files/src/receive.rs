@@ -69,7 +69,11 @@ impl Storage {
     }
 
     /// An upload of its own: another process may bring the same file at the same time.
-    async fn begin_anew(&self, key: &str, content_type: ContentType) -> Result<UploadId, StorageError> {
+    pub(crate) async fn begin_anew(
+        &self,
+        key: &str,
+        content_type: ContentType,
+    ) -> Result<UploadId, StorageError> {
         const STEP: &str = "create_multipart_upload";
         let made = self
             .client

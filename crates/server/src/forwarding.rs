@@ -6,16 +6,15 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
-use carelog_audit::{Audit, Forwarded};
-use carelog_event_log::runtime::{Projector, lag};
+use anyhow::{bail, ensure};
+use carelog_audit::Forwarded;
+use carelog_event_log::runtime::lag;
 use carelog_event_log::{Lane, Position};
 use futures::future::BoxFuture;
 use sqlx::PgPool;
-use sqlx::postgres::PgConnectOptions;
 use tracing::{info, warn};
 
-use crate::config::ForwardingConfig;
+use crate::config::{DatabaseUrl, ForwardingConfig};
 use crate::databases;
 use crate::system::System;
 
@@ -29,8 +28,7 @@ pub async fn run(system: System, config: ForwardingConfig) {
     let Some(url) = &config.database_url else { return };
     let stop = system.runtime.stop.clone();
     let pool = loop {
-        let preparing = prepare(system.log.name().to_owned(), url.options().clone());
-        match stop.run_until_cancelled(tokio::time::timeout(PATIENCE, preparing)).await {
+        match stop.run_until_cancelled(tokio::time::timeout(PATIENCE, open(&system, url))).await {
             None => return,
             Some(Ok(Ok(pool))) => break pool,
             Some(Ok(Err(error))) => {
@@ -63,8 +61,13 @@ pub async fn run(system: System, config: ForwardingConfig) {
     }
 }
 
-/// Makes the tables where they are missing, and makes sure that they are this log's.
-fn prepare(log_name: String, options: PgConnectOptions) -> BoxFuture<'static, anyhow::Result<PgPool>> {
+/// Makes the tables of a second trail where they are missing, and connects to them.
+///
+/// # Errors
+/// When the server does not do its part, or the database is the first trail's or holds the trail of another log.
+pub fn open(system: &System, url: &DatabaseUrl) -> BoxFuture<'static, anyhow::Result<PgPool>> {
+    let (log_name, options) = (system.log.name().to_owned(), url.options().clone());
+    let own_trail = system.databases.audit_owner.clone();
     Box::pin(async move {
         let owner = databases::prepare_trail(&options).await?;
         // Two logs in one trail would each move the other's checkpoints.
@@ -72,9 +75,12 @@ fn prepare(log_name: String, options: PgConnectOptions) -> BoxFuture<'static, an
                           is_one boolean primary key default true check (is_one), name text not null);
                       comment on table runtime.forwarded_log is 'Which log this trail is forwarded from'";
         sqlx::raw_sql(follow).execute(&owner).await?;
-        let own_trail = "select exists (select from runtime.checkpoints where projector = $1)";
-        let is_own: bool = sqlx::query_scalar(own_trail).bind(Audit::NAME).fetch_one(&owner).await?;
-        ensure!(!is_own, "the database holds a trail that is not forwarded; name another one");
+        // Whatever it is called there: where the table shows in the trail's own database, the two are one.
+        let shows = "select to_regclass('runtime.forwarded_log') is not null";
+        if sqlx::query_scalar(shows).fetch_one(&own_trail).await? {
+            sqlx::raw_sql("drop table runtime.forwarded_log").execute(&owner).await?;
+            bail!("this is the database of the trail itself; name another one");
+        }
         sqlx::query("insert into runtime.forwarded_log (name) values ($1) on conflict do nothing")
             .bind(&log_name)
             .execute(&owner)

@@ -8,6 +8,7 @@ use carelog_audit::Forwarded;
 use carelog_domain::OrganizationId;
 use carelog_embedded::postgres::TestServer;
 use carelog_server::config::DatabaseUrl;
+use carelog_server::forwarding;
 use carelog_tests::{Api, until};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor, PgConnection, PgPool};
@@ -130,4 +131,22 @@ async fn a_trail_of_some_has_all_of_theirs_and_nothing_of_others_and_takes_no_se
         pool.close().await;
         second.run("drop database {} with (force)").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_trails_own_database_is_no_second_one() {
+    let api = Api::start().await;
+    let [core, audit, ..] = api.database_urls();
+    for (url, reason) in [(audit, "the trail itself"), (core, "the trail's database")] {
+        let url = DatabaseUrl::try_from(url.clone()).unwrap();
+        // Asking again is no way round.
+        for _ in 0..2 {
+            let refused = forwarding::open(api.server.system(), &url).await.unwrap_err();
+            assert!(format!("{refused:#}").contains(reason), "{refused:#}");
+        }
+    }
+    let clinic = api.clinic("Klinik").await;
+    clinic.patient("Ada").await.id();
+    until("the trail goes on", async || (trail(&api.audit).await.len() >= 3).then_some(())).await;
+    api.server.stop().await;
 }
