@@ -1,8 +1,9 @@
 // The embedded video room: checks the devices, waits to be let in, and talks to the other browser directly.
 //
 // Browsers negotiate as in https://www.w3.org/TR/webrtc/#perfect-negotiation-example: both may make an offer at any time,
-// and where two cross, the one who is not the specialist gives way. A connection to the server that breaks is resumed
-// under the same stay, while the conversation goes on.
+// and where two cross, the one who is not the specialist gives way. The first offer is the specialist's: a browser that
+// takes back its very first one may make its transport anew and find no address for it, ever. A connection to the server
+// that breaks is resumed under the same stay, while the conversation goes on.
 "use strict";
 
 const PING_MS = 1500;
@@ -494,6 +495,7 @@ class Talk {
     }
 
     async offer() {
+        if (this.isPolite && !this.peer.remoteDescription) return;
         try {
             this.isMakingOffer = true;
             await this.peer.setLocalDescription();
