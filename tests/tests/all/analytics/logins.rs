@@ -7,7 +7,7 @@ use carelog_domain::OrganizationId;
 use carelog_embedded::postgres::TestServer;
 use carelog_event_log::new_id;
 use carelog_server::databases::DatabaseOptions;
-use carelog_tests::Product;
+use carelog_tests::{Product, until};
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, PgPool};
 
@@ -20,6 +20,7 @@ const HOUR_MICROS: i64 = 3_600_000_000;
 
 struct Psql {
     server: &'static TestServer,
+    owner: PgPool,
     database: PgConnectOptions,
     role_name: String,
 }
@@ -33,20 +34,37 @@ impl Psql {
         command.args(["-X", "-w", "-At", "-v", "ON_ERROR_STOP=1", "-c", statement]).output().unwrap()
     }
 
-    fn told(&self, password: &str, statement: &str) -> String {
+    /// A session holds the login's only connection for a moment after its program has ended.
+    async fn is_free(&self) {
+        until("nobody is connected", async || {
+            let connected =
+                sqlx::query_scalar::<_, i64>("select count(*) from pg_stat_activity where usename = $1");
+            let connected = connected.bind(&self.role_name).fetch_one(&self.owner).await.unwrap();
+            (connected == 0).then_some(())
+        })
+        .await;
+    }
+
+    async fn told(&self, password: &str, statement: &str) -> String {
+        self.is_free().await;
         let output = self.ask(password, statement);
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
-    fn refused(&self, password: &str, statement: &str) -> String {
+    async fn refused(&self, password: &str, statement: &str) -> String {
+        self.is_free().await;
+        self.refused_now(password, statement)
+    }
+
+    fn refused_now(&self, password: &str, statement: &str) -> String {
         let output = self.ask(password, statement);
         assert!(!output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stdout));
         String::from_utf8(output.stderr).unwrap()
     }
 
-    fn is_kept_out(&self, password: &str, why: &str) {
-        let told = self.refused(password, "select 1");
+    async fn is_kept_out(&self, password: &str, why: &str) {
+        let told = self.refused(password, "select 1").await;
         assert!(told.contains(why), "{told}");
     }
 }
@@ -86,7 +104,12 @@ async fn analyst(product: &Product) -> (OrganizationId, OrganizationId, Psql) {
     let verifier = Verifier::new(FIRST, SALT);
     let role_name = logins::create(&mut owner, one, verifier, bounds(product, 1)).await.unwrap();
     let server = TestServer::shared().await.unwrap();
-    let psql = Psql { server, database: options(&product.databases().analytics_owner), role_name };
+    let psql = Psql {
+        server,
+        owner: product.databases().analytics_owner.clone(),
+        database: options(&product.databases().analytics_owner),
+        role_name,
+    };
     (one, other, psql)
 }
 
@@ -96,17 +119,17 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
     let (one, other, mut psql) = analyst(&product).await;
 
     let whose = "select distinct organization_id from appointment_patterns";
-    assert_eq!(psql.told(FIRST, whose), one.to_string(), "the tables stand in its search path");
+    assert_eq!(psql.told(FIRST, whose).await, one.to_string(), "the tables stand in its search path");
     for setting in [one, other] {
         let whose = format!(
             "set carelog.organization_id = '{setting}'; set row_security = on;
              select string_agg(organization_id::text, ' ') from published.freshness"
         );
-        assert_eq!(psql.told(FIRST, &whose), format!("SET\nSET\n{one}"));
+        assert_eq!(psql.told(FIRST, &whose).await, format!("SET\nSET\n{one}"));
     }
-    assert_eq!(psql.told(FIRST, "show statement_timeout"), "5s");
+    assert_eq!(psql.told(FIRST, "show statement_timeout").await, "5s");
     let reads = "begin; set transaction read write; rollback; show default_transaction_read_only";
-    assert!(psql.told(FIRST, reads).ends_with("on"));
+    assert!(psql.told(FIRST, reads).await.ends_with("on"));
 
     for (statement, why) in [
         ("select 1 from analytics.appointment_facts", "permission denied for schema analytics"),
@@ -123,14 +146,14 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
         ("set role carelog_app", "permission denied"),
         ("set role carelog_system", "permission denied"),
     ] {
-        let told = psql.refused(FIRST, statement);
+        let told = psql.refused(FIRST, statement).await;
         assert!(told.contains(why), "{statement}: {told}");
     }
     let databases = product.databases();
     let analytics = psql.database.clone();
     for pool in [&databases.core_owner, &databases.audit_owner, &databases.vault] {
         psql.database = options(pool);
-        psql.is_kept_out(FIRST, "permission denied for database");
+        psql.is_kept_out(FIRST, "permission denied for database").await;
     }
     psql.database = analytics;
     let mut owner = databases.analytics_owner.acquire().await.unwrap();
@@ -146,10 +169,11 @@ async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
     let pool = &product.databases().analytics_owner;
     let mut owner = pool.acquire().await.unwrap();
     let name = psql.role_name.as_str();
-    psql.is_kept_out(SECOND, "password authentication failed");
+    psql.is_kept_out(SECOND, "password authentication failed").await;
     let signs_in = options(pool).username(name).password(FIRST);
     let mut held = PgConnection::connect_with(&signs_in).await.unwrap();
-    psql.is_kept_out(FIRST, "too many connections for role");
+    let told = psql.refused_now(FIRST, "select 1");
+    assert!(told.contains("too many connections for role"), "{told}");
 
     let another = Verifier::new(SECOND, SALT);
     let later = bounds(&product, 1).valid_until;
@@ -157,11 +181,11 @@ async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
 
     assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut held).await.unwrap(), 1);
     held.close().await.unwrap();
-    psql.is_kept_out(FIRST, "password authentication failed");
-    assert_eq!(psql.told(SECOND, "select 1"), "1");
+    psql.is_kept_out(FIRST, "password authentication failed").await;
+    assert_eq!(psql.told(SECOND, "select 1").await, "1");
     let ended = bounds(&product, -1).valid_until;
     logins::rotate(&mut owner, one, name, another, ended).await.unwrap();
-    psql.is_kept_out(SECOND, "password authentication failed");
+    psql.is_kept_out(SECOND, "password authentication failed").await;
     logins::rotate(&mut owner, one, name, another, later).await.unwrap();
     let mut held = PgConnection::connect_with(&signs_in.password(SECOND)).await.unwrap();
 
@@ -173,7 +197,7 @@ async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
     logins::revoke(&mut owner, one, name).await.unwrap();
 
     assert!(held.ping().await.is_err(), "whoever was connected is cut off");
-    psql.is_kept_out(SECOND, "password authentication failed");
+    psql.is_kept_out(SECOND, "password authentication failed").await;
     assert_eq!(logins::list(&mut owner, one).await.unwrap(), []);
     let nobody = OrganizationId::new(new_id());
     let refused = logins::create(&mut owner, nobody, another, bounds(&product, 1)).await.unwrap_err();
