@@ -1,7 +1,6 @@
 //! A real browser, driven through WebDriver.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use carelog_embedded::packages::{Packages, install};
 use fantoccini::key::Key;
@@ -177,25 +176,25 @@ impl Drop for Browser {
     }
 }
 
-/// The driver on a port of its own choice.
+/// The driver on a port of its own choice. It takes the port on IPv4 first and then the same on IPv6, where another may
+/// have it; then it ends without a word, and is started once more.
 async fn start_driver() -> (Child, u16) {
-    let mut driver = Command::new(DRIVER)
-        .arg("--port=0")
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the driver starts");
-    let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
-    let port = tokio::time::timeout(Duration::from_mins(1), async {
-        loop {
-            let line = lines.next_line().await.expect("the driver talks").expect("it says its port");
+    until("the driver starts", async || {
+        let mut driver = Command::new(DRIVER)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the driver starts");
+        let mut lines = BufReader::new(driver.stdout.take().expect("it is piped")).lines();
+        while let Some(line) = lines.next_line().await.expect("the driver talks") {
             let port = line.strip_suffix('.').and_then(|line| line.rsplit_once("on port "));
             if let Some((_, port)) = port {
-                return port.parse().expect("a port");
+                return Some((driver, port.parse().expect("a port")));
             }
         }
-    });
-    let port = port.await.expect("the driver starts in time");
-    (driver, port)
+        None
+    })
+    .await
 }

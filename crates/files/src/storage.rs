@@ -1,11 +1,14 @@
 //! One organization's bucket.
 
+use std::io;
+
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use carelog_domain::closed::Sha256Digest;
 use carelog_domain::file::{FoundObject, StorageEncryption};
+use futures::stream::{self, BoxStream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::connect::{self, StorageOptions};
@@ -107,6 +110,20 @@ impl Storage {
             content_type: sniff(&beginning),
             encryption,
         }))
+    }
+
+    /// Reads an object, piece by piece.
+    ///
+    /// # Errors
+    /// When there is none, or the storage does not answer or refuses; what breaks off later, the stream tells.
+    pub async fn read(&self, key: &str) -> Result<BoxStream<'static, io::Result<Bytes>>, StorageError> {
+        let found = self.client.get_object().bucket(&self.options.bucket).key(key).send().await;
+        let body = found.map_err(StorageError::of("get_object"))?.body;
+        let chunks = stream::try_unfold(body, |mut body| async move {
+            let chunk = body.try_next().await.map_err(io::Error::other)?;
+            Ok(chunk.map(|chunk| (chunk, body)))
+        });
+        Ok(chunks.boxed())
     }
 
     /// Stores bytes that the server made itself, under their media type.

@@ -19,6 +19,7 @@ use cqrs_es::Aggregate as _;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tracing::{info, warn};
 
+use crate::recordings::{remove_pieces_of, sweep_pieces};
 use crate::storages::{StoragesError, file_of, object_key, prefix_of};
 use crate::system::System;
 
@@ -110,6 +111,12 @@ pub async fn remove_files_of(
     organization_id: OrganizationId,
     patient_id: PatientId,
 ) -> anyhow::Result<()> {
+    let storages = system.storages.get().context("no server was started")?;
+    match storages.of(organization_id).await {
+        Ok(storage) => remove_pieces_of(system, &storage, organization_id, patient_id).await?,
+        Err(StoragesError::NotConfigured) => {}
+        Err(error) => return Err(error.into()),
+    }
     let filter = FileFilter { patient_id: Some(patient_id), ..FileFilter::default() };
     let mut before = None;
     loop {
@@ -169,6 +176,7 @@ async fn sweep_storage(
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let old = SystemTime::from(time::OffsetDateTime::from(now)) - YOUNG;
+    sweep_pieces(system, organization_id, storage, old).await?;
     let prefix = prefix_of(organization_id);
     remove_unknown(system, organization_id, storage, &storage.list_uploads(&prefix).await?, old).await?;
     let mut after: Option<String> = None;

@@ -1,13 +1,30 @@
-//! Keeps recordings of consultations as files: in the organization's storage, and in the log of its files.
+//! Keeps recordings of consultations as files: in the organization's storage, and in the log of its files. Those that a
+//! page of an embedded room makes lie there in pieces until they end.
 
+use std::collections::HashMap;
+use std::io;
+use std::time::SystemTime;
+
+use bytes::Bytes;
 use carelog_domain::file::{ContentType, FileKind, FileStatus};
-use carelog_domain::video_room::DiscardReason;
-use carelog_files::BringError;
-use carelog_video::{Content, RecordingFile, RecordingStore, StoreError};
+use carelog_domain::video_room::{DiscardReason, RecordingPhase, VideoRoom, VideoRoomEvent};
+use carelog_domain::{AppointmentId, OrganizationId, PatientId, StreamKind};
+use carelog_event_log::StreamKey;
+use carelog_files::{BringError, Storage, StorageError, sniff};
+use carelog_video::queries::{RoomFilter, list_rooms};
+use carelog_video::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, room_id};
+use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use sqlx::AssertSqlSafe;
 
 use crate::own_files::OwnFile;
 use crate::system::System;
+
+/// What a piece is called in the storage: it can be nothing by itself.
+const PIECE_TYPE: &str = "application/octet-stream";
+/// Rooms of a patient that are looked at together.
+const ROOMS_AT_A_TIME: i64 = 500;
 
 /// Keeps recordings as files.
 #[derive(Debug)]
@@ -17,10 +34,15 @@ pub(crate) struct RecordingFiles(pub(crate) System);
 #[error("no server was started")]
 struct NotStarted;
 
+/// Somebody else is making a file of them, and removes them.
+#[derive(Debug, thiserror::Error)]
+#[error("the first pieces are gone")]
+struct BeingRemoved;
+
 impl RecordingStore for RecordingFiles {
     fn store(&self, file: RecordingFile, content: Content) -> BoxFuture<'_, Result<i64, StoreError>> {
         Box::pin(async move {
-            let own = OwnFile {
+            let mut own = OwnFile {
                 organization_id: file.organization_id,
                 file_id: file.file_id,
                 patient_id: Some(file.patient_id),
@@ -39,17 +61,75 @@ impl RecordingStore for RecordingFiles {
                 }
                 Some((FileStatus::Requested, _)) | None => {}
             }
-            let storages = self.0.storages.get().ok_or_else(|| unavailable(NotStarted))?;
-            let storage = storages.of(own.organization_id).await.map_err(unavailable)?;
+            let mut content = content.peekable();
+            match std::pin::Pin::new(&mut content).peek().await {
+                // Whatever lies there already is left alone.
+                None => return Err(StoreError::Unfit(DiscardReason::Empty)),
+                Some(Ok(beginning)) => own.content_type = sniff(beginning).unwrap_or(own.content_type),
+                Some(Err(_)) => {}
+            }
+            let storage = self.storage(own.organization_id).await?;
             let at_most = FileKind::Recording.max_bytes();
-            let brought = storage.bring(&own.object_key(), own.content_type, content, at_most).await;
+            let brought = storage.bring(&own.object_key(), own.content_type, content.boxed(), at_most).await;
             let brought = brought.map_err(refused)?;
             if brought.size_bytes == 0 {
                 return Err(StoreError::Unfit(DiscardReason::Empty));
             }
-            own.keep(&self.0.log, &storage, brought).await.map_err(unavailable)?;
-            Ok(brought.size_bytes)
+            match own.keep(&self.0.log, &storage, brought).await {
+                Ok(()) => Ok(brought.size_bytes),
+                Err(error) if error.is_of_erased() => {
+                    storage.remove(&own.object_key()).await.map_err(unavailable)?;
+                    Err(StoreError::Unfit(DiscardReason::NoConsent))
+                }
+                Err(error) => Err(unavailable(error)),
+            }
         })
+    }
+
+    fn pieces(&self, pieces: RecordingPieces) -> BoxFuture<'_, Result<Content, StoreError>> {
+        Box::pin(async move {
+            let storage = self.storage(pieces.organization_id).await?;
+            let keys = keys(&storage, &prefix(pieces)).await.map_err(unavailable)?;
+            // They are removed from the first to the last, so that what is left of them is never taken for all of it.
+            if !keys.is_empty() && keys.first() != Some(&piece_key(pieces, 0)) {
+                return Err(unavailable(BeingRemoved));
+            }
+            let whole =
+                (0_u32..).zip(keys).take_while(move |(number, key)| *key == piece_key(pieces, *number));
+            let content = stream::iter(whole).then(move |(_, key)| {
+                let storage = storage.clone();
+                async move { storage.read(&key).await.map_err(io::Error::other) }
+            });
+            Ok(content.try_flatten().boxed())
+        })
+    }
+
+    fn remove_pieces(&self, pieces: RecordingPieces) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let storage = self.storage(pieces.organization_id).await?;
+            remove_all(&storage, &prefix(pieces)).await.map_err(unavailable)
+        })
+    }
+}
+
+impl RecordingFiles {
+    async fn storage(&self, organization_id: OrganizationId) -> Result<Storage, StoreError> {
+        let storages = self.0.storages.get().ok_or_else(|| unavailable(NotStarted))?;
+        storages.of(organization_id).await.map_err(unavailable)
+    }
+
+    /// Keeps a piece of a recording that goes on. The same piece may come twice.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub(crate) async fn keep_piece(
+        &self,
+        pieces: RecordingPieces,
+        number: u32,
+        piece: Bytes,
+    ) -> Result<(), StoreError> {
+        let storage = self.storage(pieces.organization_id).await?;
+        storage.put(&piece_key(pieces, number), PIECE_TYPE, piece).await.map_err(unavailable)
     }
 }
 
@@ -62,4 +142,117 @@ fn refused(error: BringError) -> StoreError {
         BringError::TooLarge { .. } => StoreError::Unfit(DiscardReason::TooLarge),
         BringError::Source(_) | BringError::Storage(_) => unavailable(error),
     }
+}
+
+/// How the keys of all pieces of an organization begin.
+fn prefix_of(organization_id: OrganizationId) -> String {
+    format!("pieces/{organization_id}/")
+}
+
+/// Short, because Carelog's own storage takes keys of 120 bytes.
+fn prefix_of_room(organization_id: OrganizationId, appointment_id: AppointmentId) -> String {
+    format!("{}{}/", prefix_of(organization_id), appointment_id.uuid().simple())
+}
+
+fn prefix(pieces: RecordingPieces) -> String {
+    let room = prefix_of_room(pieces.organization_id, pieces.appointment_id);
+    format!("{room}{}/", pieces.recording_id.uuid().simple())
+}
+
+/// Keys stand in the order of their numbers.
+fn piece_key(pieces: RecordingPieces, number: u32) -> String {
+    format!("{}{number:06}", prefix(pieces))
+}
+
+/// Of which recording an organization's object is a piece.
+fn recording_of(organization_id: OrganizationId, key: &str) -> Option<RecordingPieces> {
+    let mut parts = key.strip_prefix(&prefix_of(organization_id))?.split('/');
+    let (appointment_id, recording_id) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Some(RecordingPieces { organization_id, appointment_id, recording_id })
+}
+
+async fn keys(storage: &Storage, prefix: &str) -> Result<Vec<String>, StorageError> {
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let listed = storage.list(prefix, keys.last().map(String::as_str)).await?;
+        if listed.is_empty() {
+            return Ok(keys);
+        }
+        keys.extend(listed.into_iter().map(|object| object.key));
+    }
+}
+
+async fn remove_all(storage: &Storage, prefix: &str) -> Result<(), StorageError> {
+    for key in keys(storage, prefix).await? {
+        storage.remove(&key).await?;
+    }
+    Ok(())
+}
+
+/// Removes the pieces that recordings of a patient have left, whatever became of them.
+///
+/// # Errors
+/// When a database or the storage does not answer: then something may be left.
+pub(crate) async fn remove_pieces_of(
+    system: &System,
+    storage: &Storage,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+) -> anyhow::Result<()> {
+    let filter = RoomFilter { patient_id: Some(patient_id), failing: false };
+    let mut before = None;
+    loop {
+        let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
+        let mut tx = system.databases.core_system.begin_with(begin).await?;
+        let rooms = list_rooms(&mut tx, organization_id, filter, before, ROOMS_AT_A_TIME).await?;
+        tx.commit().await?;
+        let Some((_, last)) = rooms.last() else { return Ok(()) };
+        before = Some(last.created_position);
+        for (appointment_id, _) in rooms {
+            remove_all(storage, &prefix_of_room(organization_id, appointment_id)).await?;
+        }
+    }
+}
+
+/// Removes pieces that were written before a moment and belong to no recording that is still to become a file.
+///
+/// # Errors
+/// When the log or the storage does not answer.
+pub(crate) async fn sweep_pieces(
+    system: &System,
+    organization_id: OrganizationId,
+    storage: &Storage,
+    old: SystemTime,
+) -> anyhow::Result<()> {
+    let prefix = prefix_of(organization_id);
+    let mut is_kept: HashMap<RecordingPieces, bool> = HashMap::new();
+    let mut after: Option<String> = None;
+    loop {
+        let objects = storage.list(&prefix, after.as_deref()).await?;
+        let Some(last) = objects.last() else { return Ok(()) };
+        after = Some(last.key.clone());
+        for object in objects.iter().filter(|object| object.since < old) {
+            let Some(pieces) = recording_of(organization_id, &object.key) else { continue };
+            let keeps = match is_kept.get(&pieces) {
+                Some(keeps) => *keeps,
+                None => is_unfinished(system, pieces).await?,
+            };
+            is_kept.insert(pieces, keeps);
+            if !keeps {
+                storage.remove(&object.key).await?;
+                tracing::info!(recording.id = %pieces.recording_id, "a piece without a recording was removed");
+            }
+        }
+    }
+}
+
+async fn is_unfinished(system: &System, pieces: RecordingPieces) -> anyhow::Result<bool> {
+    let RecordingPieces { organization_id, appointment_id, recording_id } = pieces;
+    let stream = StreamKey { organization_id, kind: StreamKind::VideoRoom, id: room_id(appointment_id) };
+    let mut room = VideoRoom::default();
+    for event in system.log.stream(&stream, 0).await? {
+        room.apply(event.decode_as::<VideoRoomEvent>()?);
+    }
+    let phase = room.recordings().and_then(|recordings| recordings.phase(recording_id));
+    Ok(matches!(phase, Some(RecordingPhase::Running | RecordingPhase::Stopped)))
 }

@@ -1,4 +1,4 @@
-//! Brings recordings from the provider into the clinic's storage.
+//! Brings recordings into the clinic's storage: from the provider, or from the pieces that a page left there.
 //!
 //! A long recording takes longer than a worker may hold an effect. So the fetching goes on by itself, and looks come by
 //! to see whether it is done. Where the process dies, a later look begins anew: the file's id follows from the
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use carelog_domain::video_room::{
     DiscardReason, RecordingStep, RoomFailure, StoredRecording, VideoRoomCommand,
 };
-use carelog_domain::{CorrelationId, EventId, FileId, OrganizationId, PatientId, RecordingId};
+use carelog_domain::{AppointmentId, CorrelationId, EventId, FileId, OrganizationId, PatientId, RecordingId};
 use carelog_event_log::{RecordedEvent, derived_id};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -49,6 +49,42 @@ pub struct RecordingFile {
     pub correlation_id: CorrelationId,
 }
 
+/// The pieces of a recording that a page of an embedded room made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RecordingPieces {
+    /// In whose storage they lie.
+    pub organization_id: OrganizationId,
+    /// Whose room it was.
+    pub appointment_id: AppointmentId,
+    /// The recording.
+    pub recording_id: RecordingId,
+}
+
+/// Where a recording lies before it is a file.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// With the provider.
+    Daily { account: DailyAccount, recording: DailyRecording },
+    /// In pieces, in the clinic's storage; with its length in seconds.
+    Pieces(RecordingPieces, u32),
+}
+
+impl Source {
+    fn recording_id(&self) -> RecordingId {
+        match self {
+            Self::Daily { recording, .. } => recording.recording_id(),
+            Self::Pieces(pieces, _) => pieces.recording_id,
+        }
+    }
+
+    const fn duration_seconds(&self) -> u32 {
+        match self {
+            Self::Daily { recording, .. } => recording.duration,
+            Self::Pieces(_, duration_seconds) => *duration_seconds,
+        }
+    }
+}
+
 /// Why a recording was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -64,6 +100,12 @@ pub enum StoreError {
 pub trait RecordingStore: Send + Sync + fmt::Debug {
     /// Stores a recording as a file, and gives its size in bytes. One that is stored already is not stored again.
     fn store(&self, file: RecordingFile, content: Content) -> BoxFuture<'_, Result<i64, StoreError>>;
+
+    /// The pieces of a recording, one after the other.
+    fn pieces(&self, pieces: RecordingPieces) -> BoxFuture<'_, Result<Content, StoreError>>;
+
+    /// Removes the pieces of a recording; where there are none, nothing is to be done.
+    fn remove_pieces(&self, pieces: RecordingPieces) -> BoxFuture<'_, Result<(), StoreError>>;
 }
 
 /// The recordings that this process is fetching.
@@ -101,15 +143,13 @@ impl Fetches {
         key: RoomKey,
         cause: &RecordedEvent,
         patient_id: PatientId,
-        account: &DailyAccount,
-        recording: &DailyRecording,
+        source: Source,
     ) -> Option<Result<(), SettleError>> {
-        let running = self.begin(recording.recording_id())?;
-        let (fetches, cause, account) = (self.clone(), cause.clone(), account.clone());
-        let recording = recording.clone();
+        let running = self.begin(source.recording_id())?;
+        let (fetches, cause) = (self.clone(), cause.clone());
         let fetching = self.tasks.spawn(async move {
             let _running = running;
-            fetches.bring(key, &cause, patient_id, &account, &recording).await
+            fetches.bring(key, &cause, patient_id, &source).await
         });
         match tokio::time::timeout(PATIENCE, fetching).await {
             Ok(Ok(Ok(true))) => Some(Ok(())),
@@ -124,10 +164,9 @@ impl Fetches {
         key: RoomKey,
         cause: &RecordedEvent,
         patient_id: PatientId,
-        account: &DailyAccount,
-        recording: &DailyRecording,
+        source: &Source,
     ) -> Result<bool, SettleError> {
-        let recording_id = recording.recording_id();
+        let recording_id = source.recording_id();
         let file_id = FileId::new(derived_id(recording_id.uuid(), b"file"));
         let file = RecordingFile {
             organization_id: key.0,
@@ -136,13 +175,9 @@ impl Fetches {
             causation_id: cause.event_id,
             correlation_id: cause.circumstances.correlation_id,
         };
-        let stored = match self.settler.daily.download(account, recording_id).await {
-            Ok(content) => self.store.store(file, content).await,
-            Err(error) => Err(StoreError::Unavailable(error.into())),
-        };
-        let (command, is_settled) = match stored {
+        let (command, is_settled) = match self.store(file, source).await {
             Ok(size_bytes) => {
-                let duration_seconds = recording.duration;
+                let duration_seconds = source.duration_seconds();
                 let stored = StoredRecording { recording_id, file_id, duration_seconds, size_bytes };
                 (VideoRoomCommand::StoreRecording(stored), true)
             }
@@ -159,5 +194,22 @@ impl Fetches {
         };
         self.settler.tell(key, cause, command).await?;
         Ok(is_settled)
+    }
+
+    /// Pieces are gone before anything is told of what became of them; the provider's copy is deleted after.
+    async fn store(&self, file: RecordingFile, source: &Source) -> Result<i64, StoreError> {
+        match source {
+            Source::Daily { account, recording } => {
+                let content = self.settler.daily.download(account, recording.recording_id()).await;
+                self.store.store(file, content.map_err(|error| StoreError::Unavailable(error.into()))?).await
+            }
+            Source::Pieces(pieces, _) => {
+                let stored = self.store.store(file, self.store.pieces(*pieces).await?).await;
+                if let Ok(_) | Err(StoreError::Unfit(_)) = stored {
+                    self.store.remove_pieces(*pieces).await?;
+                }
+                stored
+            }
+        }
     }
 }

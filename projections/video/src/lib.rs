@@ -22,7 +22,8 @@
 //! What happens in rooms comes in two ways: notices, which the API puts into the log as they came ([`daily::HookKey`]),
 //! and Daily's lists, which are compared with the log every ten minutes. Both end in the same commands of a room, which
 //! decides what is news. Recordings are brought to what the log asks for at each look: begun only with leave, ended when
-//! it goes, fetched into the clinic's storage through [`RecordingStore`], and deleted at Daily.
+//! it goes, fetched into the clinic's storage through [`RecordingStore`], and deleted at Daily. In an embedded room the
+//! specialist's page makes them, and leaves them piece by piece in the clinic's storage.
 //!
 //! Start reading at `model.rs`, then `plan.rs`, `settle.rs` and `worker.rs`.
 
@@ -32,6 +33,7 @@ pub mod embedded;
 mod fetch;
 mod model;
 mod notice;
+mod own_recordings;
 pub mod plan;
 mod projector;
 pub mod queries;
@@ -43,7 +45,7 @@ mod sweep;
 mod worker;
 
 pub use directory::{Directory, DirectoryError};
-pub use fetch::{Content, RecordingFile, RecordingStore, StoreError};
+pub use fetch::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError};
 pub use model::{
     OrganizationRow, Page, RoomKey, RoomRow, RoomState, RoomStatus, RoomWish, SealedCredentials, room_id,
 };

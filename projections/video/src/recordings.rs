@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::video_room::{
-    DiscardReason, RecordingLeave, RecordingPhase, RecordingStep, Recordings, VideoRoom, VideoRoomCommand,
+    DiscardReason, RecordingLeave, RecordingPhase, RecordingStep, Recordings, RoomProvider, VideoRoom,
+    VideoRoomCommand,
 };
 use carelog_domain::{EventType, OrganizationId, PatientId, RecordingId, StreamKind, Timestamp};
 use carelog_event_log::effects::Sign;
@@ -18,7 +19,7 @@ use futures::future::BoxFuture;
 use tracing::warn;
 
 use crate::daily::{DailyAccount, DailyError, DailyRecording, DailyRecordingStatus, RecordingKind, RoomName};
-use crate::fetch::Fetches;
+use crate::fetch::{Fetches, Source};
 use crate::model::{RoomKey, RoomRow, RoomStatus, room_id};
 use crate::plan::next_attempt;
 use crate::queries::open_rooms;
@@ -27,9 +28,9 @@ use crate::settle::{SettleError, Settled, Settler, sign};
 /// Until Daily's list shows what was just asked for.
 const SHOWN_AFTER: Duration = Duration::from_secs(2);
 /// Until a recording that ended can be fetched, or one that is being fetched is there.
-const READY_AFTER: Duration = Duration::from_secs(15);
+pub(crate) const READY_AFTER: Duration = Duration::from_secs(15);
 /// Between two looks at a recording that goes on.
-const LOOKED_AT_EVERY: Duration = Duration::from_mins(5);
+pub(crate) const LOOKED_AT_EVERY: Duration = Duration::from_mins(5);
 /// Rooms that were open one after the other for the same appointment and may still have recordings at Daily.
 const EARLIER_ROOMS: u16 = 2;
 
@@ -79,11 +80,11 @@ impl Look<'_> {
     }
 }
 
-fn after(now: Timestamp, pause: Duration) -> Timestamp {
+pub(crate) fn after(now: Timestamp, pause: Duration) -> Timestamp {
     now.saturating_add_micros(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX))
 }
 
-const DONE: Settled = Settled { next_at: None, sign: Sign::None };
+pub(crate) const DONE: Settled = Settled { next_at: None, sign: Sign::None };
 
 impl Recorder {
     /// Looks at every open room of an organization or of one patient, because recording may not be allowed any more. Where
@@ -134,6 +135,7 @@ impl Recorder {
             let was_wanted = room.is_wanted();
             if let Some(reason) = leave.end().filter(|_| was_wanted) {
                 self.settler.tell(key, cause, VideoRoomCommand::RequestRecordingStop { reason }).await?;
+                self.settler.wake(key.1).await?;
                 room = self.room(key).await?;
             }
             let is_unfinished = room
@@ -143,6 +145,9 @@ impl Recorder {
                 || cause.event_type == EventType::OrganizationIntegrationConfigured;
             if !was_wanted && !is_unfinished && !is_told {
                 return Ok(DONE);
+            }
+            if row.provider == Some(RoomProvider::Embedded) {
+                return self.bring_own(key, cause, &row, &room, leave).await;
             }
             let Some(account) = self.settler.account(key.0).await? else { return Ok(DONE) };
             let look = Look { key, cause, row, room, leave, account, next_at: None };
@@ -289,8 +294,8 @@ impl Recorder {
         let recording_id = recording.recording_id();
         let stopped_at = recording.ended_at();
         self.tell(look, VideoRoomCommand::StopRecording { recording_id, stopped_at }).await?;
-        let account = &look.account;
-        let fetched = self.fetches.fetch(look.key, look.cause, look.row.patient_id, account, recording).await;
+        let source = Source::Daily { account: look.account.clone(), recording: recording.clone() };
+        let fetched = self.fetches.fetch(look.key, look.cause, look.row.patient_id, source).await;
         let now = self.settler.now();
         match fetched {
             // Still under way, here or after a failure that is noted.

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use crate::daily::{DailyAccount, DailyApi, DailyDomain, DailyError, Room, RoomName, RoomSpec};
 use crate::directory::{Directory, DirectoryError};
+use crate::embedded::wake;
 use crate::model::{OrganizationRow, Page, RoomKey, RoomRow, RoomWish, room_id};
 use crate::plan::{Step, next_attempt, next_step, window};
 use crate::queries::QueryError;
@@ -160,6 +161,11 @@ impl Settler {
     pub(crate) fn webhook_url(&self, organization_id: OrganizationId) -> Option<String> {
         let base = self.settings.hooks_url.as_deref()?;
         Some(format!("{base}/v1/hooks/daily/{organization_id}"))
+    }
+
+    /// Lets the pages in an embedded room look at it.
+    pub(crate) async fn wake(&self, appointment_id: AppointmentId) -> Result<(), SettleError> {
+        Ok(wake(&mut *self.pool.acquire().await?, appointment_id).await?)
     }
 
     /// What the log says now of the clinic's setting and the patient's consent.

@@ -248,8 +248,6 @@ rejections! {
         SessionUnknown { session_id: Uuid } = NotFound "video_room_session_unknown",
             "nobody came to the video room in the session {session_id}";
         RecordingNotEnabled = Conflict "recording_not_enabled", "the clinic does not record consultations";
-        RecordingNotOffered = Conflict "recording_not_offered",
-            "whoever runs the video room does not record it";
         NoRecordingConsent = Conflict "no_recording_consent",
             "the patient has not agreed to recording, or no longer does";
         AlreadyRecording = Conflict "already_recording", "the consultation is being recorded already";

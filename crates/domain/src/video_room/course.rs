@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::recording::Recordings;
 use super::{
-    Decision, ParticipantKind, QualitySample, RoomAppointment, RoomProvider, RoomWindow, Stay,
+    Decision, ParticipantKind, QualitySample, RecordingEnd, RoomAppointment, RoomProvider, RoomWindow, Stay,
     VideoRoomAccessGranted, VideoRoomAccessRevoked, VideoRoomChangeFailed, VideoRoomCommand, VideoRoomEvent,
     VideoRoomExpired, VideoRoomExtended, VideoRoomMoved, VideoRoomParticipantJoined,
     VideoRoomParticipantLeft, VideoRoomQualitySampled, VideoRoomRejection,
@@ -117,10 +117,7 @@ impl Course {
                 if window.expires_at <= now {
                     return Err(VideoRoomRejection::WindowOver { expires_at: window.expires_at });
                 }
-                match self.provider {
-                    Some(RoomProvider::Daily) => self.recordings.request(self.appointment, leave),
-                    Some(RoomProvider::Embedded) | None => Err(VideoRoomRejection::RecordingNotOffered),
-                }
+                self.recordings.request(self.appointment, leave)
             }
             VideoRoomCommand::RequestRecordingStop { .. }
             | VideoRoomCommand::StartRecording { .. }
@@ -288,6 +285,12 @@ impl Course {
             left_at: stay.joined_at.saturating_add_micros(i64::from(duration_seconds) * 1_000_000),
             duration_seconds,
         }));
+        // The specialist's page is what records here.
+        let is_specialist = participant == Some(ParticipantKind::Specialist);
+        if is_specialist && self.provider == Some(RoomProvider::Embedded) && self.recordings.is_wanted() {
+            let stop = VideoRoomCommand::RequestRecordingStop { reason: RecordingEnd::Ended };
+            events.extend(self.recordings.decide(self.appointment, &stop)?);
+        }
         Ok(events)
     }
 

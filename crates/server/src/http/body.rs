@@ -32,6 +32,23 @@ const MAX_DRAINED_BYTES: usize = 4 << 20;
 /// When it is longer, breaks off, or is not called JSON.
 pub(super) async fn collect(
     headers: &HeaderMap,
+    body: axum::body::Body,
+    max_bytes: usize,
+) -> Result<Bytes, Problem> {
+    let bytes = collect_bytes(headers, body, max_bytes).await?;
+    if bytes.is_empty() || is_json(headers) {
+        return Ok(bytes);
+    }
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+        .detail("send application/json"))
+}
+
+/// Takes a body of any type in, up to a length.
+///
+/// # Errors
+/// When it is longer, or breaks off.
+pub(super) async fn collect_bytes(
+    headers: &HeaderMap,
     mut body: axum::body::Body,
     max_bytes: usize,
 ) -> Result<Bytes, Problem> {
@@ -43,19 +60,14 @@ pub(super) async fn collect(
         drain(body).await;
         return Err(too_large(max_bytes));
     }
-    let bytes = match Limited::new(&mut body, max_bytes).collect().await {
-        Ok(collected) => collected.to_bytes(),
+    match Limited::new(&mut body, max_bytes).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {
             drain(body).await;
-            return Err(too_large(max_bytes));
+            Err(too_large(max_bytes))
         }
-        Err(_) => return Err(Problem::new(StatusCode::BAD_REQUEST, "body_broke_off")),
-    };
-    if bytes.is_empty() || is_json(headers) {
-        return Ok(bytes);
+        Err(_) => Err(Problem::new(StatusCode::BAD_REQUEST, "body_broke_off")),
     }
-    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
-        .detail("send application/json"))
 }
 
 /// Takes the rest of a body that is refused and forgets it. A connection that is closed with bytes unread is reset,

@@ -1,11 +1,16 @@
 //! Two people in their own browsers, with cameras that show a test pattern.
 
+use std::process::Stdio;
+
 use carelog_server::serve::Roles;
-use carelog_tests::{Browser, until};
+use carelog_tests::{Browser, python_client, until};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 use super::cable::Cable;
 use super::scene::Scene;
+use super::sockets::Door;
 
 /// Keeps what the page makes in order to talk, so that the browser can be asked what arrived.
 const KEEP_PEERS: &str = "
@@ -166,6 +171,65 @@ async fn two_browsers_talk_are_cut_off_come_back_and_are_out_when_the_room_expir
     scene.product.stop().await;
 }
 
+/// What somebody else's decoder makes of a film.
+async fn decoded(film: &[u8]) -> Value {
+    let mut client = Command::from(python_client("film").await);
+    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(film).await.unwrap();
+    drop(input);
+    let output = child.wait_with_output().await.unwrap();
+    assert!(output.status.success());
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_is_recorded_with_leave_both_see_it_and_it_stops_when_the_consent_goes() {
+    let door = Door::open().await;
+    door.scene.may_record(true).await;
+    let (specialist, patient) = tokio::join!(browser(), browser());
+    for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
+        page.open(link["join_url"].as_str().unwrap()).await;
+        phase(page, "check").await;
+        page.click("#enter:enabled").await;
+    }
+    specialist.click("#knocking .admit").await;
+    goes_on(&specialist, &patient, "the specialist").await;
+    specialist.click("#record").await;
+    specialist.sees("#status", "has not agreed to be recorded").await;
+    door.scene.agrees().await;
+
+    specialist.click("#record").await;
+    for page in [&specialist, &patient] {
+        page.sees("#recorded", "is being recorded").await;
+    }
+    let arrived = "select count(*) from log.events where event_type = 'video_room.recording_stored'";
+    until("some of it has arrived", async || (door.pieces().await.len() >= 2).then_some(())).await;
+    specialist.click("#record").await;
+    until("it is stored", async || (door.scene.product.count(arrived).await == 1).then_some(())).await;
+    let film = decoded(&door.film().await).await;
+    assert_eq!((&film["codecs"], &film["size"]), (&json!(["opus", "vp8"]), &json!([960, 540])), "{film}");
+    assert!(film["pictures"].as_u64().unwrap() >= 20 && film["sounds"].as_u64().unwrap() >= 100, "{film}");
+    assert_eq!(film["is_heard"], true, "{film}");
+    assert!(film["seconds"].as_f64().unwrap() >= 5.0, "{film}");
+
+    specialist.click("#record").await;
+    patient.sees("#recorded", "is being recorded").await;
+    door.scene.withdraws().await;
+    for page in [&specialist, &patient] {
+        until("nobody is recorded any more", async || {
+            (page.value_of("document.getElementById('recorded').hidden").await == Value::Bool(true))
+                .then_some(())
+        })
+        .await;
+    }
+    goes_on(&patient, &specialist, "the patient, whose conversation goes on").await;
+    for browser in [specialist, patient] {
+        browser.quit().await;
+    }
+    door.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn before_the_window_a_link_says_when_it_opens_and_a_page_without_one_tests_devices() {
     let scene = Scene::without_provider(Roles::ALL).await;
@@ -226,7 +290,7 @@ async fn the_room_works_by_keyboard_and_names_everything() {
         browser
             .value_of("document.querySelectorAll('[role=status], [role=alert], [role=timer]').length")
             .await,
-        5
+        6
     );
     browser.quit().await;
     scene.product.stop().await;

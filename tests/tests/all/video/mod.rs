@@ -6,6 +6,7 @@ mod clients;
 mod faults;
 mod hooks;
 mod links;
+mod own_recordings;
 mod processes;
 mod recordings;
 mod scale;

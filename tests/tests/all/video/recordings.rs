@@ -24,13 +24,13 @@ fn film() -> Vec<u8> {
 }
 
 impl Scene {
-    async fn may_record(&self, is_enabled: bool) {
+    pub(super) async fn may_record(&self, is_enabled: bool) {
         let settings =
             json!({ "recording_enabled": is_enabled, "small_cell_threshold": 5, "waiting_room_minutes": 15 });
         self.holds(Method::PUT, "/v1/organization/settings", settings).await;
     }
 
-    async fn agrees(&self) {
+    pub(super) async fn agrees(&self) {
         let path = format!("/v1/patients/{}/consents", self.patient);
         self.holds(Method::POST, &path, json!({ "consent": "recording", "version": 1 })).await;
     }
@@ -41,12 +41,12 @@ impl Scene {
         assert!(matches!(status, 200 | 409), "{path}: {status} {answer}");
     }
 
-    async fn withdraws(&self) {
+    pub(super) async fn withdraws(&self) {
         let path = format!("/v1/patients/{}/consents/recording", self.patient);
         self.done(Method::DELETE, &path, json!({})).await;
     }
 
-    async fn recording(&self, appointment: &str, what: &str) -> (u16, Value) {
+    pub(super) async fn recording(&self, appointment: &str, what: &str) -> (u16, Value) {
         let path = format!("/v1/appointments/{appointment}/video-room/recording/{what}");
         self.product.call(&self.admin, Method::POST, &path, Some(&json!({}))).await
     }
@@ -63,7 +63,7 @@ impl Scene {
     }
 
     /// Waits for an event of the room, with every pause cut short.
-    async fn is_told(&self, appointment: &str, event_type: &str) -> Vec<String> {
+    pub(super) async fn is_told(&self, appointment: &str, event_type: &str) -> Vec<String> {
         let wanted = format!("video_room.{event_type}");
         until(&format!("{wanted} is told"), async || {
             self.product.pull_retries().await;
@@ -82,7 +82,7 @@ impl Scene {
         .await;
     }
 
-    async fn stored_files(&self) -> Vec<Value> {
+    pub(super) async fn stored_files(&self) -> Vec<Value> {
         self.product.settled().await;
         let (_, files) = self.product.call(&self.admin, Method::GET, "/v1/files", None).await;
         files["items"].as_array().unwrap().iter().filter(|file| file["status"] == "stored").cloned().collect()
@@ -90,7 +90,7 @@ impl Scene {
 }
 
 /// What is told of recordings, without failures that a repetition cured.
-fn of_recordings(told: &[String]) -> Vec<&str> {
+pub(super) fn of_recordings(told: &[String]) -> Vec<&str> {
     let kinds = told.iter().filter_map(|told| told.strip_prefix("video_room.recording_"));
     kinds.filter(|kind| *kind != "failed").collect()
 }

@@ -29,7 +29,7 @@ use super::scene::Scene;
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A page, as far as the server can tell.
-struct Page {
+pub(super) struct Page {
     outgoing: mpsc::UnboundedSender<Message>,
     incoming: mpsc::UnboundedReceiver<Value>,
     /// Keeps the connection until the page is dropped.
@@ -103,7 +103,7 @@ impl Page {
     }
 
     /// Says who it is.
-    async fn hello(address: SocketAddr, link: &Value, device: &str, resume: Option<&str>) -> Self {
+    pub(super) async fn hello(address: SocketAddr, link: &Value, device: &str, resume: Option<&str>) -> Self {
         let page = Self::at(address).await;
         let mut hello =
             json!({ "type": "hello", "purpose": "enter", "token": link["token"], "device": device });
@@ -114,18 +114,18 @@ impl Page {
         page
     }
 
-    fn say(&self, message: &Value) {
+    pub(super) fn say(&self, message: &Value) {
         // A page that was hung up on does not know it yet.
         let _ = self.outgoing.send(Message::text(message.to_string()));
     }
 
     /// The next message; nothing once the server has closed.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         tokio::time::timeout(PATIENCE, self.incoming.recv()).await.expect("the server talks of something")
     }
 
     /// The next message of a type, past others.
-    async fn hears(&mut self, what: &str) -> Value {
+    pub(super) async fn hears(&mut self, what: &str) -> Value {
         loop {
             let message = self.next().await.unwrap_or_else(|| panic!("closed before {what:?}"));
             if message["type"] == what {
@@ -135,7 +135,7 @@ impl Page {
     }
 
     /// Waits for a state of the room.
-    async fn sees(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
+    pub(super) async fn sees(&mut self, fits: impl Fn(&Value) -> bool) -> Value {
         loop {
             let state = self.hears("state").await;
             if fits(&state) {
@@ -144,18 +144,18 @@ impl Page {
         }
     }
 
-    async fn session(&mut self) -> String {
+    pub(super) async fn session(&mut self) -> String {
         self.hears("welcome").await["session"].as_str().unwrap().to_owned()
     }
 }
 
 /// A room that is open now, and links into it.
-struct Door {
-    scene: Scene,
-    address: SocketAddr,
-    appointment: String,
-    specialist: Value,
-    patient: Value,
+pub(super) struct Door {
+    pub(super) scene: Scene,
+    pub(super) address: SocketAddr,
+    pub(super) appointment: String,
+    pub(super) specialist: Value,
+    pub(super) patient: Value,
 }
 
 async fn link(scene: &Scene, appointment: &str, participant: &str) -> Value {
@@ -165,7 +165,7 @@ async fn link(scene: &Scene, appointment: &str, participant: &str) -> Value {
 }
 
 impl Door {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let scene = Scene::without_provider(Roles::ALL).await;
         let appointment = scene.onboarded(5).await;
         scene.becomes(&appointment, "open").await;
@@ -175,7 +175,7 @@ impl Door {
     }
 
     /// A specialist and a patient who talk, with the names of their stays.
-    async fn talk(&self) -> ((Page, String), (Page, String)) {
+    pub(super) async fn talk(&self) -> ((Page, String), (Page, String)) {
         let mut specialist =
             Page::hello(self.address, &self.specialist, "the-device-of-the-specialist-here", None).await;
         let specialists = specialist.session().await;
@@ -198,7 +198,7 @@ impl Door {
         self.scene.told(&self.appointment).await.iter().filter(|told| *told == event_type).count()
     }
 
-    async fn close(self) {
+    pub(super) async fn close(self) {
         self.scene.product.settled().await;
         self.scene.product.is_sound().await;
         self.scene.product.stop().await;

@@ -107,8 +107,44 @@ fn given_room_closed_or_over_when_recording_requested_then_refused() {
 }
 
 #[test]
-fn given_embedded_room_when_recording_requested_then_not_offered() {
-    given([embedded()]).when(request(ALLOWED)).then_expect_error(VideoRoomRejection::RecordingNotOffered);
+fn given_embedded_room_when_recording_requested_then_requested() {
+    given([embedded()]).when(request(ALLOWED)).then_expect_events(vec![REQUESTED]);
+}
+
+#[test]
+fn given_embedded_room_that_is_recorded_when_its_specialist_leaves_then_the_recording_ends() {
+    let of_specialist = |event| match event {
+        VideoRoomEvent::ParticipantJoined(joined) => {
+            let participant = Some(ParticipantKind::Specialist);
+            VideoRoomEvent::ParticipantJoined(VideoRoomParticipantJoined { participant, ..joined })
+        }
+        VideoRoomEvent::ParticipantLeft(left) => {
+            let participant = Some(ParticipantKind::Specialist);
+            VideoRoomEvent::ParticipantLeft(VideoRoomParticipantLeft { participant, ..left })
+        }
+        other => other,
+    };
+    let granted = |participant| match granted_to(PARTICIPANT) {
+        VideoRoomEvent::AccessGranted(granted) => {
+            VideoRoomEvent::AccessGranted(VideoRoomAccessGranted { participant, ..granted })
+        }
+        _ => unreachable!("it was granted"),
+    };
+    let (here, gone) =
+        (of_specialist(joined(Some(PARTICIPANT), SESSION)), of_specialist(left(Some(PARTICIPANT))));
+    let specialist = granted(ParticipantKind::Specialist);
+    let ended = stop_requested(RecordingEnd::Ended);
+    given([embedded(), specialist.clone(), here.clone(), REQUESTED, recording()])
+        .when(leave())
+        .then_expect_events(vec![gone.clone(), ended]);
+    // Elsewhere the provider records, and nobody else's page does.
+    given([created(), specialist.clone(), here.clone(), REQUESTED, recording()])
+        .when(leave())
+        .then_expect_events(vec![gone.clone()]);
+    given([embedded(), specialist, here]).when(leave()).then_expect_events(vec![gone]);
+    given([embedded(), granted_to(PARTICIPANT), joined(Some(PARTICIPANT), SESSION), REQUESTED, recording()])
+        .when(leave())
+        .then_expect_events(vec![left(Some(PARTICIPANT))]);
 }
 
 #[test]

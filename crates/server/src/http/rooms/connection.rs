@@ -5,28 +5,27 @@
 //! besides. So the two ends of a conversation may be served by different processes, and one that ends, however it does,
 //! leaves a stay that its page resumes elsewhere.
 
+mod wishes;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
-use carelog_domain::video_room::{RoomWindow, Stay, VideoRoomCommand, VideoRoomRejection};
+use carelog_domain::video_room::{RoomWindow, Stay, VideoRoomCommand};
 use carelog_event_log::{ExecuteError, new_id};
 use carelog_video::embedded::presence::{self, Entrance, Gesture, Gone, Visitor};
-use carelog_video::embedded::signal::{self, Route, SignalError};
+use carelog_video::embedded::signal;
 use carelog_video::embedded::{Relays, Woken};
 use futures::future::BoxFuture;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use tracing::warn;
-use uuid::Uuid;
 
 use super::Rooms;
 use super::door::{Guest, Shut};
-use super::messages::{
-    End, FromPage, Hello, Measured, NotDone, PeerView, Purpose, Refusal, RelaysView, RoomView, Signal, ToPage,
-};
-use super::quality;
+use super::messages::{End, FromPage, Hello, PeerView, Purpose, Refusal, RelaysView, RoomView, ToPage};
+use super::recording;
 use super::telling::{begin, finish_room, tell};
 
 /// For the first message.
@@ -37,8 +36,6 @@ const TICK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_secs(5);
 /// A page pings every two seconds; one that is not heard of for so long has lost its connection.
 const SILENCE: Duration = Duration::from_secs(15);
-/// A page measures every 15 seconds; what comes much sooner is left out.
-const BETWEEN_SAMPLES: Duration = Duration::from_secs(10);
 /// Messages of a page: candidates come by the dozen, and then hardly anything does.
 const PER_SECOND: NonZeroU32 = NonZeroU32::new(20).expect("not zero");
 const BURST: NonZeroU32 = NonZeroU32::new(200).expect("not zero");
@@ -292,6 +289,7 @@ impl Connection {
             admitted: is_admitted,
             peer: others().find(|other| is_admitted && other.is_admitted).map(peer_view),
             waiting: waiting.map(peer_view).collect(),
+            recording: recording::view(&self.guest.recordings()),
             expires_at: self.guest.window.expires_at,
             now: self.rooms.now(),
         }
@@ -339,101 +337,10 @@ impl Connection {
             FromPage::Decline { session } => self.gesture(session, Gesture::Decline).await,
             FromPage::SendBack { session } => self.gesture(session, Gesture::SendBack).await,
             FromPage::Extend { minutes } => self.extend(minutes).await,
+            FromPage::Record { on } => self.record(on).await,
             FromPage::Quality(measured) => self.measure(measured).await,
             FromPage::Leave => Flow::Break(Some(End::Left)),
         }
-    }
-
-    async fn pass_on(&mut self, to_session: Uuid, signal: &Signal) -> Flow {
-        let place = self.visitor.place;
-        let route = Route {
-            organization_id: place.organization_id,
-            appointment_id: place.appointment_id,
-            from_session: self.visitor.session_id,
-            to_session,
-        };
-        let sent = async {
-            let json = serde_json::to_vec(signal).map_err(anyhow::Error::from)?;
-            let mut tx = begin(&self.rooms.system.databases.core_system, place).await?;
-            match signal::send(&mut tx, self.rooms.system.log.vault(), route, &json).await {
-                // The other has just gone, or is about to be let in; the browsers begin again then.
-                Ok(_) => Ok(tx.commit().await?),
-                // The other takes none: its page is about to be lost.
-                Err(SignalError::TooMany) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        };
-        match sent.await {
-            Ok(()) => Flow::Continue(()),
-            Err(error) => {
-                let _ = not_now(&error);
-                self.say(&ToPage::NotDone { reason: NotDone::Unavailable }).await
-            }
-        }
-    }
-
-    async fn gesture(&mut self, session_id: Uuid, gesture: Gesture) -> Flow {
-        if !self.guest.is_specialist() {
-            return self.say(&ToPage::NotDone { reason: NotDone::NotAllowed }).await;
-        }
-        let (place, now) = (self.visitor.place, self.rooms.now());
-        let done = async {
-            let mut tx = begin(&self.rooms.system.databases.core_system, place).await?;
-            let is_done = presence::gesture(&mut tx, place, session_id, gesture, now).await?;
-            tx.commit().await?;
-            if gesture != Gesture::Admit {
-                finish_if_possible(&self.rooms, place).await;
-            }
-            anyhow::Ok(is_done)
-        };
-        let reason = match done.await {
-            Ok(true) => return Flow::Continue(()),
-            Ok(false) => NotDone::SeatTaken,
-            Err(error) => {
-                let _ = not_now(&error);
-                NotDone::Unavailable
-            }
-        };
-        self.say(&ToPage::NotDone { reason }).await
-    }
-
-    async fn extend(&mut self, minutes: u16) -> Flow {
-        if !self.guest.is_specialist() {
-            return self.say(&ToPage::NotDone { reason: NotDone::NotAllowed }).await;
-        }
-        let place = self.visitor.place;
-        let participant_id = self.visitor.participant_id;
-        let command = VideoRoomCommand::Extend { participant_id, minutes, now: self.rooms.now() };
-        let reason = match tell(&self.rooms.system.log, place, command).await {
-            Ok(()) => {
-                self.rooms.wake(place.appointment_id).await;
-                return self.look().await;
-            }
-            Err(ExecuteError::Rejected(VideoRoomRejection::ExtensionTooLong { .. })) => NotDone::TooLong,
-            Err(ExecuteError::Rejected(_)) => NotDone::NotAllowed,
-            Err(error) => {
-                let _ = not_now(&error.into());
-                NotDone::Unavailable
-            }
-        };
-        self.say(&ToPage::NotDone { reason }).await
-    }
-
-    async fn measure(&mut self, measured: Measured) -> Flow {
-        let is_early = self.sampled_at.is_some_and(|last| last.elapsed() < BETWEEN_SAMPLES);
-        let is_alone = self.shown.as_ref().is_none_or(|shown| shown.peer.is_none());
-        let now = self.rooms.now();
-        let sample = quality::sample(self.visitor.session_id, &measured, now);
-        let (Some(sample), true) = (sample, self.has_joined && !is_early && !is_alone) else {
-            return Flow::Continue(());
-        };
-        self.sampled_at = Some(Instant::now());
-        let told = tell(&self.rooms.system.log, self.visitor.place, VideoRoomCommand::SampleQuality(sample));
-        if let Err(error) = told.await {
-            // The next one says as much.
-            warn!(error = %error, "a sample of a video room's quality is lost");
-        }
-        Flow::Continue(())
     }
 
     /// Ends the stay and says why.

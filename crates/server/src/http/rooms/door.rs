@@ -1,7 +1,9 @@
 //! Who may come into a room: what the link says, and what the room's stream says of the link.
 
-use carelog_domain::video_room::{ParticipantKind, RoomProvider, RoomWindow, VideoRoom, VideoRoomEvent};
-use carelog_domain::{OrganizationId, StreamKind, Timestamp};
+use carelog_domain::video_room::{
+    ParticipantKind, Recordings, RoomProvider, RoomWindow, VideoRoom, VideoRoomEvent,
+};
+use carelog_domain::{OrganizationId, PatientId, StreamKind, Timestamp};
 use carelog_event_log::{EventLog, StreamKey};
 use carelog_video::embedded::presence::Place;
 use carelog_video::embedded::{LinkClaims, LinkSecret, RoomLink};
@@ -29,11 +31,12 @@ impl<E: Into<anyhow::Error>> From<E> for Shut {
 }
 
 /// Somebody whose link leads in, and the room as the log has it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Guest {
     pub(super) claims: LinkClaims,
     pub(super) participant: ParticipantKind,
     pub(super) window: RoomWindow,
+    pub(super) patient_id: PatientId,
     room: VideoRoom,
     version: i64,
 }
@@ -49,9 +52,7 @@ impl Guest {
         let mut tx = read(&system.databases.core_app, claims.organization_id).await?;
         let row = get_room(&mut tx, claims.organization_id, claims.appointment_id).await?;
         tx.commit().await?;
-        if row.is_none() {
-            return Err(unknown());
-        }
+        let patient_id = row.ok_or_else(unknown)?.patient_id;
         let mut room = VideoRoom::default();
         let version = follow(log, claims, &mut room, 0).await?;
         if room.provider() != Some(RoomProvider::Embedded) {
@@ -62,7 +63,7 @@ impl Guest {
             return Err(unknown());
         }
         let (participant, window) = judge(&room, claims, log.clock().now())?;
-        Ok(Self { claims, participant, window, room, version })
+        Ok(Self { claims, participant, window, patient_id, room, version })
     }
 
     /// Judges the link once more, by what was told of the room since.
@@ -70,6 +71,11 @@ impl Guest {
         self.version = follow(log, self.claims, &mut self.room, self.version).await?;
         (self.participant, self.window) = judge(&self.room, self.claims, log.clock().now())?;
         Ok(())
+    }
+
+    /// The recordings of the appointment's rooms.
+    pub(super) fn recordings(&self) -> Recordings {
+        self.room.recordings().cloned().unwrap_or_default()
     }
 
     pub(super) const fn place(&self) -> Place {

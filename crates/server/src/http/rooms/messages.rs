@@ -1,7 +1,7 @@
 //! What a page and the server tell each other over the socket. Whatever a page sends is read strictly and bounded.
 
-use carelog_domain::Timestamp;
 use carelog_domain::video_room::ParticipantKind;
+use carelog_domain::{RecordingId, Timestamp};
 use carelog_video::embedded::IceServer;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -32,6 +32,8 @@ pub(super) enum FromPage {
     SendBack { session: Uuid },
     /// Let the room stay open for longer.
     Extend { minutes: u16 },
+    /// Begin to record, or end it.
+    Record { on: bool },
     /// How the network does.
     Quality(Measured),
     /// Goodbye.
@@ -139,6 +141,8 @@ pub(super) struct RoomView {
     pub(super) peer: Option<PeerView>,
     /// Who waits, for the specialist's eyes.
     pub(super) waiting: Vec<PeerView>,
+    /// Whether the conversation is recorded; nothing where it is not.
+    pub(super) recording: Option<RecordingView>,
     /// When the room closes.
     pub(super) expires_at: Timestamp,
     /// The server's time.
@@ -150,6 +154,13 @@ pub(super) struct RoomView {
 pub(super) struct PeerView {
     pub(super) session: Uuid,
     pub(super) participant: ParticipantKind,
+}
+
+/// A recording that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct RecordingView {
+    /// The one that goes on; nothing before a page has begun it.
+    pub(super) id: Option<RecordingId>,
 }
 
 /// Why somebody does not come in.
@@ -186,6 +197,10 @@ pub(super) enum NotDone {
     NotAllowed,
     /// The room cannot stay open for so much longer.
     TooLong,
+    /// The clinic records no consultations.
+    RecordingNotEnabled,
+    /// The patient has not agreed to be recorded.
+    NoRecordingConsent,
     /// It failed here.
     Unavailable,
 }

@@ -6,10 +6,11 @@
 //! - [`pages`]: the page, its script and its style.
 //! - [`door`]: who may come in.
 //! - [`connection`]: one page's connection.
+//! - [`recording`]: recordings that the specialist's page makes.
 //! - [`telling`]: what the log hears of it.
 //!
 //! What a server between two browsers cannot do: it does not see what they send each other, so it can neither cut nor
-//! record it, and each learns the other's network address unless everything goes by a relay. The end of a room is obeyed
+//! record it (a page does), and each learns the other's network address unless everything goes by a relay. The end of a room is obeyed
 //! by the pages; with `relay_only`, the relay's credentials end with it too.
 
 mod connection;
@@ -17,6 +18,7 @@ mod door;
 mod messages;
 mod pages;
 mod quality;
+mod recording;
 mod telling;
 
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Extension, Router};
 use carelog_domain::{AppointmentId, Timestamp};
 use carelog_video::embedded::{Hub, Relays, wake};
@@ -52,13 +54,15 @@ pub(super) struct Rooms {
     system: System,
     hub: Hub,
     relays: Arc<Relays>,
+    video: carelog_video::Directory,
     places: Arc<Semaphore>,
 }
 
 impl Rooms {
     pub(super) fn new(system: System, relays: Relays) -> Self {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        Self { system, hub: Hub::default(), relays: Arc::new(relays), places }
+        let video = carelog_video::Directory::new(system.log.clone());
+        Self { system, hub: Hub::default(), relays: Arc::new(relays), video, places }
     }
 
     /// Lets everybody in a room look at it. Where that fails, they do so by themselves in a few seconds.
@@ -89,8 +93,10 @@ pub(super) fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/rooms", get(pages::room))
         .route("/rooms/room.js", get(pages::script))
+        .route("/rooms/recorder.js", get(pages::recorder))
         .route("/rooms/room.css", get(pages::style))
         .route("/rooms/socket", get(socket))
+        .route("/rooms/recordings/{recording_id}/{number}", put(recording::piece))
         .with_state(api)
 }
 
@@ -116,7 +122,7 @@ async fn socket(
     }))
 }
 
-/// A socket is opened by our own page, and not too often. Pages of other sites know no link; still they have no business
+/// A socket is opened, and a piece sent, by our own page, and not too often. Pages of other sites know no link; still they have no business
 /// here.
 fn admit(api: &Api, headers: &HeaderMap, arrival: Arrival) -> Result<(), Problem> {
     let origin = text(headers, header::ORIGIN.as_str()).and_then(|origin| origin.split_once("://"));

@@ -12,6 +12,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 const PERMISSIONS: &str =
     "camera=(self), microphone=(self), speaker-selection=(self), display-capture=(), geolocation=()";
 const SCRIPT: &str = include_str!("room.js");
+const RECORDER: &str = include_str!("recorder.js");
 const STYLE: &str = include_str!("room.css");
 
 static PAGE: LazyLock<bytes::Bytes> = LazyLock::new(|| page().into_string().into());
@@ -32,6 +33,11 @@ pub(super) async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], SCRIPT).into_response()
 }
 
+/// `GET /rooms/recorder.js`
+pub(super) async fn recorder() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], RECORDER).into_response()
+}
+
 /// `GET /rooms/room.css`
 pub(super) async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], STYLE).into_response()
@@ -47,6 +53,7 @@ fn page() -> Markup {
                 meta name="robots" content="noindex";
                 title { "Video room" }
                 link rel="stylesheet" href="/rooms/room.css";
+                script src="/rooms/recorder.js" defer {}
                 script src="/rooms/room.js" defer {}
             }
             body data-phase="opening" data-media="none" data-link="none" {
@@ -55,6 +62,7 @@ fn page() -> Markup {
                     p #clock hidden { "Closes in " span #countdown role="timer" {} }
                 }
                 p #warning .notice role="alert" hidden {}
+                p #recorded .notice role="status" hidden { "This conversation is being recorded." }
                 p #status role="status" aria-live="polite" { "Opening the room …" }
                 main {
                     noscript { p .notice { "A video call needs scripts: allow them for this page." } }
@@ -124,6 +132,7 @@ fn call() -> Markup {
             div .tools role="toolbar" aria-label="Conversation" {
                 button #mute type="button" aria-pressed="false" { "Mute" }
                 button #camera-off type="button" aria-pressed="false" { "Camera off" }
+                button #record type="button" aria-pressed="false" hidden { "Record" }
                 button #extend type="button" hidden { "15 minutes more" }
                 button #send-back type="button" hidden { "Send back to the waiting room" }
                 button #leave type="button" .danger { "Leave" }

@@ -39,6 +39,8 @@ const room = {
     isCameraOff: false,
     talk: null,
     poorSamples: 0,
+    recorder: null,
+    asksToRecord: false,
 };
 
 /* ---- what is shown ---- */
@@ -81,6 +83,7 @@ function finish(title, text, canRetry) {
     say("");
     show("end");
     hangUp();
+    showRecording(null);
     for (const track of room.media.getTracks()) track.stop();
 }
 
@@ -372,6 +375,7 @@ function heard(message, purpose) {
             if (room.talk && room.talk.session === message.from) room.talk.hear(message.signal);
             return undefined;
         case "not_done":
+            room.asksToRecord = false;
             return say(NOT_DONE[message.reason] || NOT_DONE.unavailable);
         case "ended":
             room.socket = null;
@@ -385,6 +389,8 @@ const NOT_DONE = {
     seat_taken: "Somebody else takes part already. Send them back to the waiting room first.",
     not_allowed: "Only the specialist can do that.",
     too_long: "The room cannot stay open for longer.",
+    recording_not_enabled: "Your clinic does not record conversations.",
+    no_recording_consent: "The patient has not agreed to be recorded.",
     unavailable: "That did not work. Please try again.",
 };
 
@@ -399,6 +405,8 @@ function look(view) {
     byId("send-back").hidden = !isSpecialist || !view.peer;
     byId("lobby").hidden = !isSpecialist;
     showLobby(view);
+    byId("record").hidden = !isSpecialist || !view.admitted || !Recorder.isPossible();
+    showRecording(view.recording);
     if (before && before.expires_at !== view.expires_at) say("The room stays open until " + moment(view.expires_at) + ".");
     const session = view.admitted && view.peer ? view.peer.session : null;
     if (room.talk && room.talk.session !== session) {
@@ -438,6 +446,43 @@ function showLobby(view) {
 
 function knock() {
     if (sound && sound.state === "running") playSound().then(() => (byId("played").textContent = ""));
+}
+
+/* ---- recording ---- */
+
+/* Both see whether they are recorded. The page that asked for it makes the recording. */
+function showRecording(recording) {
+    byId("recorded").hidden = !recording;
+    byId("record").setAttribute("aria-pressed", String(Boolean(recording)));
+    if (!recording) {
+        room.asksToRecord = false;
+        if (room.recorder) room.recorder.abandon();
+        room.recorder = null;
+        return;
+    }
+    if (room.recorder || room.participant !== "specialist" || !Recorder.isPossible()) return;
+    // The clinic asked for it elsewhere, and nobody makes it yet.
+    if (!recording.id) return askToRecord();
+    if (room.asksToRecord) {
+        const sources = () => ({
+            pictures: [byId("remote"), byId("self")],
+            sounds: [byId("remote").srcObject, room.media],
+        });
+        sound = sound || new AudioContext();
+        room.recorder = new Recorder(recording.id, sound, sources, () => tell({ type: "record", on: false }));
+    }
+}
+
+function askToRecord() {
+    if (room.asksToRecord) return;
+    room.asksToRecord = true;
+    tell({ type: "record", on: true });
+}
+
+async function stopRecording() {
+    const { recorder } = room;
+    if (recorder) await recorder.finish();
+    tell({ type: "record", on: false });
 }
 
 /* ---- the other browser ---- */
@@ -664,7 +709,16 @@ function setUp() {
     byId("send-back").onclick = () => {
         if (room.view && room.view.peer) tell({ type: "send_back", session: room.view.peer.session });
     };
-    byId("leave").onclick = byId("leave-waiting").onclick = () => tell({ type: "leave" });
+    byId("record").onclick = async () => {
+        if (sound) await sound.resume();
+        if (room.view && room.view.recording) await stopRecording();
+        else askToRecord();
+    };
+    byId("leave").onclick = async () => {
+        if (room.recorder) await stopRecording();
+        tell({ type: "leave" });
+    };
+    byId("leave-waiting").onclick = () => tell({ type: "leave" });
     byId("again").onclick = () => location.reload();
     addEventListener("online", () => room.socket && lose(room.socket));
     // Another link was opened in the same tab.

@@ -21,7 +21,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(start)).routes(routes!(stop))
 }
 
-/// Ask that a consultation be recorded. The recording begins as soon as somebody is in the room.
+/// Ask that a consultation be recorded. The recording begins as soon as somebody is in the room; in an embedded room, as
+/// soon as its specialist is.
 #[utoipa::path(post, path = "/v1/appointments/{appointment_id}/video-room/recording/start", tag = "video",
     params(("appointment_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 202, description = "Asked for.", body = CommandAnswer)))]
@@ -33,6 +34,7 @@ async fn start(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Resul
     let leave = caller.api.video.leave(caller.organization_id, patient_id).await?;
     let command = VideoRoomCommand::RequestRecording { leave, now: caller.api.now() };
     let done = caller.change::<VideoRoom>(&wish.terms, room_id(appointment_id), None, command).await?;
+    caller.api.rooms.wake(appointment_id).await;
     Ok(done.respond(StatusCode::ACCEPTED, &done.answer))
 }
 
@@ -45,5 +47,6 @@ async fn stop(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result
     caller.may_touch_appointment(appointment_id).await?;
     let command = VideoRoomCommand::RequestRecordingStop { reason: RecordingEnd::Requested };
     let done = caller.change::<VideoRoom>(&wish.terms, room_id(appointment_id), None, command).await?;
+    caller.api.rooms.wake(appointment_id).await;
     Ok(done.respond(StatusCode::ACCEPTED, &done.answer))
 }
