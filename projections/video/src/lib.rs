@@ -36,6 +36,7 @@ mod notice;
 mod own_recordings;
 pub mod plan;
 mod projector;
+pub mod quality;
 pub mod queries;
 mod reactor;
 mod reconcile;

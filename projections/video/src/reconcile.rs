@@ -8,15 +8,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use carelog_domain::Timestamp;
+use carelog_domain::video_room::VideoRoomCommand;
 use carelog_event_log::RecordedEvent;
 use carelog_event_log::effects::Sign;
 use tracing::warn;
 
 use crate::daily::{DailyAccount, DailyError, HookState, RoomName};
+use crate::model::RoomKey;
 use crate::notice::command_of;
 use crate::queries::has_recent_rooms;
 use crate::recordings::Recorder;
-use crate::settle::{COMPARED_MICROS, SettleError, Settled, sign};
+use crate::settle::{COMPARED_MICROS, SettleError, Settled, Settler, sign};
 use crate::sweep::sweep;
 
 /// Between two comparisons.
@@ -72,6 +74,29 @@ fn next_after(now: Timestamp, swept: Option<Timestamp>) -> Timestamp {
     swept.map_or(next, |at| at.min(next))
 }
 
+/// Tells how the network did in a meeting that is over, once for each process: what is known changes nothing.
+async fn measure(
+    settler: &Settler,
+    cause: &RecordedEvent,
+    account: &DailyAccount,
+    key: RoomKey,
+    meeting_id: &str,
+) -> Result<Result<(), DailyError>, SettleError> {
+    let meeting = (key.0, meeting_id.to_owned());
+    if settler.measured.contains_key(&meeting) {
+        return Ok(Ok(()));
+    }
+    let samples = match settler.daily.samples(account, meeting_id).await {
+        Ok(samples) => samples,
+        Err(error) => return Ok(Err(error)),
+    };
+    for sample in samples {
+        settler.tell(key, cause, VideoRoomCommand::SampleQuality(sample)).await?;
+    }
+    settler.measured.insert(meeting, ());
+    Ok(Ok(()))
+}
+
 async fn compare(
     recorder: &Recorder,
     cause: &RecordedEvent,
@@ -96,13 +121,19 @@ async fn compare(
         return Ok(Ok(()));
     }
     let since = settler.now().saturating_add_micros(-BACK_MICROS);
-    match settler.daily.stays(account, since).await {
-        Ok(stays) => {
-            for (appointment_id, stay) in stays {
-                settler.tell((organization_id, appointment_id), cause, command_of(stay)).await?;
-            }
-        }
+    let meetings = match settler.daily.meetings(account, since).await {
+        Ok(meetings) => meetings,
         Err(error) => return Ok(Err(error)),
+    };
+    for (appointment_id, stay) in meetings.stays {
+        settler.tell((organization_id, appointment_id), cause, command_of(stay)).await?;
+    }
+    for (appointment_id, meeting_id) in meetings.ended {
+        if let Err(error) =
+            measure(settler, cause, account, (organization_id, appointment_id), &meeting_id).await?
+        {
+            return Ok(Err(error));
+        }
     }
     let recordings = match settler.daily.all_recordings(account).await {
         Ok(recordings) => recordings,

@@ -35,6 +35,9 @@ const DOMAIN_TTL: Duration = Duration::from_hours(1);
 /// The lists are not asked for more often, whatever happens.
 pub(crate) const COMPARED_MICROS: i64 = 5_000_000;
 const DOMAINS: u64 = 10_000;
+/// Longer than the lists go back.
+const MEASURED_TTL: Duration = Duration::from_hours(48);
+const MEETINGS: u64 = 100_000;
 
 /// What the ledger is to be told of a look.
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +98,8 @@ pub(crate) struct Settler {
     domains: moka::sync::Cache<(OrganizationId, i64), DailyDomain>,
     /// When the rooms of organizations were last compared with the provider's lists.
     pub(crate) compared: moka::sync::Cache<OrganizationId, Timestamp>,
+    /// Meetings whose measurements were told, as long as the lists show them.
+    pub(crate) measured: moka::sync::Cache<(OrganizationId, String), ()>,
     settings: VideoSettings,
 }
 
@@ -124,7 +129,9 @@ impl Settler {
     pub(crate) fn new(log: EventLog, pool: PgPool, daily: DailyApi, settings: VideoSettings) -> Self {
         let compared = moka::sync::Cache::new(DOMAINS);
         let domains = moka::sync::Cache::builder().time_to_live(DOMAIN_TTL).max_capacity(DOMAINS).build();
-        Self { directory: Directory::new(log.clone()), log, pool, daily, domains, compared, settings }
+        let measured = moka::sync::Cache::builder().time_to_live(MEASURED_TTL).max_capacity(MEETINGS).build();
+        let directory = Directory::new(log.clone());
+        Self { log, pool, directory, daily, domains, compared, measured, settings }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -24,7 +24,7 @@ pub(super) struct Limits {
 impl Limits {
     /// Takes a request; says for how many seconds to stay away where there are too many.
     pub(super) fn take(&mut self, method: &Method, path: &[&str], now: Instant) -> Result<(), u64> {
-        let is_list = method == Method::GET && matches!(path, ["rooms" | "recordings" | "meetings"]);
+        let is_list = method == Method::GET && matches!(path, ["rooms" | "recordings" | "meetings" | "logs"]);
         let (taken, (most, window)) = match path {
             ["rooms", _, "recordings", "start"] => (&mut self.recording, RECORDING),
             _ if is_list || method == Method::DELETE => (&mut self.slow, SLOW),

@@ -39,7 +39,7 @@ pub use crate::receiver::UnixMicros;
 
 use self::fault::Faults;
 use self::limits::Limits;
-use self::meetings::FakeStay;
+use self::meetings::{FakeMetric, FakeStay};
 
 /// A running fake. Dropping it closes the port and its connections.
 pub struct FakeDaily {
@@ -62,6 +62,7 @@ struct Domain {
     /// What a recording that ends consists of.
     content: Vec<u8>,
     stays: Vec<FakeStay>,
+    metrics: Vec<FakeMetric>,
     webhook: Option<FakeWebhook>,
     notice_count: u32,
     loses_notices: bool,
@@ -127,6 +128,7 @@ impl FakeDaily {
             recording_count: 0,
             content: Vec::new(),
             stays: Vec::new(),
+            metrics: Vec::new(),
             webhook: None,
             notice_count: 0,
             loses_notices: false,
@@ -191,6 +193,17 @@ impl FakeDaily {
             stay
         };
         self.shared.tell(api_key, "participant.left", &stay.to_payload());
+    }
+
+    /// The browser of somebody in a room measures its network: the share of packets that did not arrive.
+    pub fn measures(&self, api_key: &str, session_id: &str, received_loss: f64) {
+        let at = self.shared.unix_seconds() * 1_000;
+        let mut domains = lock(&self.shared.domains);
+        let domain = domains.get_mut(api_key).expect("the account was added");
+        let stay = domain.stays.iter().find(|stay| stay.session_id == session_id);
+        let room = stay.expect("the session was given out").room.clone();
+        let session_id = session_id.to_owned();
+        domain.metrics.push(FakeMetric { room, session_id, at, received_loss });
     }
 
     /// Lets a host's name lead to an address of this machine.

@@ -140,6 +140,7 @@ fn act(shared: &Shared, asked: &Asked<'_>, path: &[&str], authorization: Option<
         (&Method::GET, ["webhooks"]) => Ok(domain.list_webhooks()),
         (&Method::POST, ["webhooks"]) => domain.put_webhook(None, &body, answers),
         (&Method::POST, ["webhooks", uuid]) => domain.put_webhook(Some(uuid), &body, answers),
+        (&Method::GET, ["logs"]) => domain.list_logs(head.uri.query()),
         (&Method::GET, ["meetings"]) => domain.list_meetings(head.uri.query(), now),
         (&Method::GET, ["recordings"]) => domain.list_recordings(head.uri.query()),
         (&Method::GET, ["recordings", id, "access-link"]) => {

@@ -39,19 +39,28 @@ struct Participant {
     duration: u32,
 }
 
+/// What the list of meetings says.
+#[derive(Debug, Default)]
+pub(crate) struct Meetings {
+    /// Who was in rooms of ours.
+    pub(crate) stays: Vec<(AppointmentId, HookStay)>,
+    /// Meetings in rooms of ours that are over, by Daily's ids.
+    pub(crate) ended: Vec<(AppointmentId, String)>,
+}
+
 impl DailyApi {
-    /// Stays in rooms of ours since a moment, with the appointments. Of a meeting that goes on, it is not told who has
-    /// left already.
+    /// Meetings in rooms of ours since a moment, with the appointments. Of a meeting that goes on, it is not told who
+    /// has left already.
     ///
     /// # Errors
     /// See [`DailyError`].
-    pub async fn stays(
+    pub(crate) async fn meetings(
         &self,
         account: &DailyAccount,
         since: Timestamp,
-    ) -> Result<Vec<(AppointmentId, HookStay)>, DailyError> {
+    ) -> Result<Meetings, DailyError> {
         let (since, limit) = (since.unix_seconds().to_string(), LISTED.to_string());
-        let (mut stays, mut after) = (Vec::new(), None::<String>);
+        let (mut found, mut after) = (Meetings::default(), None::<String>);
         for _ in 0..MOST_PAGES {
             let mut query = vec![("timeframe_start", since.as_str()), ("limit", limit.as_str())];
             query.extend(after.as_deref().map(|id| ("starting_after", id)));
@@ -60,14 +69,19 @@ impl DailyApi {
             for meeting in &page.data {
                 let Some((appointment_id, _)) = RoomName::parse(&meeting.room) else { continue };
                 let of_meeting = meeting.participants.iter();
-                stays.extend(of_meeting.filter_map(|one| Some((appointment_id, one.stay(meeting.ongoing)?))));
+                found
+                    .stays
+                    .extend(of_meeting.filter_map(|one| Some((appointment_id, one.stay(meeting.ongoing)?))));
+                if !meeting.ongoing {
+                    found.ended.push((appointment_id, meeting.id.clone()));
+                }
             }
             after = page.data.last().map(|meeting| meeting.id.clone());
             if page.data.len() < LISTED {
                 break;
             }
         }
-        Ok(stays)
+        Ok(found)
     }
 }
 

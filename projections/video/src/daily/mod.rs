@@ -11,6 +11,7 @@ mod error;
 mod hook;
 mod limiter;
 mod meeting;
+mod metrics;
 mod recording;
 mod room;
 #[cfg(test)]

@@ -274,3 +274,51 @@ async fn what_webhooks_lose_the_lists_tell() {
     scene.product.is_sound().await;
     scene.product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_daily_measured_in_a_meeting_is_told_once_when_it_is_over() {
+    let scene = connected().await;
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    let daily = &scene.product.daily;
+    let sessions = ["patient", "specialist"].map(|user| daily.comes(DAILY_KEY, &name_of(&appointment), user));
+    // More than Daily gives at once, and one that cannot be.
+    for sample in 0..105 {
+        scene.clock.step_seconds(15);
+        daily.measures(DAILY_KEY, &sessions[0], if sample < 10 { 0.05 } else { 0.001 });
+        daily.measures(DAILY_KEY, &sessions[1], 0.2);
+    }
+    scene.clock.step_seconds(15);
+    daily.measures(DAILY_KEY, &sessions[0], 1.5);
+    let samples = async || {
+        let statement = "select (f ->> 'session_id') || ' ' || (f ->> 'state') || ' ' || count(*)
+             from (select event_type, convert_from(facts, 'UTF8')::jsonb as f from log.events) e
+             where event_type = 'video_room.quality_sampled' group by f ->> 'session_id', f ->> 'state' order by 1";
+        scene.product.texts(statement).await
+    };
+    look_again(&scene).await;
+    scene.product.pull_retries().await;
+    scene.product.settled().await;
+    assert_eq!(samples().await, Vec::<String>::new(), "the meeting goes on");
+    for session in &sessions {
+        daily.goes(DAILY_KEY, session);
+    }
+
+    let [patients, specialists] = &sessions;
+    let all =
+        [format!("{patients} good 95"), format!("{patients} warning 10"), format!("{specialists} bad 105")];
+    for look in ["first", "second"] {
+        look_again(&scene).await;
+        until(&format!("all samples are told after the {look} look"), async || {
+            scene.product.pull_retries().await;
+            scene.product.settled().await;
+            (samples().await == all).then_some(())
+        })
+        .await;
+    }
+    for (fact, value) in [("jitter_ms", "12"), ("sent_kbps", "569"), ("received_kbps", "542")] {
+        assert_eq!(scene.fact("video_room.quality_sampled", fact).await, value);
+    }
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}

@@ -3,6 +3,7 @@
 use carelog_domain::video_room::ParticipantKind;
 use carelog_domain::{RecordingId, Timestamp};
 use carelog_video::embedded::IceServer;
+use carelog_video::quality::Measured;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -80,20 +81,6 @@ pub(super) enum Signal {
         #[serde(rename = "usernameFragment")]
         username_fragment: Option<String>,
     },
-}
-
-/// What a page measured since the last time.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Measured {
-    pub(super) round_trip_ms: Option<f64>,
-    pub(super) jitter_ms: Option<f64>,
-    /// From 0 to 1.
-    pub(super) send_loss: Option<f64>,
-    /// From 0 to 1.
-    pub(super) receive_loss: Option<f64>,
-    pub(super) sent_kbps: Option<f64>,
-    pub(super) received_kbps: Option<f64>,
 }
 
 /// To a page.

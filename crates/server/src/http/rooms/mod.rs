@@ -17,7 +17,6 @@ mod connection;
 mod door;
 mod messages;
 mod pages;
-mod quality;
 mod recording;
 mod telling;
 

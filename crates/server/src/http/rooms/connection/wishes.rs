@@ -6,13 +6,14 @@ use carelog_domain::video_room::{VideoRoomCommand, VideoRoomRejection};
 use carelog_event_log::ExecuteError;
 use carelog_video::embedded::presence::{self, Gesture};
 use carelog_video::embedded::signal::{self, Route, SignalError};
+use carelog_video::quality::{self, Measured};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::super::messages::{Measured, NotDone, Signal, ToPage};
+use super::super::messages::{NotDone, Signal, ToPage};
+use super::super::recording;
 use super::super::telling::{begin, tell};
-use super::super::{quality, recording};
 use super::{Connection, Flow, finish_if_possible, not_now};
 
 /// A page measures every 15 seconds; what comes much sooner is left out.

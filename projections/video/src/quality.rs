@@ -1,18 +1,35 @@
-//! From what a page measured to a sample that can be a fact.
+//! From what a browser measured to a sample that can be a fact.
 
 use carelog_domain::Timestamp;
 use carelog_domain::video_room::{NetworkState, QualitySample};
+use serde::Deserialize;
 use uuid::Uuid;
-
-use super::messages::Measured;
 
 /// Longest round trip and jitter that is noted: what takes longer is no conversation.
 const MAX_MS: f64 = 60_000.0;
 /// Highest rate that is noted, 1 Gbit/s.
 const MAX_KBPS: f64 = 1_000_000.0;
 
+/// What was measured since the last time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// Milliseconds to the other end and back.
+    pub round_trip_ms: Option<f64>,
+    /// Milliseconds by which packets come unevenly.
+    pub jitter_ms: Option<f64>,
+    /// Share of lost packets, from 0 to 1.
+    pub send_loss: Option<f64>,
+    /// Share of lost packets, from 0 to 1.
+    pub receive_loss: Option<f64>,
+    /// Kilobits in a second.
+    pub sent_kbps: Option<f64>,
+    /// Kilobits in a second.
+    pub received_kbps: Option<f64>,
+}
+
 /// A sample of a stay; nothing where what was measured cannot be.
-pub(super) fn sample(session_id: Uuid, measured: &Measured, sampled_at: Timestamp) -> Option<QualitySample> {
+pub fn sample(session_id: Uuid, measured: &Measured, sampled_at: Timestamp) -> Option<QualitySample> {
     let round_trip_ms = whole(measured.round_trip_ms, MAX_MS)?;
     let jitter_ms = whole(measured.jitter_ms, MAX_MS)?;
     let send_loss_permille = permille(measured.send_loss)?;
