@@ -4,6 +4,7 @@
 //! go. When a process dies in between, or a link that was signed before is used after, the object has no file any more:
 //! that is what the sweep looks for.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use carelog_event_log::{ExecuteError, Executed, Scope, StreamKey, new_id};
 use carelog_files::{ListedObject, MAX_LINK_LIFE, Storage};
 use carelog_records::FileRecord;
 use carelog_records::queries::{self, FileFilter, Page};
+use carelog_video::queries::organizations_that_may_record;
 use cqrs_es::Aggregate as _;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tracing::{info, warn};
@@ -82,7 +84,13 @@ pub async fn clean(system: &System, now: Timestamp) -> anyhow::Result<()> {
 /// When a database or a storage does not answer.
 pub async fn sweep(system: &System, now: Timestamp) -> anyhow::Result<()> {
     let mut tx = read(system).await?;
-    let organizations = queries::organizations_with_files(&mut tx).await?;
+    let mut organizations: BTreeSet<_> =
+        queries::organizations_with_files(&mut tx).await?.into_iter().collect();
+    tx.commit().await?;
+    let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
+    let mut tx = system.databases.core_system.begin_with(begin).await?;
+    // A clinic may have pieces of recordings, and no file.
+    organizations.extend(organizations_that_may_record(&mut tx).await?);
     tx.commit().await?;
     for organization_id in organizations {
         let storages = system.storages.get().context("no server was started")?;

@@ -34,11 +34,6 @@ pub(crate) struct RecordingFiles(pub(crate) System);
 #[error("no server was started")]
 struct NotStarted;
 
-/// Somebody else is making a file of them, and removes them.
-#[derive(Debug, thiserror::Error)]
-#[error("the first pieces are gone")]
-struct BeingRemoved;
-
 impl RecordingStore for RecordingFiles {
     fn store(&self, file: RecordingFile, content: Content) -> BoxFuture<'_, Result<i64, StoreError>> {
         Box::pin(async move {
@@ -53,28 +48,30 @@ impl RecordingStore for RecordingFiles {
                 causation_id: file.causation_id,
                 correlation_id: file.correlation_id,
             };
-            match own.known(&self.0.log).await.map_err(unavailable)? {
-                Some((FileStatus::Stored, size_bytes)) => return Ok(size_bytes),
-                // The patient was erased, or somebody deleted it.
-                Some((FileStatus::Failed | FileStatus::Deleted, _)) => {
-                    return Err(StoreError::Unfit(DiscardReason::NoConsent));
-                }
-                Some((FileStatus::Requested, _)) | None => {}
+            if let Some(known) = self.settled(&own).await? {
+                return known;
             }
             let mut content = content.peekable();
-            match std::pin::Pin::new(&mut content).peek().await {
-                // Whatever lies there already is left alone.
-                None => return Err(StoreError::Unfit(DiscardReason::Empty)),
-                Some(Ok(beginning)) => own.content_type = sniff(beginning).unwrap_or(own.content_type),
-                Some(Err(_)) => {}
-            }
+            let beginning = match std::pin::Pin::new(&mut content).peek().await {
+                Some(Ok(beginning)) => sniff(beginning),
+                Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(unavailable(io::Error::new(error.kind(), error.to_string())));
+                }
+                // Whoever made a file of it removes the pieces after that, so that the file is looked for once more.
+                // Whatever lies under its key is left alone.
+                None | Some(Err(_)) => {
+                    let known = self.settled(&own).await?;
+                    return known.unwrap_or(Err(StoreError::Unfit(DiscardReason::Empty)));
+                }
+            };
+            own.content_type = match beginning {
+                Some(content_type @ (ContentType::Webm | ContentType::Mp4)) => content_type,
+                _ => return Err(StoreError::Unfit(DiscardReason::WrongType)),
+            };
             let storage = self.storage(own.organization_id).await?;
             let at_most = FileKind::Recording.max_bytes();
             let brought = storage.bring(&own.object_key(), own.content_type, content.boxed(), at_most).await;
             let brought = brought.map_err(refused)?;
-            if brought.size_bytes == 0 {
-                return Err(StoreError::Unfit(DiscardReason::Empty));
-            }
             match own.keep(&self.0.log, &storage, brought).await {
                 Ok(()) => Ok(brought.size_bytes),
                 Err(error) if error.is_of_erased() => {
@@ -92,7 +89,8 @@ impl RecordingStore for RecordingFiles {
             let keys = keys(&storage, &prefix(pieces)).await.map_err(unavailable)?;
             // They are removed from the first to the last, so that what is left of them is never taken for all of it.
             if !keys.is_empty() && keys.first() != Some(&piece_key(pieces, 0)) {
-                return Err(unavailable(BeingRemoved));
+                let missing = io::Error::new(io::ErrorKind::NotFound, "the first piece is not there");
+                return Ok(stream::once(async { Err(missing) }).boxed());
             }
             let whole =
                 (0_u32..).zip(keys).take_while(move |(number, key)| *key == piece_key(pieces, *number));
@@ -116,6 +114,26 @@ impl RecordingFiles {
     async fn storage(&self, organization_id: OrganizationId) -> Result<Storage, StoreError> {
         let storages = self.0.storages.get().ok_or_else(|| unavailable(NotStarted))?;
         storages.of(organization_id).await.map_err(unavailable)
+    }
+
+    /// What became of the file, where that is decided.
+    async fn settled(&self, own: &OwnFile) -> Result<Option<Result<i64, StoreError>>, StoreError> {
+        Ok(match own.known(&self.0.log).await.map_err(unavailable)? {
+            Some((FileStatus::Stored, size_bytes)) => Some(Ok(size_bytes)),
+            // The patient was erased, or somebody deleted it.
+            Some((FileStatus::Deleted, _)) => Some(Err(StoreError::Unfit(DiscardReason::NoConsent))),
+            Some((FileStatus::Failed, _)) => Some(Err(StoreError::Unfit(DiscardReason::NotStored))),
+            Some((FileStatus::Requested, _)) | None => None,
+        })
+    }
+
+    /// Removes a piece that ought not to be there.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub(crate) async fn remove_piece(&self, pieces: RecordingPieces, number: u32) -> Result<(), StoreError> {
+        let storage = self.storage(pieces.organization_id).await?;
+        storage.remove(&piece_key(pieces, number)).await.map_err(unavailable)
     }
 
     /// Keeps a piece of a recording that goes on. The same piece may come twice.

@@ -250,6 +250,22 @@ pub(crate) fn open_rooms(
     })
 }
 
+/// Organizations that record consultations, or did.
+///
+/// # Errors
+/// When the database fails.
+pub fn organizations_that_may_record(
+    connection: &mut PgConnection,
+) -> BoxFuture<'_, Result<Vec<OrganizationId>, QueryError>> {
+    Box::pin(async move {
+        // Whoever was never allowed to has no row.
+        let ids = sqlx::query_scalar!("select organization_id from video_organizations")
+            .fetch_all(connection)
+            .await?;
+        Ok(ids.into_iter().map(OrganizationId::new).collect())
+    })
+}
+
 /// Whether a room has opened that closed no earlier than `since`, or is open.
 pub(crate) fn has_recent_rooms(
     connection: &mut PgConnection,

@@ -121,8 +121,12 @@ closed_enum! {
         NotRequested = "not_requested",
         /// It is larger than the storage takes.
         TooLarge = "too_large",
-        /// The provider has nothing of it.
+        /// There is nothing of it.
         Empty = "empty",
+        /// It is no film of a kind that is kept.
+        WrongType = "wrong_type",
+        /// It could not be stored in time.
+        NotStored = "not_stored",
     }
 }
 

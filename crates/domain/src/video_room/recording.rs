@@ -24,7 +24,7 @@ const MAX_RECORDINGS: usize = 100;
 pub enum RecordingPhase {
     /// It goes on.
     Running,
-    /// It ended, and lies with the provider.
+    /// It ended, and lies with the provider, or in pieces in the clinic's storage.
     Stopped,
     /// It lies in the clinic's storage.
     Stored,

@@ -135,6 +135,7 @@ async fn pieces_of_the_specialists_page_become_one_file_and_others_are_refused()
         (&door.specialist, &another, "0", piece(0), 409, "not_recording"),
         (&door.specialist, &id, "0", large, 413, "body_too_large"),
         (&door.specialist, &id, "0", Vec::new(), 400, "body_missing"),
+        (&door.specialist, &id, "0", b"%PDF-1.7 is no film".to_vec(), 415, "unsupported_media_type"),
         (&door.specialist, &id, "8000", piece(0), 409, "recording_too_long"),
         (&door.specialist, &id, "-1", piece(0), 404, "not_found"),
         (&door.specialist, &id, "0%2F..%2F..%2F1", piece(0), 404, "not_found"),
@@ -267,6 +268,35 @@ fn upload() -> Value {
         "kind": "exercise_video", "content_type": "video/mp4", "size_bytes": 1_000,
         "content_sha256": "aa".repeat(32),
     })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_loaded_again_records_anew_and_what_has_no_beginning_is_not_kept() {
+    let door = Door::recordable().await;
+    let ((mut specialist, _), _patient) = door.talk().await;
+    let first = begins(&mut specialist).await;
+    assert_eq!(door.sends(&door.specialist, &first, "0", piece(0)).await.0, 204);
+
+    let mut again =
+        Page::hello(door.address, &door.specialist, "the-device-of-the-specialist-here", None).await;
+    let state = again.hears("state").await;
+    assert_eq!(state["recording"], Value::Null, "it ended with the page that made it");
+    let second = begins(&mut again).await;
+    assert_eq!(door.sends(&door.specialist, &first, "1", piece(1)).await.0, 409);
+    assert_eq!(door.sends(&door.specialist, &second, "1", piece(1)).await.0, 204);
+    until("the first is kept", async || {
+        door.scene.product.pull_retries().await;
+        (door.scene.stored_files().await.len() == 1).then_some(())
+    })
+    .await;
+    assert!(door.film().await == piece(0));
+    again.say(&json!({ "type": "record", "on": false }));
+
+    door.scene.is_told(&door.appointment, "recording_discarded").await;
+    assert_eq!(door.scene.fact("video_room.recording_discarded", "reason").await, "empty");
+    door.no_pieces_are_left().await;
+    assert_eq!(door.scene.stored_files().await.len(), 1);
+    door.close().await;
 }
 
 /// So that a wish of the clinic is not lost where nobody is in the room yet.

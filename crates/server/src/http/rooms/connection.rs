@@ -101,6 +101,8 @@ async fn enter(rooms: &Rooms, guest: &Guest, hello: &Hello) -> anyhow::Result<Re
     let mut tx = begin(&rooms.system.databases.core_system, visitor.place).await?;
     let entrance = presence::enter(&mut tx, &visitor, rooms.now()).await?;
     tx.commit().await?;
+    // The end of a stay that this one replaces is told before anything that this one does.
+    finish_if_possible(rooms, visitor.place).await;
     Ok(match entrance {
         Entrance::Session(session_id) => Ok(Visitor { session_id, ..visitor }),
         Entrance::InUse => Err(Refusal::InUse),

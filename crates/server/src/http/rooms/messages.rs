@@ -188,6 +188,8 @@ pub(super) enum NotDone {
     RecordingNotEnabled,
     /// The patient has not agreed to be recorded.
     NoRecordingConsent,
+    /// There were too many recordings, or it failed here.
+    NotRecorded,
     /// It failed here.
     Unavailable,
 }

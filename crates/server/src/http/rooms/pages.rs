@@ -62,7 +62,7 @@ fn page() -> Markup {
                     p #clock hidden { "Closes in " span #countdown role="timer" {} }
                 }
                 p #warning .notice role="alert" hidden {}
-                p #recorded .notice role="status" hidden { "This conversation is being recorded." }
+                p #recorded .notice role="status" {}
                 p #status role="status" aria-live="polite" { "Opening the room …" }
                 main {
                     noscript { p .notice { "A video call needs scripts: allow them for this page." } }

@@ -3,7 +3,7 @@
 //!
 //! The browsers talk to each other directly, so that nobody but a page could record them. What the server holds in its
 //! hands is what becomes of it: a recording begins in the log, by the clinic's setting and the patient's consent as they
-//! are at that moment, and each piece is taken only while both are in force and nobody has asked for the end.
+//! are at that moment, and each piece is kept only if both are in force and nobody has asked for the end.
 
 use std::sync::Arc;
 
@@ -11,10 +11,12 @@ use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use carelog_domain::RecordingId;
+use carelog_domain::file::ContentType;
 use carelog_domain::video_room::{
     RecordingEnd, RecordingPhase, Recordings, VideoRoomCommand, VideoRoomRejection,
 };
 use carelog_event_log::{ExecuteError, derived_id};
+use carelog_files::sniff;
 use carelog_video::{RecordingPieces, room_id};
 use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode, header};
@@ -54,6 +56,12 @@ pub(super) fn begin<'a>(
 ) -> BoxFuture<'a, anyhow::Result<Result<(), NotDone>>> {
     Box::pin(async move {
         let (log, place, now) = (&rooms.system.log, guest.place(), rooms.now());
+        // What was shown last may be some seconds old.
+        match guest.refresh(log).await {
+            Ok(()) => {}
+            Err(Shut::Refused(..)) => return Ok(Err(NotDone::NotAllowed)),
+            Err(Shut::Failed(error)) => return Err(error),
+        }
         let leave = rooms.video.leave(place.organization_id, guest.patient_id).await?;
         let recordings = guest.recordings();
         // One that a page left behind is over; by now nothing more of it can come.
@@ -71,7 +79,10 @@ pub(super) fn begin<'a>(
         for command in commands {
             match tell(log, place, command).await {
                 Ok(()) | Err(ExecuteError::Rejected(VideoRoomRejection::AlreadyRecording)) => {}
-                Err(ExecuteError::Rejected(rejection)) => return Ok(Err(not_done(&rejection))),
+                Err(ExecuteError::Rejected(rejection)) => {
+                    end(rooms, guest).await?;
+                    return Ok(Err(not_done(&rejection)));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -84,7 +95,7 @@ fn not_done(rejection: &VideoRoomRejection) -> NotDone {
     match rejection {
         VideoRoomRejection::RecordingNotEnabled => NotDone::RecordingNotEnabled,
         VideoRoomRejection::NoRecordingConsent => NotDone::NoRecordingConsent,
-        _ => NotDone::NotAllowed,
+        _ => NotDone::NotRecorded,
     }
 }
 
@@ -92,7 +103,9 @@ fn not_done(rejection: &VideoRoomRejection) -> NotDone {
 pub(super) fn end<'a>(rooms: &'a Rooms, guest: &'a Guest) -> BoxFuture<'a, anyhow::Result<()>> {
     Box::pin(async move {
         let place = guest.place();
-        let stop = VideoRoomCommand::RequestRecordingStop { reason: RecordingEnd::Requested };
+        let leave = rooms.video.leave(place.organization_id, guest.patient_id).await?;
+        let reason = leave.end().unwrap_or(RecordingEnd::Requested);
+        let stop = VideoRoomCommand::RequestRecordingStop { reason };
         match tell(&rooms.system.log, place, stop).await {
             Ok(()) | Err(ExecuteError::Rejected(_)) => {}
             Err(error) => return Err(error.into()),
@@ -133,16 +146,23 @@ pub(super) async fn piece(
     if piece.is_empty() {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "body_missing"));
     }
-    // What was allowed when the body began to arrive may not be any more.
-    may_go_on(&api, &guest, recording_id).await?;
+    if number == 0 && !matches!(sniff(&piece), Some(ContentType::Webm | ContentType::Mp4)) {
+        let problem = Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type");
+        return Err(problem.detail("a recording is WebM or MP4"));
+    }
     let place = guest.place();
     let pieces = RecordingPieces {
         organization_id: place.organization_id,
         appointment_id: place.appointment_id,
         recording_id,
     };
-    let kept = RecordingFiles(api.system.clone()).keep_piece(pieces, number, piece).await;
-    kept.map_err(|error| unavailable(&error.into()))?;
+    let files = RecordingFiles(api.system.clone());
+    files.keep_piece(pieces, number, piece).await.map_err(|error| unavailable(&error.into()))?;
+    // What was allowed when the body began to arrive may not be any more, and nobody may look for pieces again.
+    if let Err(problem) = may_go_on(&api, &guest, recording_id).await {
+        files.remove_piece(pieces, number).await.map_err(|error| unavailable(&error.into()))?;
+        return Err(problem);
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -40,7 +40,8 @@ const room = {
     talk: null,
     poorSamples: 0,
     recorder: null,
-    asksToRecord: false,
+    /* What this page asked for of recording, until it is so; nothing where it asks for nothing. */
+    recordingWish: null,
 };
 
 /* ---- what is shown ---- */
@@ -367,6 +368,7 @@ function heard(message, purpose) {
             room.session = message.session;
             if (!isResumed) hangUp();
             else if (room.talk) room.talk.recover();
+            if (room.recordingWish !== null) tell({ type: "record", on: room.recordingWish });
             return say("");
         }
         case "state":
@@ -375,7 +377,7 @@ function heard(message, purpose) {
             if (room.talk && room.talk.session === message.from) room.talk.hear(message.signal);
             return undefined;
         case "not_done":
-            room.asksToRecord = false;
+            if (message.reason in NOT_RECORDED) return notRecorded(NOT_RECORDED[message.reason]);
             return say(NOT_DONE[message.reason] || NOT_DONE.unavailable);
         case "ended":
             room.socket = null;
@@ -389,9 +391,13 @@ const NOT_DONE = {
     seat_taken: "Somebody else takes part already. Send them back to the waiting room first.",
     not_allowed: "Only the specialist can do that.",
     too_long: "The room cannot stay open for longer.",
+    unavailable: "That did not work. Please try again.",
+};
+
+const NOT_RECORDED = {
     recording_not_enabled: "Your clinic does not record conversations.",
     no_recording_consent: "The patient has not agreed to be recorded.",
-    unavailable: "That did not work. Please try again.",
+    not_recorded: "The recording could not be begun. Please try again.",
 };
 
 const NAMES = { patient: "The patient", specialist: "The specialist", guest: "A guest" };
@@ -406,7 +412,6 @@ function look(view) {
     byId("lobby").hidden = !isSpecialist;
     showLobby(view);
     byId("record").hidden = !isSpecialist || !view.admitted || !Recorder.isPossible();
-    showRecording(view.recording);
     if (before && before.expires_at !== view.expires_at) say("The room stays open until " + moment(view.expires_at) + ".");
     const session = view.admitted && view.peer ? view.peer.session : null;
     if (room.talk && room.talk.session !== session) {
@@ -418,6 +423,7 @@ function look(view) {
         say(`${NAMES[view.peer.participant]} is here.`);
         room.talk = new Talk(session, !isSpecialist);
     }
+    showRecording(view.recording);
     tick();
 }
 
@@ -452,37 +458,63 @@ function knock() {
 
 /* Both see whether they are recorded. The page that asked for it makes the recording. */
 function showRecording(recording) {
-    byId("recorded").hidden = !recording;
+    const isRecorded = Boolean(recording && recording.id);
+    const notice = byId("recorded");
+    const wasRecorded = notice.dataset.recorded === "true";
+    notice.dataset.recorded = String(isRecorded);
+    if (isRecorded) notice.textContent = "This conversation is being recorded.";
+    else if (wasRecorded) notice.textContent = "The recording has ended.";
     byId("record").setAttribute("aria-pressed", String(Boolean(recording)));
     if (!recording) {
-        room.asksToRecord = false;
+        if (room.recordingWish === false) room.recordingWish = null;
         if (room.recorder) room.recorder.abandon();
         room.recorder = null;
         return;
     }
     if (room.recorder || room.participant !== "specialist" || !Recorder.isPossible()) return;
     // The clinic asked for it elsewhere, and nobody makes it yet.
-    if (!recording.id) return askToRecord();
-    if (room.asksToRecord) {
-        const sources = () => ({
-            pictures: [byId("remote"), byId("self")],
-            sounds: [byId("remote").srcObject, room.media],
-        });
+    if (!recording.id) return room.recordingWish === null ? record(true) : undefined;
+    if (room.recordingWish) makeRecording(recording.id);
+}
+
+function makeRecording(id) {
+    room.recordingWish = null;
+    const sources = () => ({
+        pictures: [byId("remote"), byId("self")],
+        sounds: [byId("remote").srcObject, room.media],
+    });
+    try {
         sound = sound || new AudioContext();
-        room.recorder = new Recorder(recording.id, sound, sources, () => tell({ type: "record", on: false }));
+        room.recorder = new Recorder(id, sound, sources, (why) => {
+            record(false);
+            warn(why);
+        });
+    } catch {
+        record(false);
+        warn("This browser cannot record.");
     }
 }
 
-function askToRecord() {
-    if (room.asksToRecord) return;
-    room.asksToRecord = true;
-    tell({ type: "record", on: true });
+/* Asked until it is so, over whatever connection. */
+function record(on) {
+    room.recordingWish = on;
+    if (Object.values(NOT_RECORDED).includes(byId("warning").textContent)) warn("");
+    tell({ type: "record", on });
+}
+
+function notRecorded(why) {
+    room.recordingWish = null;
+    warn(why);
 }
 
 async function stopRecording() {
     const { recorder } = room;
-    if (recorder) await recorder.finish();
-    tell({ type: "record", on: false });
+    if (recorder) {
+        say("Saving the recording …");
+        await recorder.finish();
+        say("");
+    }
+    record(false);
 }
 
 /* ---- the other browser ---- */
@@ -558,6 +590,12 @@ class Talk {
     /* An offer or its answer can get lost with the connection of either page. */
     async offerAgain() {
         if (this.peer.signalingState !== "have-local-offer") return;
+        if (!this.peer.remoteDescription) {
+            // The first one is not taken back; by now it names its addresses itself.
+            this.send({ kind: "offer", sdp: this.peer.localDescription.sdp });
+            this.patience = setTimeout(() => this.offerAgain(), OFFER_PATIENCE_MS);
+            return;
+        }
         await this.peer.setLocalDescription({ type: "rollback" }).catch(() => {});
         this.peer.restartIce();
     }
@@ -695,6 +733,8 @@ function setUp() {
     byId("test").onclick = testNetwork;
     byId("without-video").onchange = ({ target }) => toggleCamera(target.checked);
     byId("enter").onclick = () => {
+        // A page that was not touched before may play and mix no sound.
+        if (sound) sound.resume();
         show("entering");
         say("Going in …");
         connect("enter");
@@ -709,14 +749,21 @@ function setUp() {
     byId("send-back").onclick = () => {
         if (room.view && room.view.peer) tell({ type: "send_back", session: room.view.peer.session });
     };
-    byId("record").onclick = async () => {
-        if (sound) await sound.resume();
-        if (room.view && room.view.recording) await stopRecording();
-        else askToRecord();
+    byId("record").onclick = async ({ target }) => {
+        if (!room.view || !room.view.recording) return record(true);
+        target.disabled = true;
+        await stopRecording();
+        target.disabled = false;
+        return undefined;
     };
-    byId("leave").onclick = async () => {
-        if (room.recorder) await stopRecording();
+    byId("leave").onclick = async ({ target }) => {
+        target.disabled = true;
+        const saved = room.recorder && stopRecording();
+        hangUp();
+        for (const track of room.media.getTracks()) track.stop();
+        await saved;
         tell({ type: "leave" });
+        target.disabled = false;
     };
     byId("leave-waiting").onclick = () => tell({ type: "leave" });
     byId("again").onclick = () => location.reload();

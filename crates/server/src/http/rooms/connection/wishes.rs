@@ -110,7 +110,7 @@ impl Connection {
             Ok(Err(reason)) => reason,
             Err(error) => {
                 let _ = not_now(&error);
-                NotDone::Unavailable
+                NotDone::NotRecorded
             }
         };
         self.say(&ToPage::NotDone { reason }).await
