@@ -26,3 +26,4 @@ pub mod signing;
 pub mod skew;
 pub mod storages;
 pub mod system;
+pub mod witness;

@@ -33,6 +33,7 @@ use crate::signing::{self, Signing};
 use crate::skew;
 use crate::storages::Storages;
 use crate::system::System;
+use crate::witness;
 
 /// How often limits and metrics are tidied.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
@@ -134,6 +135,10 @@ impl Server {
         }
         if roles.signer {
             system.runtime.tasks.spawn(Signing::new(config, &system).run());
+            for witness in &config.proofs.witnesses {
+                let (config, witness) = (config.proofs.clone(), witness.clone());
+                system.runtime.tasks.spawn(witness::asking::run(system.clone(), config, witness));
+            }
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));

@@ -27,7 +27,7 @@
 //! `forwarded` writes the trail of some organizations to a database of theirs.
 //!
 //! # Not here
-//! A log over the organizations' checkpoints, and a witness.
+//! A log over the organizations' checkpoints. The witness is in the server's crate; its judgement is in `carelog-proof`.
 //!
 //! Start reading at `model.rs` for the trail, and at the crate `carelog-proof` for the proofs.
 

@@ -7,6 +7,7 @@ mod handed_on;
 mod live;
 mod served;
 mod signer;
+mod witness;
 
 use std::num::NonZeroU32;
 

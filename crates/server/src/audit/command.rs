@@ -132,6 +132,7 @@ pub async fn export(
         log: system.log.clone(),
         audit: system.databases.audit_system.clone(),
         origin: origin_prefix(&config.proofs, &system.log),
+        witnesses: config.proofs.witnesses.clone(),
     };
     let mut file = NamedTempFile::new_in(directory)
         .with_context(|| format!("{} cannot be written to", directory.display()))?;

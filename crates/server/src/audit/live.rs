@@ -109,7 +109,7 @@ pub fn verify_live<'a>(
         let mut audit = databases.audit_system.acquire().await?;
         let head = Head::read(&mut core, options.organization_id).await?;
         let prefix = options.origin.unwrap_or(&head.log_name);
-        let note = newest(&mut audit, prefix, options.organization_id, head.sequence).await?;
+        let note = newest(&mut audit, prefix, options, head.sequence).await?;
         let (signed, witnesses) = trusted(&note.to_string(), options.policy)?;
         let claim = signed.claim();
         let since = options.since.map(|text| earlier(text, options.policy, claim)).transpose()?;
@@ -163,26 +163,29 @@ impl Head {
     }
 }
 
-/// The newest checkpoint. Waits a while for the signer to cover what was in the log at the beginning.
+/// The newest checkpoint that the policy is content with; where there is none, the newest one, which then says why. Waits
+/// a while for the signer, and for witnesses, to cover what was in the log at the beginning.
 async fn newest(
     audit: &mut PgConnection,
     prefix: &str,
-    organization_id: OrganizationId,
+    options: &LiveOptions<'_>,
     sequence: u64,
 ) -> Result<SignedCheckpoint, LiveError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let newest = signer::newest_checkpoint(audit, prefix, organization_id).await?;
-        let newest = newest.map(|newest| newest.checkpoint);
-        let is_late = Instant::now() >= deadline;
-        match newest {
-            Some(checkpoint) if checkpoint.claim().size >= sequence || is_late => return Ok(checkpoint),
-            None if is_late => {
-                let detail = format!("nothing of {prefix}/{organization_id} is signed");
+        let candidates = signer::cosigned_checkpoints(audit, prefix, options.organization_id).await?;
+        let mut candidates: Vec<_> = candidates.into_iter().map(|one| one.published.checkpoint).collect();
+        let trusted = candidates.iter().position(|one| options.policy.verify(one).is_ok());
+        let covers =
+            trusted.and_then(|at| candidates.get(at)).is_some_and(|one| one.claim().size >= sequence);
+        if covers || Instant::now() >= deadline {
+            if candidates.is_empty() {
+                let detail = format!("nothing of {prefix}/{} is signed", options.organization_id);
                 return Err(damaged(DamageKind::Incomplete, detail));
             }
-            Some(_) | None => tokio::time::sleep(POLL).await,
+            return Ok(candidates.swap_remove(trusted.unwrap_or(0)));
         }
+        tokio::time::sleep(POLL).await;
     }
 }
 

@@ -28,6 +28,8 @@ use sqlx::PgPool;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
+use crate::config::WitnessAddress;
+
 pub use self::live::{LiveError, LiveOptions, verify_live};
 
 /// Events that are held in memory at a time.
@@ -148,6 +150,8 @@ pub struct Exporter {
     pub audit: PgPool,
     /// The first part of the names of the logs.
     pub origin: std::sync::Arc<str>,
+    /// Who cosigns checkpoints. Their cosignatures are waited for, as the signature is, and then done without.
+    pub witnesses: Vec<WitnessAddress>,
 }
 
 impl Exporter {
@@ -190,8 +194,7 @@ impl Exporter {
     /// while for the signer to cover them.
     async fn newest(&self, options: &ExportOptions) -> Result<(SignedCheckpoint, u64), ExportError> {
         let organization_id = options.organization_id;
-        let mut signed = self.checkpoint(organization_id).await?;
-        let mut head = signed.claim().size;
+        let mut head = self.checkpoint(organization_id, None).await?.claim().size;
         loop {
             let after = i64::try_from(head).unwrap_or(i64::MAX);
             let newer = self.log.organization(organization_id, after, PAGE).await?;
@@ -200,21 +203,38 @@ impl Exporter {
         }
         let deadline = Instant::now() + PATIENCE;
         let wanted = options.to.unwrap_or(head).min(head);
-        while signed.claim().size < wanted && Instant::now() < deadline {
+        loop {
+            let signed = self.checkpoint(organization_id, Some(wanted)).await?;
+            let is_whole = signed.claim().size >= wanted && self.is_witnessed(&signed);
+            if is_whole || Instant::now() >= deadline {
+                return Ok((signed, head));
+            }
             tokio::time::sleep(POLL).await;
-            signed = self.checkpoint(organization_id).await?;
         }
-        Ok((signed, head))
     }
 
-    /// The newest checkpoint of an organization's tree.
+    /// Whether every witness that is asked has cosigned a checkpoint.
+    fn is_witnessed(&self, signed: &SignedCheckpoint) -> bool {
+        let lines = signed.note().signatures();
+        self.witnesses.iter().all(|one| lines.iter().any(|line| line.is_of(&one.key)))
+    }
+
+    /// The newest checkpoint of an organization's tree; among those that cover `wanted` leaves, where there are any, the
+    /// newest one that most witnesses have cosigned.
     pub(crate) async fn checkpoint(
         &self,
         organization_id: OrganizationId,
+        wanted: Option<u64>,
     ) -> Result<SignedCheckpoint, ExportError> {
         let mut audit = self.audit.acquire().await?;
-        let newest = signer::newest_checkpoint(&mut audit, &self.origin, organization_id).await?;
-        newest.map(|newest| newest.checkpoint).ok_or(ExportError::NotSealed(organization_id))
+        let candidates = signer::cosigned_checkpoints(&mut audit, &self.origin, organization_id).await?;
+        let covers = |one: &signer::Cosigned| {
+            wanted.is_some_and(|wanted| one.published.checkpoint.claim().size >= wanted)
+        };
+        // The newest comes first, and the last of equal ones is the maximum.
+        let best = candidates.iter().rev().filter(|one| covers(one)).max_by_key(|one| one.witness_count);
+        let best = best.or(candidates.first());
+        best.map(|one| one.published.checkpoint.clone()).ok_or(ExportError::NotSealed(organization_id))
     }
 
     /// Writes to the log that so many events are about to be handed out.

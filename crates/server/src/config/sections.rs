@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use carelog_domain::OrganizationId;
+use carelog_proof::{Algorithm, VerifierKey};
 use carelog_video::embedded::{RelaySecret, Relays};
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
 use super::ConfigError;
 use crate::databases::DatabaseOptions;
@@ -91,6 +93,34 @@ pub struct ProofsConfig {
     pub sign_every_ms: NonZeroU32,
     /// How long an event may wait for a signed checkpoint before that is an alarm.
     pub max_sealing_delay_seconds: NonZeroU32,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+}
+
+/// A witness: its verifier key, and where it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WitnessAddress {
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
+    /// The prefix of `add-checkpoint` (C2SP tlog-witness).
+    pub url: Url,
+}
+
+impl TryFrom<String> for WitnessAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let expected =
+            || "a witness is written `<name>+<id>+<key> <url>`, with an http or https url".to_owned();
+        let (key, url) = text.split_once(' ').ok_or_else(expected)?;
+        let key: VerifierKey = key.parse().map_err(|error| format!("{}: {error}", expected()))?;
+        let url: Url = url.trim().parse().map_err(|_| expected())?;
+        if !matches!(url.scheme(), "http" | "https") || key.algorithm() != Algorithm::Cosignature {
+            return Err(expected());
+        }
+        Ok(Self { key, url })
+    }
 }
 
 /// `[storage]`
@@ -212,7 +242,13 @@ impl Default for ProofsConfig {
     fn default() -> Self {
         const EVERY: NonZeroU32 = NonZeroU32::new(5_000).expect("not zero");
         const LONGEST: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
-        Self { origin: None, key_directory: None, sign_every_ms: EVERY, max_sealing_delay_seconds: LONGEST }
+        Self {
+            origin: None,
+            key_directory: None,
+            sign_every_ms: EVERY,
+            max_sealing_delay_seconds: LONGEST,
+            witnesses: Vec::new(),
+        }
     }
 }
 

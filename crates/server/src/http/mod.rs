@@ -89,7 +89,7 @@ pub(crate) use self::listener::serve;
 use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
-use crate::config::{Config, HttpConfig, WebhooksConfig};
+use crate::config::{Config, HttpConfig, WebhooksConfig, WitnessAddress};
 use crate::signing;
 use crate::system::System;
 
@@ -107,6 +107,8 @@ pub struct Api {
     subscriptions: Directory,
     /// First part of the names of the logs that are signed.
     origin: Arc<str>,
+    /// Who cosigns their checkpoints.
+    witnesses: Vec<WitnessAddress>,
     checks: files::Checks,
     video: carelog_video::Directory,
     rooms: rooms::Rooms,
@@ -129,6 +131,7 @@ impl Api {
             keys: KeyCache::new(),
             references: References::new(),
             origin: signing::origin_prefix(&config.proofs, &system.log),
+            witnesses: config.proofs.witnesses.clone(),
             checks: files::Checks::default(),
             analytics_page: OnceCell::new(),
             system,

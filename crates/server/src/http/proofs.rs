@@ -28,6 +28,7 @@ use super::caller::Caller;
 use super::command::json;
 use super::problem::Problem;
 use super::{Api, access};
+use crate::witness::asking::{cosigned_by, policy_lines};
 
 /// Bytes of a path that are looked at.
 const MAX_PATH_BYTES: usize = 64;
@@ -97,22 +98,38 @@ struct InclusionView {
     checkpoint: String,
 }
 
-/// The newest checkpoint that was signed.
-#[utoipa::path(get, path = "/v1/proofs/checkpoint", tag = "proofs",
+/// How many must have seen it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CheckpointQuery {
+    /// Witnesses that must have cosigned the checkpoint. By default none: witnesses are a little behind the newest one.
+    #[serde(default)]
+    witnesses: u64,
+}
+
+/// The newest checkpoint that was signed, or that witnesses have cosigned.
+#[utoipa::path(get, path = "/v1/proofs/checkpoint", tag = "proofs", params(CheckpointQuery),
     responses((status = 200, description = "A signed note (C2SP tlog-checkpoint): the log's name, its number of \
-        events, the root of their tree, and the signature.", body = String, content_type = "text/plain")))]
-async fn checkpoint(caller: Caller) -> Result<Response, Problem> {
-    let checkpoint = newest(&caller).await?;
+        events, the root of their tree, the log's signature, and the cosignatures of the witnesses that have seen it \
+        (C2SP tlog-cosignature).", body = String, content_type = "text/plain")))]
+async fn checkpoint(caller: Caller, Query(query): Query<CheckpointQuery>) -> Result<Response, Problem> {
+    let mut tx = caller.read_trail().await?;
+    let (prefix, organization_id) = (&caller.api.origin, caller.organization_id);
+    let found = cosigned_by(&mut tx, prefix, organization_id, query.witnesses).await?;
+    let checkpoint = found.ok_or_else(not_sealed_yet)?.checkpoint;
     Ok(respond(TEXT, FRESH, checkpoint.to_string()))
 }
 
-/// The log's name and public key, as verifiers want them.
+/// The log's name and public key, and those of the witnesses that are asked, as verifiers want them.
 #[utoipa::path(get, path = "/v1/proofs/policy", tag = "proofs",
     responses((status = 200, description = "A policy (C2SP tlog-policy). Whoever wants to check Carelog takes it once, \
-        and compares it with what the operator says elsewhere.", body = String, content_type = "text/plain")))]
+        and compares it with what the operator says elsewhere. It asks for no witness; whoever wants to changes its \
+        last line.", body = String, content_type = "text/plain")))]
 async fn policy(caller: Caller) -> Result<Response, Problem> {
     let key = log_key(&caller).await?;
-    Ok(respond(TEXT, FRESH, format!("log {key}\nquorum none\n")))
+    let witnesses = policy_lines(&caller.api.witnesses);
+    Ok(respond(TEXT, FRESH, format!("log {key}\n{witnesses}quorum none\n")))
 }
 
 /// A tile of the tree, or the entries below it.

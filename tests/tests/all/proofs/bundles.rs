@@ -41,7 +41,7 @@ impl<'a> Audit<'a> {
         audit
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -81,7 +81,7 @@ impl<'a> Audit<'a> {
     }
 
     /// `carelog audit verify` in an empty environment; its exit code, and what it says.
-    fn verify(&self, name: &str, more: &[&str]) -> (i32, Value) {
+    pub(super) fn verify(&self, name: &str, more: &[&str]) -> (i32, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
             .env_clear()
             .current_dir(self.folder.path())
@@ -230,6 +230,7 @@ async fn what_does_not_hold_or_cannot_be_recorded_does_not_leave() {
         log: api.server.system().log.clone(),
         audit: api.server.system().databases.audit_system.clone(),
         origin: api.server.system().log.name().into(),
+        witnesses: Vec::new(),
     };
     let options = ExportOptions {
         organization_id: OrganizationId::new(audit.clinic.id),
