@@ -1,9 +1,11 @@
 //! The running system, checked as a bundle is: `carelog audit verify --live`.
 //!
 //! The newest checkpoint has to be signed as the auditor's policy asks for. Every event under it is read from the log, and
-//! its leaf is made anew from what is stored; these leaves have to make up the signed root, and to be those of the tiles.
+//! its leaf is made anew from what is stored; these leaves have to make up the signed root and every tile of every level.
 //! Events that are not signed yet have to be those that were written. Ciphertexts are hashed, not opened, so this needs no
 //! key, and it writes nothing.
+
+mod inner;
 
 use anyhow::Context;
 use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, SignedCheckpoint, TILE_WIDTH, Tile};
@@ -18,6 +20,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::inner::Inner;
 use super::collect::number;
 use super::{PATIENCE, POLL};
 use crate::databases::Databases;
@@ -213,6 +216,7 @@ impl Walk<'_, '_> {
             return Err(damaged(DamageKind::Incomplete, detail));
         }
         let mut difference = None;
+        let (mut inner, mut above) = (Inner::default(), None);
         self.compare_with_earlier()?;
         for n in 0..claim.size.div_ceil(TILE_WIDTH) {
             let first = n * TILE_WIDTH;
@@ -227,22 +231,32 @@ impl Walk<'_, '_> {
                     difference = Some(index);
                 }
             }
+            for (tile, hashes) in Tile::root_of(&leaves).map(|root| inner.push(root)).unwrap_or_default() {
+                above = above.or(differs(&mut tree, tile, &hashes).await?);
+            }
             (self.options.progress)(first + width, total);
         }
-        match (self.edge.root() == claim.root, difference) {
-            (true, None) if tree.root(claim.size).await? == claim.root => Ok(()),
-            (true, None) => {
+        for (tile, hashes) in inner.rest() {
+            above = above.or(differs(&mut tree, tile, &hashes).await?);
+        }
+        match (self.edge.root() == claim.root, difference, above) {
+            (true, None, Some(Tile { level, n })) => {
+                let detail = format!("tile {n} of level {level} has other hashes than the leaves below it");
+                Err(damaged(DamageKind::TileMismatch, detail))
+            }
+            (true, None, None) if tree.root(claim.size).await? == claim.root => Ok(()),
+            (true, None, None) => {
                 Err(damaged(DamageKind::TileMismatch, "the tiles do not make up the signed root"))
             }
-            (true, Some(index)) => {
+            (true, Some(index), _) => {
                 let detail = format!("the tree has another leaf at index {index} than the event");
                 Err(damaged(DamageKind::TileMismatch, detail))
             }
-            (false, Some(index)) => {
+            (false, Some(index), _) => {
                 let detail = format!("the leaf at index {index} is not the one that was sealed");
                 Err(damaged(DamageKind::LeafMismatch, detail))
             }
-            (false, None) => {
+            (false, None, _) => {
                 Err(damaged(DamageKind::NotIncluded, "the events do not make up the signed root"))
             }
         }
@@ -291,6 +305,13 @@ impl Walk<'_, '_> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// The tile, where it is not made of these hashes.
+async fn differs(tree: &mut TreeReader<'_>, tile: Tile, hashes: &[Hash]) -> Result<Option<Tile>, LiveError> {
+    let sealed = tree.tile(tile, hashes.len() as u64).await?.unwrap_or_default();
+    let are_equal = sealed.as_chunks::<{ Hash::BYTES }>().0.iter().eq(hashes.iter().map(|hash| &hash.0));
+    Ok((!are_equal).then_some(tile))
 }
 
 fn missing(index: u64) -> LiveError {
