@@ -14,6 +14,7 @@
 //!
 //! Start reading at `appointments.rs`, then `caller.rs` and `command.rs`.
 
+mod accept;
 mod access;
 mod analytics;
 mod api_keys;
