@@ -5,6 +5,7 @@ mod bundles;
 mod damage;
 mod handed_on;
 mod live;
+mod meta;
 mod served;
 mod signer;
 mod witness;

@@ -314,6 +314,9 @@ fn tell(out: &mut impl Write, report: &Report, is_live: bool) -> io::Result<()> 
     if let Some(size) = report.continues {
         writeln!(out, "continues the earlier checkpoint of {size} events")?;
     }
+    if let Some(size) = report.meta_size {
+        writeln!(out, "the log of checkpoints, of {size} leaves, has no other history")?;
+    }
     if !report.witnesses.is_empty() {
         writeln!(out, "seen by {}", report.witnesses.join(", "))?;
     }

@@ -2,10 +2,12 @@
 //!
 //! The newest checkpoint has to be signed as the auditor's policy asks for. Every event under it is read from the log, and
 //! its leaf is made anew from what is stored; these leaves have to make up the signed root and every tile of every level.
+//! Where the policy names the log of checkpoints, that is read as well: it may have one history of the organization only.
 //! Events that are not signed yet have to be those that were written. Ciphertexts are hashed, not opened, so this needs no
 //! key, and it writes nothing.
 
 mod inner;
+mod meta;
 
 use anyhow::Context;
 use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, SignedCheckpoint, TILE_WIDTH, Tile};
@@ -112,7 +114,7 @@ pub fn verify_live<'a>(
         let mut audit = databases.audit_system.acquire().await?;
         let head = Head::read(&mut core, options.organization_id).await?;
         let prefix = options.origin.unwrap_or(&head.log_name);
-        let note = newest(&mut audit, prefix, options, head.sequence).await?;
+        let note = newest(&mut audit, prefix, options.organization_id, options.policy, head.sequence).await?;
         let (signed, witnesses) = trusted(&note.to_string(), options.policy)?;
         let claim = signed.claim();
         let since = options.since.map(|text| earlier(text, options.policy, claim)).transpose()?;
@@ -123,6 +125,8 @@ pub fn verify_live<'a>(
         let total = head.sequence.max(claim.size);
         walk.signed_part(tree, claim, total).await?;
         walk.tail(claim.size, total).await?;
+        let meta_size =
+            meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
         Ok(Report {
             origin: claim.origin.clone(),
             organization_id: options.organization_id.to_string(),
@@ -137,6 +141,7 @@ pub fn verify_live<'a>(
             unsealed_count: total - claim.size,
             witnesses,
             continues,
+            meta_size,
         })
     })
 }
@@ -171,19 +176,20 @@ impl Head {
 async fn newest(
     audit: &mut PgConnection,
     prefix: &str,
-    options: &LiveOptions<'_>,
+    organization_id: OrganizationId,
+    policy: &Policy,
     sequence: u64,
 ) -> Result<SignedCheckpoint, LiveError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let candidates = signer::cosigned_checkpoints(audit, prefix, options.organization_id).await?;
+        let candidates = signer::cosigned_checkpoints(audit, prefix, organization_id).await?;
         let mut candidates: Vec<_> = candidates.into_iter().map(|one| one.published.checkpoint).collect();
-        let trusted = candidates.iter().position(|one| options.policy.verify(one).is_ok());
+        let trusted = candidates.iter().position(|one| policy.verify(one).is_ok());
         let covers =
             trusted.and_then(|at| candidates.get(at)).is_some_and(|one| one.claim().size >= sequence);
         if covers || Instant::now() >= deadline {
             if candidates.is_empty() {
-                let detail = format!("nothing of {prefix}/{} is signed", options.organization_id);
+                let detail = format!("nothing of {prefix}/{organization_id} is signed");
                 return Err(damaged(DamageKind::Incomplete, detail));
             }
             return Ok(candidates.swap_remove(trusted.unwrap_or(0)));

@@ -95,6 +95,8 @@ pub struct ProofsConfig {
     pub max_sealing_delay_seconds: NonZeroU32,
     /// Who is asked to cosign checkpoints.
     pub witnesses: Vec<WitnessAddress>,
+    /// Pause between two appends to the log of checkpoints.
+    pub meta_every_seconds: NonZeroU32,
 }
 
 /// A witness: its verifier key, and where it is asked.
@@ -248,6 +250,7 @@ impl Default for ProofsConfig {
             sign_every_ms: EVERY,
             max_sealing_delay_seconds: LONGEST,
             witnesses: Vec::new(),
+            meta_every_seconds: LONGEST,
         }
     }
 }
@@ -256,6 +259,11 @@ impl ProofsConfig {
     /// Pause between two rounds of signing.
     pub fn sign_every(&self) -> Duration {
         Duration::from_millis(self.sign_every_ms.get().into())
+    }
+
+    /// Pause between two appends to the log of checkpoints.
+    pub fn meta_every(&self) -> Duration {
+        Duration::from_secs(self.meta_every_seconds.get().into())
     }
 
     /// How long an event may wait for a signed checkpoint before that is an alarm.

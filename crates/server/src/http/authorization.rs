@@ -198,6 +198,11 @@ pub(super) const RULES: &[Rule] = &[
     rule("GET", "/v1/proofs/consistency", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/events/{sequence}", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/proofs/events/{sequence}/tlog-proof", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/proofs/meta/checkpoint", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/proofs/meta/tile/{path}", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/proofs/meta/consistency", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/proofs/meta/leaves", Allows::Keys(Scope::Events, FOLLOWERS)),
+    rule("GET", "/v1/proofs/meta/tlog-proof", Allows::Keys(Scope::Events, FOLLOWERS)),
     reads("/v1/analytics", ANALYSTS),
     reads("/v1/analytics/{view}", ANALYSTS),
 ];
