@@ -8,4 +8,5 @@ mod forwarding;
 mod naive;
 mod past;
 mod questions;
+mod replay;
 mod served;

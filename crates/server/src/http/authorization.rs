@@ -189,6 +189,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("GET", "/v1/events", Allows::Keys(Scope::Events, FOLLOWERS)),
     rule("GET", "/v1/trail", Allows::Keys(Scope::Trail, AUDITORS)),
     rule("GET", "/v1/trail/patients", Allows::Keys(Scope::Trail, AUDITORS)),
+    rule("GET", "/v1/trail/replay", Allows::Keys(Scope::Trail, AUDITORS)),
     reads("/v1/records/{kind}/{record_id}", AUDITORS),
     reads("/v1/records/{kind}/{record_id}/versions", AUDITORS),
     reads("/v1/records/{kind}/{record_id}/changes", AUDITORS),

@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use carelog_analytics::columnar::{PARQUET, ParquetStream};
 use carelog_audit::signer::origin;
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
 use futures::future::BoxFuture;
@@ -10,14 +11,14 @@ use futures::{FutureExt, stream};
 use http::{HeaderValue, header};
 use serde::Serialize;
 
-use super::{EntryView, ExportForm, fhir};
+use super::{EntryView, ExportForm, columns, fhir};
 use crate::http::access;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 1_000;
-const COLUMNS: [&str; 19] = [
+pub(super) const COLUMNS: [&str; 19] = [
     "sequence",
     "event_id",
     "event",
@@ -49,6 +50,8 @@ struct Progress {
     after: i64,
     until: i64,
     is_begun: bool,
+    /// The file that is written, where it has to be ended.
+    parquet: Option<ParquetStream>,
 }
 
 /// Writes the export down, and then begins it. What enters the trail meanwhile, the export's own entry first, is not part
@@ -68,11 +71,16 @@ pub(super) async fn respond(
     tx.commit().await?;
     access::record_trail_export(&caller, filter.subject_id, count).await?;
     let origin = origin(&caller.api.origin, organization_id);
-    let progress = Progress { caller, filter, form, origin, after: 0, until, is_begun: false };
+    let parquet = match form {
+        ExportForm::Parquet => Some(columns::begin(&origin).map_err(|error| Problem::internal(&error))?),
+        ExportForm::Csv | ExportForm::Ndjson | ExportForm::Fhir(_) => None,
+    };
+    let progress = Progress { caller, filter, form, origin, after: 0, until, is_begun: false, parquet };
     let pieces = stream::try_unfold(progress, |progress| progress.next().boxed());
     let (content_type, name) = match form {
         ExportForm::Csv => ("text/csv; charset=utf-8; header=present", "trail.csv"),
         ExportForm::Ndjson => ("application/x-ndjson", "trail.ndjson"),
+        ExportForm::Parquet => (PARQUET, "trail.parquet"),
         ExportForm::Fhir(version) => (version.lines_type(), "audit-events.ndjson"),
     };
     let mut response = Body::from_stream(pieces).into_response();
@@ -103,13 +111,22 @@ impl Progress {
             }
             let is_last = entries.is_empty();
             if is_last && piece.is_empty() {
-                return Ok(None);
+                let Some(parquet) = self.parquet.take() else { return Ok(None) };
+                return Ok(Some((Bytes::from(parquet.finish().map_err(|_| BrokeOff)?), self)));
+            }
+            if let Some(last) = entries.last() {
+                self.after = last.sequence;
+            }
+            if let Some(parquet) = &mut self.parquet {
+                let written = parquet.rows(columns::of(&entries)).map_err(|_| BrokeOff)?;
+                return Ok(Some((Bytes::from(written), self)));
             }
             for entry in entries {
-                self.after = entry.sequence;
                 match self.form {
                     ExportForm::Csv => write_line(&mut piece, cells(&entry))?,
                     ExportForm::Ndjson => write_json(&mut piece, &entry)?,
+                    // Written above, many rows at a time.
+                    ExportForm::Parquet => {}
                     ExportForm::Fhir(version) => {
                         write_json(&mut piece, &fhir::audit_event(&entry, version, &self.origin))?;
                     }
@@ -120,7 +137,8 @@ impl Progress {
         })
     }
 
-    async fn read(&self) -> Result<Vec<EntryView>, Problem> {
+    /// What is written meanwhile can be sent to another thread, and not be looked at from there: so this takes it whole.
+    async fn read(&mut self) -> Result<Vec<EntryView>, Problem> {
         let page = TrailPage { order: Order::OldestFirst, after: Some(self.after), limit: AT_A_TIME };
         let mut tx = self.caller.read_trail().await?;
         let entries = queries::list_entries(&mut tx, self.caller.organization_id, &self.filter, page).await?;

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::EntryView;
 use super::pattern::Pattern;
-use super::{
-    Version, absent, agents, coding, identifier, observer, particulars, patient, purpose, target,
-};
+use super::{Version, absent, agents, coding, identifier, observer, particulars, patient, purpose, target};
 
 const ENTITY_TYPES: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const OBJECT_ROLES: &str = "http://terminology.hl7.org/CodeSystem/object-role";
