@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod documents;
 pub mod erasure;
 pub mod exporting;
+pub mod exports;
 pub mod files;
 pub mod forwarding;
 pub mod http;

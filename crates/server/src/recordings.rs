@@ -42,7 +42,7 @@ impl RecordingStore for RecordingFiles {
             let storages = self.0.storages.get().ok_or_else(|| unavailable(NotStarted))?;
             let storage = storages.of(own.organization_id).await.map_err(unavailable)?;
             let at_most = FileKind::Recording.max_bytes();
-            let brought = storage.bring(&own.object_key(), own.content_type, content, at_most).await;
+            let brought = storage.bring(&own.object_key(), own.content_type.as_str(), content, at_most).await;
             let brought = brought.map_err(refused)?;
             if brought.size_bytes == 0 {
                 return Err(StoreError::Unfit(DiscardReason::Empty));

@@ -285,8 +285,7 @@ impl Caller {
     /// # Errors
     /// When the database does not answer.
     pub(super) fn read_trail(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
-        let pool = &self.api.system.databases.audit_app;
-        Box::pin(async move { begin(pool, self.organization_id, None, CUSTOM_PLANS).await })
+        Box::pin(read_trail(&self.api.system.databases.audit_app, self.organization_id))
     }
 
     /// Waits until the reads show a write that the caller knows of, by the query or by the header.
@@ -322,6 +321,14 @@ pub(super) fn read(
     partner_id: Option<PartnerId>,
 ) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
     Box::pin(begin(pool, organization_id, partner_id, ""))
+}
+
+/// Begins to read the trail of one organization, and nothing else.
+pub(super) async fn read_trail(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+) -> Result<Transaction<'static, Postgres>, Problem> {
+    begin(pool, organization_id, None, CUSTOM_PLANS).await
 }
 
 /// In one round trip, whatever has to be set.

@@ -4,6 +4,7 @@ mod columns;
 mod export;
 mod fhir;
 mod filter;
+mod jobs;
 mod replay;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(crate) use self::export::trail_pieces;
 use self::filter::TrailQuery;
 use super::accept::{Offer, preferred, varies};
 use super::body::Query;
@@ -36,7 +38,11 @@ use super::{Api, access, schemas};
 const MOST_COUNTED: i64 = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(list_subjects)).routes(routes!(replay::replay))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_subjects))
+        .routes(routes!(replay::replay))
+        .merge(jobs::routes())
 }
 
 closed_enum! {
