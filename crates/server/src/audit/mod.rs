@@ -10,6 +10,7 @@ mod collect;
 pub mod command;
 mod live;
 mod spool;
+mod unfinished;
 
 use std::io;
 use std::path::Path;
@@ -31,6 +32,7 @@ use tokio::time::Instant;
 use crate::config::WitnessAddress;
 
 pub use self::live::{LiveError, LiveOptions, verify_live};
+use self::unfinished::Unfinished;
 
 /// Events that are held in memory at a time.
 const PAGE: i64 = 500;
@@ -141,6 +143,29 @@ pub enum ExportError {
     Record(String),
 }
 
+impl ExportError {
+    /// Whether the same export would end so again.
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::NotSealed(_)
+            | Self::Range { .. }
+            | Self::Nothing
+            | Self::Missing(_)
+            | Self::Changed(_)
+            | Self::Contradicted
+            | Self::NoText
+            | Self::Record(_) => true,
+            Self::Read(_)
+            | Self::Database(_)
+            | Self::Tree(_)
+            | Self::Signer(_)
+            | Self::Key(_)
+            | Self::Vault(_)
+            | Self::Write(_) => false,
+        }
+    }
+}
+
 /// Makes bundles of a log.
 #[derive(Clone, Debug)]
 pub struct Exporter {
@@ -166,28 +191,77 @@ impl Exporter {
         file: &'a mut NamedTempFile,
         progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
     ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
+        Box::pin(self.make(options, scope, None, file, progress))
+    }
+
+    /// The same, by way of a directory from which an export that was cut off goes on. It is removed in the end. Whoever
+    /// exports is recorded before anything is kept there; a patient's events, which are few, are not.
+    ///
+    /// # Errors
+    /// See [`ExportError`]; what is in `file` is then no bundle, and what was collected stays in the directory, unless another try would end so
+    /// as well.
+    pub fn export_by_way_of<'a>(
+        &'a self,
+        options: &'a ExportOptions,
+        scope: &'a Scope,
+        directory: &'a Path,
+        file: &'a mut NamedTempFile,
+        progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
+    ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
         Box::pin(async move {
-            let (signed, head) = self.newest(options).await?;
-            let size = signed.claim().size;
-            let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
-            if from >= to || to > size || options.since.is_some_and(|since| since > size) {
-                return Err(ExportError::Range { from, to, size });
+            if options.patient_id.is_some() {
+                return self.make(options, scope, None, file, progress).await;
             }
-            let shape = match options.patient_id {
-                Some(_) => Shape::Selection,
-                None if (from, to) == (0, size) => Shape::Full,
-                None => Shape::Range,
-            };
-            let directory = file.path().parent().unwrap_or(Path::new("."));
-            let wanted = collect::Wanted { options, shape, from, to, size };
-            let collected = self.collect(&wanted, directory, progress).await?;
-            if collected.event_count == 0 {
-                return Err(ExportError::Nothing);
+            let unfinished = Unfinished::open(directory)?;
+            let made = self.make(options, scope, Some(&unfinished), file, progress).await;
+            if made.as_ref().err().is_none_or(ExportError::is_final) {
+                unfinished.remove()?;
             }
-            self.record(options, scope, collected.event_count).await?;
-            let unsealed_count = head.saturating_sub(size);
-            self.assemble(&wanted, &signed, collected, unsealed_count, file).await
+            made
         })
+    }
+
+    async fn make(
+        &self,
+        options: &ExportOptions,
+        scope: &Scope,
+        unfinished: Option<&Unfinished>,
+        file: &mut NamedTempFile,
+        progress: &(dyn Fn(ExportProgress) + Send + Sync),
+    ) -> Result<ExportSummary, ExportError> {
+        let kept = unfinished.and_then(|unfinished| unfinished.state(options));
+        let (signed, head, state) = if let Some((state, signed)) = kept {
+            (signed, state.head, Some(state))
+        } else {
+            let (signed, head) = self.newest(options).await?;
+            (signed, head, None)
+        };
+        let size = signed.claim().size;
+        let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
+        if from >= to || to > size || options.since.is_some_and(|since| since > size) {
+            return Err(ExportError::Range { from, to, size });
+        }
+        let shape = match options.patient_id {
+            Some(_) => Shape::Selection,
+            None if (from, to) == (0, size) => Shape::Full,
+            None => Shape::Range,
+        };
+        // What is kept has left: then the account comes before it.
+        if unfinished.is_some() {
+            self.record(options, scope, to - from).await?;
+        }
+        let directory = file.path().parent().unwrap_or(Path::new("."));
+        let wanted = collect::Wanted { options, shape, from, to, size };
+        let kept = collect::Kept { directory, unfinished, state, signed: &signed, head };
+        let collected = self.collect(&wanted, kept, progress).await?;
+        if collected.event_count == 0 {
+            return Err(ExportError::Nothing);
+        }
+        if unfinished.is_none() {
+            self.record(options, scope, collected.event_count).await?;
+        }
+        let unsealed_count = head.saturating_sub(size);
+        self.assemble(&wanted, &signed, collected, unsealed_count, file).await
     }
 
     /// The checkpoint to export under, and the number of events that were in the log when it was asked for. Waits a
