@@ -384,9 +384,14 @@ pub async fn is_settled(databases: &Databases) -> bool {
     .await;
     let trail: Result<i64, _> =
         sqlx::query_scalar("select count(*) from audit.trail").fetch_one(&databases.audit_owner).await;
-    let sealed: Result<i64, _> = sqlx::query_scalar("select coalesce(sum(size), 0)::bigint from proof.trees")
-        .fetch_one(&databases.audit_owner)
-        .await;
+    // Whoever is nobody has the log of checkpoints, which is not made of events.
+    let sealed: Result<i64, _> = sqlx::query_scalar(
+        "select coalesce(sum(size), 0)::bigint
+         from proof.trees
+         where organization_id <> '00000000-0000-0000-0000-000000000000'",
+    )
+    .fetch_one(&databases.audit_owner)
+    .await;
     [trail, facts, sealed].into_iter().all(|seen| seen.is_ok_and(|seen| seen == total))
 }
 

@@ -40,7 +40,7 @@ impl Storage {
         if let Some(found) = self.find_upload(key).await? {
             return Ok(found);
         }
-        self.begin_anew(key, content_type).await?;
+        self.begin_anew(key, content_type.as_str()).await?;
         // Asked for again, because two callers may begin at once: both have to go on with the same one.
         self.find_upload(key).await?.ok_or(StorageError::Incomplete {
             step: "create_multipart_upload",

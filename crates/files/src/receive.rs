@@ -5,7 +5,7 @@ use std::io;
 use aws_sdk_s3::primitives::ByteStream;
 use bytes::{Bytes, BytesMut};
 use carelog_domain::closed::Sha256Digest;
-use carelog_domain::file::{ContentType, MIN_PART_BYTES};
+use carelog_domain::file::MIN_PART_BYTES;
 use futures::stream::{BoxStream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
@@ -48,11 +48,11 @@ impl Storage {
     pub async fn bring(
         &self,
         key: &str,
-        content_type: ContentType,
+        media_type: &str,
         content: BoxStream<'_, io::Result<Bytes>>,
         at_most: i64,
     ) -> Result<Brought, BringError> {
-        let upload_id = self.begin_anew(key, content_type).await?;
+        let upload_id = self.begin_anew(key, media_type).await?;
         match self.bring_parts(key, &upload_id, content, at_most).await {
             Ok((brought, parts)) => {
                 self.complete(key, &upload_id, &parts).await?;
@@ -69,18 +69,14 @@ impl Storage {
     }
 
     /// An upload of its own: another process may bring the same file at the same time.
-    pub(crate) async fn begin_anew(
-        &self,
-        key: &str,
-        content_type: ContentType,
-    ) -> Result<UploadId, StorageError> {
+    pub(crate) async fn begin_anew(&self, key: &str, media_type: &str) -> Result<UploadId, StorageError> {
         const STEP: &str = "create_multipart_upload";
         let made = self
             .client
             .create_multipart_upload()
             .bucket(&self.options.bucket)
             .key(key)
-            .content_type(content_type.as_str())
+            .content_type(media_type)
             .server_side_encryption(self.encryption())
             .set_ssekms_key_id(self.kms_key())
             .send()

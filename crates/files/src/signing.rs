@@ -48,8 +48,8 @@ pub struct Upload {
 /// How a download reaches the browser.
 #[derive(Clone, Debug)]
 pub struct Download {
-    /// The type that the file was found to have.
-    pub content_type: ContentType,
+    /// The media type that the file was found to have.
+    pub content_type: &'static str,
     /// To be saved or to be shown.
     pub disposition: LinkDisposition,
     /// What to call it. Everything that is not a harmless letter is replaced.
@@ -134,7 +134,7 @@ impl Storage {
             .get_object()
             .bucket(&self.options.bucket)
             .key(key)
-            .response_content_type(download.content_type.as_str())
+            .response_content_type(download.content_type)
             .response_content_disposition(disposition)
             .response_cache_control("private, no-store")
             .presigned(presigning(now, life)?)

@@ -106,6 +106,12 @@ impl SignedCheckpoint {
         &self.note
     }
 
+    /// The same with no other signatures than those that bear one of these keys.
+    #[must_use]
+    pub fn signed_by(&self, keys: &[VerifierKey]) -> Self {
+        Self { checkpoint: self.checkpoint.clone(), note: self.note.signed_by(keys) }
+    }
+
     /// Adds a witness's cosignature, unchecked.
     pub fn add(&mut self, cosignature: &Cosignature) {
         self.note.add(cosignature.line());

@@ -31,7 +31,7 @@ impl Cosignature {
     }
 
     /// The cosignature of a line, if it is one of this key over this text.
-    pub(super) fn verify(line: &SignatureLine, key: &VerifierKey, checkpoint_text: &str) -> Option<Self> {
+    pub fn verify(line: &SignatureLine, key: &VerifierKey, checkpoint_text: &str) -> Option<Self> {
         if key.algorithm() != Algorithm::Cosignature || !line.is_of(key) {
             return None;
         }

@@ -13,6 +13,7 @@
 //! | `note.rs`, `keys.rs` | signed notes and their keys | C2SP signed-note |
 //! | `checkpoint.rs`, `cosignature.rs` | size and root of a tree, signed by its log and by witnesses | C2SP tlog-checkpoint, tlog-cosignature |
 //! | `tlog_proof.rs` | a proof as one file | C2SP tlog-proof |
+//! | `witness.rs` | what a log asks of a witness, and how that decides | C2SP tlog-witness |
 //! | `policy.rs` | whose signatures a verifier wants to see | C2SP tlog-policy |
 //! | `bundle` | a log, or a part of it, as one file that can be checked offline | |
 //!
@@ -36,6 +37,7 @@ mod tests;
 mod tiles;
 mod tlog_proof;
 mod tree;
+mod witness;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use consistency::{ConsistencyProof, consistency_nodes, verify_consistency};
@@ -48,3 +50,4 @@ pub use policy::{Policy, PolicyError, QuorumError};
 pub use tiles::{PathError, TILE_WIDTH, Tile, TilePath, TileSet, entry_bundle, split_bundle};
 pub use tlog_proof::{TlogProof, TlogProofError};
 pub use tree::{Edge, EdgeError, MissingNode, Node, ProofError, Subtrees, root, root_nodes};
+pub use witness::{AddCheckpoint, WitnessRefusal};

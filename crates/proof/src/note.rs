@@ -56,7 +56,8 @@ pub enum NoteError {
 }
 
 impl SignatureLine {
-    fn parse(line: &str) -> Option<Self> {
+    /// Takes a line apart, without its line feed. Nothing where it is none.
+    pub fn parse(line: &str) -> Option<Self> {
         let (name, base64) = line.strip_prefix(DASH)?.split_once(' ')?;
         check_name(name).ok()?;
         let blob = STANDARD.decode(base64).ok()?;
@@ -140,6 +141,11 @@ impl Note {
         let signature = key.sign(self.text.as_bytes());
         self.add(SignatureLine { name: name.to_owned(), key_id: verifier.id(), signature });
         Ok(())
+    }
+
+    pub(super) fn signed_by(&self, keys: &[VerifierKey]) -> Self {
+        let lines = self.signatures.iter().filter(|line| keys.iter().any(|key| line.is_of(key)));
+        Self { text: self.text.clone(), signatures: lines.cloned().collect() }
     }
 
     /// Adds a signature that was made somewhere else.

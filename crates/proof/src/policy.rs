@@ -95,6 +95,11 @@ impl FromStr for Policy {
 }
 
 impl Policy {
+    /// The keys of the logs that it trusts.
+    pub fn log_keys(&self) -> &[VerifierKey] {
+        &self.logs
+    }
+
     fn add_log(&mut self, vkey: &str) -> Option<()> {
         let key: VerifierKey = vkey.parse().ok()?;
         let is_new = key.algorithm() == Algorithm::Ed25519 && !self.logs.contains(&key);

@@ -5,6 +5,7 @@ mod oracle;
 mod pairs;
 mod tiles;
 mod vectors;
+mod witnesses;
 
 use super::{Hash, leaf_hash};
 

@@ -16,7 +16,7 @@ use toml::{Table, Value};
 
 pub use self::sections::{
     AnalyticsConfig, DatabaseConfig, DatabaseUrl, ForwardingConfig, HttpConfig, LogConfig, LogFormat,
-    ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig,
+    ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig, WitnessAddress,
 };
 
 /// The commented file with every default, as `carelog config` prints it.

@@ -70,7 +70,8 @@ impl RecordingStore for RecordingFiles {
             };
             let storage = self.storage(own.organization_id).await?;
             let at_most = FileKind::Recording.max_bytes();
-            let brought = storage.bring(&own.object_key(), own.content_type, content.boxed(), at_most).await;
+            let media_type = own.content_type.as_str();
+            let brought = storage.bring(&own.object_key(), media_type, content.boxed(), at_most).await;
             let brought = brought.map_err(refused)?;
             match own.keep(&self.0.log, &storage, brought).await {
                 Ok(()) => Ok(brought.size_bytes),

@@ -20,10 +20,12 @@ use carelog_webhooks::{
 use tokio::net::TcpListener;
 use tracing::info;
 
+use crate::audit::Exporter;
 use crate::config::Config;
 use crate::databases::Databases;
 use crate::documents;
 use crate::erasure;
+use crate::exports;
 use crate::files;
 use crate::forwarding;
 use crate::http::{self, Api, Service};
@@ -33,6 +35,7 @@ use crate::signing::{self, Signing};
 use crate::skew;
 use crate::storages::Storages;
 use crate::system::System;
+use crate::witness;
 
 /// How often limits and metrics are tidied.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
@@ -134,11 +137,22 @@ impl Server {
         }
         if roles.signer {
             system.runtime.tasks.spawn(Signing::new(config, &system).run());
+            for witness in &config.proofs.witnesses {
+                let (config, witness) = (config.proofs.clone(), witness.clone());
+                system.runtime.tasks.spawn(witness::asking::run(system.clone(), config, witness));
+            }
         }
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
             system.runtime.tasks.spawn(files::run(system.clone()));
             system.runtime.tasks.spawn(documents::run(system.clone()));
+            let exporter = Exporter {
+                log: system.log.clone(),
+                audit: system.databases.audit_system.clone(),
+                origin: signing::origin_prefix(&config.proofs, &system.log),
+                witnesses: config.proofs.witnesses.clone(),
+            };
+            system.runtime.tasks.spawn(exports::run(system.clone(), exporter));
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }

@@ -7,17 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use carelog_audit::Sealer;
 use carelog_audit::signer::{
     Delay, Fresh, HolderError, KeyFiles, KeyHolder, KnownKey, Refusal, Signed, SignerError, newest_of_each,
     oldest_unsigned, prepare, public_key, publish, register_key, signed_since,
 };
+use carelog_audit::{Sealer, meta};
 use carelog_domain::Timestamp;
 use carelog_event_log::runtime::{Projector, lag};
 use carelog_event_log::{EventLog, ReadError, read};
 use carelog_webhooks::Checkpoints;
 use sqlx::PgPool;
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -42,6 +43,7 @@ pub(crate) struct Signing {
     origin: Arc<str>,
     files: KeyFiles,
     every: Duration,
+    meta_every: Duration,
     log: EventLog,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -72,6 +74,7 @@ impl Signing {
             origin: origin_prefix(&config.proofs, &system.log),
             files: config.signer_files(),
             every: config.proofs.sign_every(),
+            meta_every: config.proofs.meta_every(),
             log: system.log.clone(),
             stop: system.runtime.stop.clone(),
             tasks: system.runtime.tasks.clone(),
@@ -128,7 +131,19 @@ impl Signing {
 
     async fn sign_with(&self, mut holder: KeyHolder) {
         let mut refused = BTreeSet::new();
+        let mut meta_due = Instant::now();
         while !self.stop.is_cancelled() {
+            if meta_due <= Instant::now() {
+                match self.append_checkpoints().await {
+                    Ok(0) => {}
+                    Ok(_) => meta_due = Instant::now() + self.meta_every,
+                    Err(failure) => {
+                        let cause = std::error::Error::source(&failure).map(ToString::to_string);
+                        error!(error = %failure, cause, "the log of checkpoints cannot grow");
+                        meta_due = Instant::now() + self.meta_every;
+                    }
+                }
+            }
             match self.round(holder).await {
                 Ok((back, refusals)) => {
                     holder = back;
@@ -142,6 +157,14 @@ impl Signing {
             }
             self.pause(self.every).await;
         }
+    }
+
+    /// Appends to the log of checkpoints what was signed since; it is signed in the round that follows.
+    async fn append_checkpoints(&self) -> Result<u64, RoundError> {
+        let mut connection = self.audit.acquire().await?;
+        let appended = meta::append(&mut connection, &self.origin, self.log.clock().now()).await?;
+        metrics::counter!("carelog_meta_leaves_total").increment(appended);
+        Ok(appended)
     }
 
     /// One round. A holder that fails is dropped, and with it the lock: it is opened anew, from its files.

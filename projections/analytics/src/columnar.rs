@@ -1,4 +1,5 @@
-//! Figures for programs that read columns: Apache Parquet, and the stream of Arrow's inter-process format.
+//! Figures for programs that read columns: Apache Parquet, and the stream of Arrow's inter-process format. Whoever has more
+//! rows than memory writes them with [`ParquetStream`].
 //!
 //! Both are written from one table in memory, whose types follow from those in SQL; ids are texts there, because no
 //! reader agrees with another on how they are to be stored. What is withheld is null. Each column carries its line of
@@ -9,10 +10,10 @@ use std::sync::Arc;
 
 use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, RecordBatchOptions,
-    StringArray,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{ArrowError, Field, Schema};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
@@ -25,6 +26,9 @@ use crate::queries::{Column, Figures};
 pub const PARQUET: &str = "application/vnd.apache.parquet";
 /// The media type of a stream of Arrow.
 pub const ARROW_STREAM: &str = "application/vnd.apache.arrow.stream";
+
+/// The name of the time zone that moments are of.
+const UTC: &str = "UTC";
 
 /// Why figures cannot be written as columns.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +63,104 @@ pub enum ColumnarError {
 /// See [`ColumnarError`].
 pub fn parquet(figures: &Figures) -> Result<Vec<u8>, ColumnarError> {
     let table = table(figures)?;
-    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
-    let mut writer = ArrowWriter::try_new(Vec::new(), table.schema(), Some(properties))?;
+    let mut writer = writer(table.schema())?;
     writer.write(&table)?;
     Ok(writer.into_inner()?)
+}
+
+fn writer(schema: SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    ArrowWriter::try_new(Vec::new(), schema, Some(properties))
+}
+
+/// A column of a file that is written while it is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamColumn {
+    /// Its name.
+    pub name: &'static str,
+    /// What it means, for the file's own metadata.
+    pub description: &'static str,
+    /// What its cells are.
+    pub kind: CellKind,
+}
+
+/// What the cells of a column are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellKind {
+    /// Texts; ids are texts too.
+    Text,
+    /// Whole numbers.
+    Number,
+    /// Moments of UTC, to the microsecond.
+    Moment,
+}
+
+/// The cells of a column in some rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cells {
+    /// Texts.
+    Text(Vec<Option<String>>),
+    /// Whole numbers.
+    Number(Vec<Option<i64>>),
+    /// Microseconds since 1970.
+    Moment(Vec<Option<i64>>),
+}
+
+/// A file of Apache Parquet whose rows do not have to fit into memory. What was written is taken out piece by piece; the
+/// pieces one after the other are the file.
+pub struct ParquetStream {
+    writer: ArrowWriter<Vec<u8>>,
+    schema: SchemaRef,
+}
+
+impl ParquetStream {
+    /// Begins a file. `about` are names and values of its metadata.
+    ///
+    /// # Errors
+    /// When the columns make no table.
+    pub fn begin(columns: &[StreamColumn], about: HashMap<String, String>) -> Result<Self, ColumnarError> {
+        let field = |column: &StreamColumn| {
+            let kind = match column.kind {
+                CellKind::Text => DataType::Utf8,
+                CellKind::Number => DataType::Int64,
+                CellKind::Moment => DataType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+            };
+            let metadata = HashMap::from([("description".to_owned(), column.description.to_owned())]);
+            Field::new(column.name, kind, true).with_metadata(metadata)
+        };
+        let fields: Vec<Field> = columns.iter().map(field).collect();
+        let schema = Arc::new(Schema::new(fields).with_metadata(about));
+        Ok(Self { writer: writer(Arc::clone(&schema))?, schema })
+    }
+
+    /// Writes rows, as many as every column has cells, as a group of their own; gives what there is of the file since.
+    ///
+    /// # Errors
+    /// When the cells are not those of the columns.
+    pub fn rows(&mut self, cells: Vec<Cells>) -> Result<Vec<u8>, ColumnarError> {
+        let array = |cells| -> ArrayRef {
+            match cells {
+                Cells::Text(texts) => Arc::new(StringArray::from(texts)),
+                Cells::Number(numbers) => Arc::new(Int64Array::from(numbers)),
+                Cells::Moment(moments) => {
+                    Arc::new(TimestampMicrosecondArray::from(moments).with_timezone(UTC))
+                }
+            }
+        };
+        let arrays = cells.into_iter().map(array).collect();
+        let table = RecordBatch::try_new(Arc::clone(&self.schema), arrays)?;
+        self.writer.write(&table)?;
+        self.writer.flush()?;
+        Ok(std::mem::take(self.writer.inner_mut()))
+    }
+
+    /// Ends the file; gives the rest of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(self) -> Result<Vec<u8>, ColumnarError> {
+        Ok(self.writer.into_inner()?)
+    }
 }
 
 /// A stream of Arrow's inter-process format: schema, one batch, end.
@@ -132,7 +230,6 @@ fn values<'a, T>(
 #[cfg(test)]
 mod tests {
     use arrow_array::Array;
-    use arrow_schema::DataType;
     use carelog_domain::access::AnalyticsView;
     use serde_json::json;
 

@@ -26,12 +26,15 @@
 //! # A second trail
 //! `forwarded` writes the trail of some organizations to a database of theirs.
 //!
+//! `meta` is the log over the organizations' checkpoints: a tree like theirs, in the place of no organization.
+//!
 //! # Not here
-//! A log over the organizations' checkpoints, and a witness.
+//! The witness is in the server's crate; its judgement is in `carelog-proof`.
 //!
 //! Start reading at `model.rs` for the trail, and at the crate `carelog-proof` for the proofs.
 
 mod forwarded;
+pub mod meta;
 pub mod model;
 mod projector;
 pub mod queries;

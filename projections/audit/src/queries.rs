@@ -1,7 +1,9 @@
 //! Reads of the trail.
 //!
 //! Every function names the organization and is meant for a connection that is bound to it, so that row-level
-//! security holds as well. Lists run along the organization's sequence, which is also their cursor.
+//! security holds as well. Lists run along the organization's sequence, which is also their cursor. A statement with
+//! optional filters has another best plan for each set of filters: where `plan_cache_mode` is `force_custom_plan`, as the
+//! API sets it when it begins to read, none that fits no set in particular is kept.
 
 mod deliveries;
 mod row;
@@ -195,7 +197,6 @@ pub fn list_entries<'a>(
     page: TrailPage,
 ) -> BoxFuture<'a, Result<Vec<Entry>, QueryError>> {
     Box::pin(async move {
-        prefer_custom_plans(connection).await?;
         let limit = i64::from(page.limit.min(MAX_LIMIT));
         let rows = match page.order {
             Order::NewestFirst => {
@@ -258,7 +259,6 @@ pub fn count_entries<'a>(
     most: i64,
 ) -> BoxFuture<'a, Result<i64, QueryError>> {
     Box::pin(async move {
-        prefer_custom_plans(connection).await?;
         let count = filtered!(
             query_scalar!(
                 r#"select count(*) as "count!" from (select"#,
@@ -273,13 +273,4 @@ pub fn count_entries<'a>(
         .await?;
         Ok(count)
     })
-}
-
-/// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of
-/// them in particular must not be kept. Holds until the transaction ends.
-async fn prefer_custom_plans(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query_scalar!("select set_config('plan_cache_mode', 'force_custom_plan', true)")
-        .fetch_one(connection)
-        .await?;
-    Ok(())
 }

@@ -11,16 +11,49 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
 use carelog_event_log::{EventLog, Lane, RecordedEvent, read};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 
-use self::growth::Growth;
 pub use self::growth::SealError;
+use self::growth::{Growth, NewLeaf, Tree};
+use crate::proof::Hash;
+
+/// Why a tree that no lane has leaves for cannot grow.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum GrowError {
+    #[error("the trees cannot be written")]
+    Database(#[from] sqlx::Error),
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// Appends leaves to one tree, each with its place from 1 and its moment. Unqualified names have to mean the tables of
+/// `proof`.
+pub(crate) async fn grow(
+    tables: &mut PgConnection,
+    organization_id: OrganizationId,
+    leaves: Vec<(i64, OffsetDateTime, Hash)>,
+) -> Result<(), GrowError> {
+    let leaves = leaves.into_iter();
+    let leaves =
+        leaves.map(|(sequence, recorded_at, hash)| NewLeaf { sequence, recorded_at, hash }).collect();
+    let tree = Tree { leaves, ..Tree::default() };
+    let mut growth = Growth { trees: BTreeMap::from([(organization_id, tree)]) };
+    let edges = store::edges(tables, &growth.organizations()).await?;
+    growth.append(edges, &HashMap::new())?;
+    store::insert_leaves(tables, &growth).await?;
+    store::complete_tiles(tables, &growth).await?;
+    store::save_edges(tables, &growth).await?;
+    Ok(())
+}
 
 /// The projector of the trees. It wants nothing done.
 #[derive(Clone, Debug)]

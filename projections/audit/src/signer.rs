@@ -9,7 +9,9 @@
 //! from an old backup, or whose trees were changed, is refused and raises an alarm. After a restore that was meant,
 //! the log goes on under a further name (`[proofs] origin`), where everybody can see it.
 
+mod cosignatures;
 mod holder;
+mod key_file;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,11 @@ mod tests;
 use carelog_domain::OrganizationId;
 use time::OffsetDateTime;
 
+pub use self::cosignatures::{
+    Cosigned, Uncosigned, cosigned_checkpoints, cosigned_size, keep_cosignature, uncosigned,
+};
 pub use self::holder::{HolderError, KeyFiles, KeyHolder, KnownKey};
+pub use self::key_file::{LockedKey, create_key, failed, replace};
 pub use self::store::{
     Delay, Fresh, Prepared, newest_checkpoint, newest_of_each, oldest_unsigned, prepare, public_key, publish,
     register_key, signed_since,

@@ -15,6 +15,11 @@ import pyarrow.parquet
 
 
 def rows_of(relation):
+    # Moments as texts of UTC: as anything else DuckDB hands them to Python by a library of time zones.
+    duckdb.execute("set TimeZone = 'UTC'")
+    zoned = [str(kind) == "TIMESTAMP WITH TIME ZONE" for kind in relation.types]
+    cells = [f'"{name}"::varchar as "{name}"' if is_zoned else f'"{name}"' for name, is_zoned in zip(relation.columns, zoned)]
+    relation = relation.project(", ".join(cells))
     return [dict(zip(relation.columns, row)) for row in relation.fetchall()]
 
 
@@ -44,6 +49,7 @@ print(
             "types": {name: str(kind) for name, kind in zip(relation.columns, relation.types)},
             "descriptions": descriptions(table.schema),
             "about": {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()},
-        }
+        },
+        default=str,
     )
 )

@@ -5,8 +5,10 @@ mod bundles;
 mod damage;
 mod handed_on;
 mod live;
+mod meta;
 mod served;
 mod signer;
+mod witness;
 
 use std::num::NonZeroU32;
 

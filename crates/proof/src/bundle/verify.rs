@@ -68,6 +68,8 @@ pub struct Report {
     pub witnesses: Vec<String>,
     /// Leaves of the earlier tree that this one was shown to continue.
     pub continues: Option<u64>,
+    /// Leaves of the log of checkpoints, where that was read and found to have no other history.
+    pub meta_size: Option<u64>,
 }
 
 impl Report {
@@ -124,6 +126,7 @@ pub fn verify<S: Source + ?Sized>(source: &S, options: &Options<'_>) -> Result<R
         unsealed_count: manifest.unsealed_count,
         witnesses,
         continues,
+        meta_size: None,
     })
 }
 

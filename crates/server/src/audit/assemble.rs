@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 
 use super::collect::{Collected, Wanted};
 use super::{ExportError, ExportSummary, Exporter};
+use crate::witness::asking::policy_lines;
 
 type Writer<'a> = BundleWriter<BufWriter<&'a mut NamedTempFile>>;
 
@@ -32,7 +33,8 @@ impl Exporter {
         let organization_id = wanted.options.organization_id;
         let mut writer = BundleWriter::new(BufWriter::new(file));
         let key = self.log_key(organization_id).await?;
-        writer.add(names::POLICY, format!("log {key}\nquorum none\n").as_bytes())?;
+        let witnesses = policy_lines(&self.witnesses);
+        writer.add(names::POLICY, format!("log {key}\n{witnesses}quorum none\n").as_bytes())?;
         writer.add(names::LOG_KEY, format!("{key}\n").as_bytes())?;
         writer.add(names::CHECKPOINT, signed.to_string().as_bytes())?;
         let mut audit = self.audit.acquire().await?;

@@ -5,14 +5,16 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use carelog_audit::proof::{Edge, Hash, leaf_hash};
+use carelog_audit::proof::{Edge, Hash, SignedCheckpoint, leaf_hash};
 use carelog_audit::trees;
 use carelog_domain::{EventType, KeyId, PatientId, StreamKind};
 use carelog_event_log::{RecordedEvent, StreamKey};
 use carelog_proof::bundle::{LeafLine, PayloadLine, Shape};
 use carelog_vault::KeyState;
+use serde::{Deserialize, Serialize};
 
 use super::spool::Spool;
+use super::unfinished::{State, Unfinished};
 use super::{ExportError, ExportOptions, ExportProgress, Exporter, PAGE};
 
 /// What is to be collected.
@@ -25,8 +27,21 @@ pub(super) struct Wanted<'a> {
     pub(super) size: u64,
 }
 
+/// Where what is collected is kept.
+pub(super) struct Kept<'a> {
+    /// On whose disk lists without a name lie.
+    pub(super) directory: &'a Path,
+    /// What outlives the process, where that is wanted.
+    pub(super) unfinished: Option<&'a Unfinished>,
+    /// How far it had come.
+    pub(super) state: Option<State>,
+    pub(super) signed: &'a SignedCheckpoint,
+    /// Events that were in the log when the export began.
+    pub(super) head: u64,
+}
+
 /// The event that destroyed a patient's keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Destroyer {
     pub(super) index: u64,
     pub(super) event_id: String,
@@ -49,30 +64,32 @@ pub(super) struct Collected {
 
 impl Collected {
     fn new(directory: &Path, edge: Edge) -> Result<Self, ExportError> {
-        Ok(Self {
-            leaves: Spool::new(directory)?,
-            payloads: Spool::new(directory)?,
-            selected: Vec::new(),
-            destroyers: HashMap::new(),
-            event_count: 0,
-            erased_count: 0,
-            edge,
-        })
+        Ok(Self::of(Spool::new(directory)?, Spool::new(directory)?, edge))
+    }
+
+    /// Nothing yet but lists.
+    pub(super) fn of(leaves: Spool, payloads: Spool, edge: Edge) -> Self {
+        let (selected, destroyers) = (Vec::new(), HashMap::new());
+        Self { leaves, payloads, selected, destroyers, event_count: 0, erased_count: 0, edge }
     }
 }
 
 impl Exporter {
-    /// Goes through the events of the range.
+    /// Goes through the events of the range, from where an unfinished export was.
     pub(super) async fn collect(
         &self,
         wanted: &Wanted<'_>,
-        directory: &Path,
+        kept: Kept<'_>,
         progress: &(dyn Fn(ExportProgress) + Send + Sync),
     ) -> Result<Collected, ExportError> {
         let organization_id = wanted.options.organization_id;
-        let mut collected = Collected::new(directory, self.edge_before(wanted).await?)?;
+        let mut next = kept.state.as_ref().map_or(wanted.from, |state| state.next);
+        let mut collected = match (kept.unfinished, kept.state) {
+            (Some(unfinished), Some(state)) => unfinished.resume(state)?,
+            (Some(unfinished), None) => unfinished.begin(self.edge_before(wanted).await?)?,
+            (None, _) => Collected::new(kept.directory, self.edge_before(wanted).await?)?,
+        };
         let total = wanted.to - wanted.from;
-        let mut next = wanted.from;
         while next < wanted.to {
             progress(ExportProgress { done: next - wanted.from, total });
             let limit = PAGE.min(number(wanted.to - next));
@@ -87,6 +104,9 @@ impl Exporter {
                 next += 1;
             }
             self.take_page(wanted, &events, &mut collected).await?;
+            if let Some(unfinished) = kept.unfinished {
+                unfinished.save(wanted.options, kept.signed, kept.head, next, &mut collected)?;
+            }
         }
         progress(ExportProgress { done: total, total });
         Ok(collected)

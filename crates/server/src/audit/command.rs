@@ -31,7 +31,8 @@ const MAX_TEXT_BYTES: u64 = 1 << 20;
 /// For auditors.
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// Write an organization's log, or a part of it, to a file that proves itself; the export is itself an event
+    /// Write an organization's log, or a part of it, to a file that proves itself; the export is itself an event. One
+    /// that was cut off goes on where it was when the same is asked for again
     Export(ExportArguments),
     /// Check such a file, on any machine: no server, no database, no network, no configuration. Or check a running
     /// system, with --live
@@ -103,7 +104,7 @@ fn exit_codes() -> String {
     text
 }
 
-/// Exports. A bundle that cannot be finished leaves no file.
+/// Exports. A bundle that cannot be finished leaves no file, but a directory from which the same command goes on.
 ///
 /// # Errors
 /// When there is no bundle.
@@ -132,15 +133,19 @@ pub async fn export(
         log: system.log.clone(),
         audit: system.databases.audit_system.clone(),
         origin: origin_prefix(&config.proofs, &system.log),
+        witnesses: config.proofs.witnesses.clone(),
     };
     let mut file = NamedTempFile::new_in(directory)
         .with_context(|| format!("{} cannot be written to", directory.display()))?;
     let bar = Bar::new();
     let scope = scope(options.organization_id);
     let show = |progress: ExportProgress| bar.show(progress.done, progress.total);
+    let unfinished = unfinished(out);
     let result = tokio::select! {
-        result = exporter.export(&options, &scope, &mut file, &show) => result,
-        _ = tokio::signal::ctrl_c() => anyhow::bail!("stopped; there is no bundle"),
+        result = exporter.export_by_way_of(&options, &scope, &unfinished, &mut file, &show) => result,
+        _ = tokio::signal::ctrl_c() => {
+            anyhow::bail!("stopped; the same command goes on with what is in {}", unfinished.display())
+        }
     };
     bar.finish();
     let summary = result?;
@@ -148,6 +153,13 @@ pub async fn export(
     file.persist_noclobber(out).with_context(|| format!("{} cannot be made", out.display()))?;
     tell_export(&summary, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where an export keeps what it has collected, until it is complete.
+fn unfinished(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".unfinished");
+    PathBuf::from(name)
 }
 
 /// The circumstances of what an operator does from the command line: one new stream.
@@ -312,6 +324,9 @@ fn tell(out: &mut impl Write, report: &Report, is_live: bool) -> io::Result<()> 
     }
     if let Some(size) = report.continues {
         writeln!(out, "continues the earlier checkpoint of {size} events")?;
+    }
+    if let Some(size) = report.meta_size {
+        writeln!(out, "the log of checkpoints, of {size} leaves, has no other history")?;
     }
     if !report.witnesses.is_empty() {
         writeln!(out, "seen by {}", report.witnesses.join(", "))?;

@@ -1,9 +1,13 @@
 //! The running system, checked as a bundle is: `carelog audit verify --live`.
 //!
 //! The newest checkpoint has to be signed as the auditor's policy asks for. Every event under it is read from the log, and
-//! its leaf is made anew from what is stored; these leaves have to make up the signed root, and to be those of the tiles.
+//! its leaf is made anew from what is stored; these leaves have to make up the signed root and every tile of every level.
+//! Where the policy names the log of checkpoints, that is read as well: it may have one history of the organization only.
 //! Events that are not signed yet have to be those that were written. Ciphertexts are hashed, not opened, so this needs no
 //! key, and it writes nothing.
+
+mod inner;
+mod meta;
 
 use anyhow::Context;
 use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, SignedCheckpoint, TILE_WIDTH, Tile};
@@ -18,6 +22,7 @@ use sqlx::PgConnection;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use self::inner::Inner;
 use super::collect::number;
 use super::{PATIENCE, POLL};
 use crate::databases::Databases;
@@ -109,7 +114,7 @@ pub fn verify_live<'a>(
         let mut audit = databases.audit_system.acquire().await?;
         let head = Head::read(&mut core, options.organization_id).await?;
         let prefix = options.origin.unwrap_or(&head.log_name);
-        let note = newest(&mut audit, prefix, options.organization_id, head.sequence).await?;
+        let note = newest(&mut audit, prefix, options.organization_id, options.policy, head.sequence).await?;
         let (signed, witnesses) = trusted(&note.to_string(), options.policy)?;
         let claim = signed.claim();
         let since = options.since.map(|text| earlier(text, options.policy, claim)).transpose()?;
@@ -120,6 +125,8 @@ pub fn verify_live<'a>(
         let total = head.sequence.max(claim.size);
         walk.signed_part(tree, claim, total).await?;
         walk.tail(claim.size, total).await?;
+        let meta_size =
+            meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
         Ok(Report {
             origin: claim.origin.clone(),
             organization_id: options.organization_id.to_string(),
@@ -134,6 +141,7 @@ pub fn verify_live<'a>(
             unsealed_count: total - claim.size,
             witnesses,
             continues,
+            meta_size,
         })
     })
 }
@@ -163,26 +171,30 @@ impl Head {
     }
 }
 
-/// The newest checkpoint. Waits a while for the signer to cover what was in the log at the beginning.
+/// The newest checkpoint that the policy is content with; where there is none, the newest one, which then says why. Waits
+/// a while for the signer, and for witnesses, to cover what was in the log at the beginning.
 async fn newest(
     audit: &mut PgConnection,
     prefix: &str,
     organization_id: OrganizationId,
+    policy: &Policy,
     sequence: u64,
 ) -> Result<SignedCheckpoint, LiveError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let newest = signer::newest_checkpoint(audit, prefix, organization_id).await?;
-        let newest = newest.map(|newest| newest.checkpoint);
-        let is_late = Instant::now() >= deadline;
-        match newest {
-            Some(checkpoint) if checkpoint.claim().size >= sequence || is_late => return Ok(checkpoint),
-            None if is_late => {
+        let candidates = signer::cosigned_checkpoints(audit, prefix, organization_id).await?;
+        let mut candidates: Vec<_> = candidates.into_iter().map(|one| one.published.checkpoint).collect();
+        let trusted = candidates.iter().position(|one| policy.verify(one).is_ok());
+        let covers =
+            trusted.and_then(|at| candidates.get(at)).is_some_and(|one| one.claim().size >= sequence);
+        if covers || Instant::now() >= deadline {
+            if candidates.is_empty() {
                 let detail = format!("nothing of {prefix}/{organization_id} is signed");
                 return Err(damaged(DamageKind::Incomplete, detail));
             }
-            Some(_) | None => tokio::time::sleep(POLL).await,
+            return Ok(candidates.swap_remove(trusted.unwrap_or(0)));
         }
+        tokio::time::sleep(POLL).await;
     }
 }
 
@@ -210,6 +222,7 @@ impl Walk<'_, '_> {
             return Err(damaged(DamageKind::Incomplete, detail));
         }
         let mut difference = None;
+        let (mut inner, mut above) = (Inner::default(), None);
         self.compare_with_earlier()?;
         for n in 0..claim.size.div_ceil(TILE_WIDTH) {
             let first = n * TILE_WIDTH;
@@ -224,22 +237,32 @@ impl Walk<'_, '_> {
                     difference = Some(index);
                 }
             }
+            for (tile, hashes) in Tile::root_of(&leaves).map(|root| inner.push(root)).unwrap_or_default() {
+                above = above.or(differs(&mut tree, tile, &hashes).await?);
+            }
             (self.options.progress)(first + width, total);
         }
-        match (self.edge.root() == claim.root, difference) {
-            (true, None) if tree.root(claim.size).await? == claim.root => Ok(()),
-            (true, None) => {
+        for (tile, hashes) in inner.rest() {
+            above = above.or(differs(&mut tree, tile, &hashes).await?);
+        }
+        match (self.edge.root() == claim.root, difference, above) {
+            (true, None, Some(Tile { level, n })) => {
+                let detail = format!("tile {n} of level {level} has other hashes than the leaves below it");
+                Err(damaged(DamageKind::TileMismatch, detail))
+            }
+            (true, None, None) if tree.root(claim.size).await? == claim.root => Ok(()),
+            (true, None, None) => {
                 Err(damaged(DamageKind::TileMismatch, "the tiles do not make up the signed root"))
             }
-            (true, Some(index)) => {
+            (true, Some(index), _) => {
                 let detail = format!("the tree has another leaf at index {index} than the event");
                 Err(damaged(DamageKind::TileMismatch, detail))
             }
-            (false, Some(index)) => {
+            (false, Some(index), _) => {
                 let detail = format!("the leaf at index {index} is not the one that was sealed");
                 Err(damaged(DamageKind::LeafMismatch, detail))
             }
-            (false, None) => {
+            (false, None, _) => {
                 Err(damaged(DamageKind::NotIncluded, "the events do not make up the signed root"))
             }
         }
@@ -288,6 +311,13 @@ impl Walk<'_, '_> {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// The tile, where it is not made of these hashes.
+async fn differs(tree: &mut TreeReader<'_>, tile: Tile, hashes: &[Hash]) -> Result<Option<Tile>, LiveError> {
+    let sealed = tree.tile(tile, hashes.len() as u64).await?.unwrap_or_default();
+    let are_equal = sealed.as_chunks::<{ Hash::BYTES }>().0.iter().eq(hashes.iter().map(|hash| &hash.0));
+    Ok((!are_equal).then_some(tile))
 }
 
 fn missing(index: u64) -> LiveError {

@@ -10,6 +10,7 @@ mod collect;
 pub mod command;
 mod live;
 mod spool;
+mod unfinished;
 
 use std::io;
 use std::path::Path;
@@ -28,7 +29,10 @@ use sqlx::PgPool;
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
+use crate::config::WitnessAddress;
+
 pub use self::live::{LiveError, LiveOptions, verify_live};
+use self::unfinished::Unfinished;
 
 /// Events that are held in memory at a time.
 const PAGE: i64 = 500;
@@ -139,6 +143,29 @@ pub enum ExportError {
     Record(String),
 }
 
+impl ExportError {
+    /// Whether the same export would end so again.
+    const fn is_final(&self) -> bool {
+        match self {
+            Self::NotSealed(_)
+            | Self::Range { .. }
+            | Self::Nothing
+            | Self::Missing(_)
+            | Self::Changed(_)
+            | Self::Contradicted
+            | Self::NoText
+            | Self::Record(_) => true,
+            Self::Read(_)
+            | Self::Database(_)
+            | Self::Tree(_)
+            | Self::Signer(_)
+            | Self::Key(_)
+            | Self::Vault(_)
+            | Self::Write(_) => false,
+        }
+    }
+}
+
 /// Makes bundles of a log.
 #[derive(Clone, Debug)]
 pub struct Exporter {
@@ -148,6 +175,8 @@ pub struct Exporter {
     pub audit: PgPool,
     /// The first part of the names of the logs.
     pub origin: std::sync::Arc<str>,
+    /// Who cosigns checkpoints. Their cosignatures are waited for, as the signature is, and then done without.
+    pub witnesses: Vec<WitnessAddress>,
 }
 
 impl Exporter {
@@ -162,36 +191,84 @@ impl Exporter {
         file: &'a mut NamedTempFile,
         progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
     ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
+        Box::pin(self.make(options, scope, None, file, progress))
+    }
+
+    /// The same, by way of a directory from which an export that was cut off goes on. It is removed in the end. Whoever
+    /// exports is recorded before anything is kept there; a patient's events, which are few, are not.
+    ///
+    /// # Errors
+    /// See [`ExportError`]; what is in `file` is then no bundle, and what was collected stays in the directory, unless another try would end so
+    /// as well.
+    pub fn export_by_way_of<'a>(
+        &'a self,
+        options: &'a ExportOptions,
+        scope: &'a Scope,
+        directory: &'a Path,
+        file: &'a mut NamedTempFile,
+        progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
+    ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
         Box::pin(async move {
-            let (signed, head) = self.newest(options).await?;
-            let size = signed.claim().size;
-            let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
-            if from >= to || to > size || options.since.is_some_and(|since| since > size) {
-                return Err(ExportError::Range { from, to, size });
+            if options.patient_id.is_some() {
+                return self.make(options, scope, None, file, progress).await;
             }
-            let shape = match options.patient_id {
-                Some(_) => Shape::Selection,
-                None if (from, to) == (0, size) => Shape::Full,
-                None => Shape::Range,
-            };
-            let directory = file.path().parent().unwrap_or(Path::new("."));
-            let wanted = collect::Wanted { options, shape, from, to, size };
-            let collected = self.collect(&wanted, directory, progress).await?;
-            if collected.event_count == 0 {
-                return Err(ExportError::Nothing);
+            let unfinished = Unfinished::open(directory)?;
+            let made = self.make(options, scope, Some(&unfinished), file, progress).await;
+            if made.as_ref().err().is_none_or(ExportError::is_final) {
+                unfinished.remove()?;
             }
-            self.record(options, scope, collected.event_count).await?;
-            let unsealed_count = head.saturating_sub(size);
-            self.assemble(&wanted, &signed, collected, unsealed_count, file).await
+            made
         })
+    }
+
+    async fn make(
+        &self,
+        options: &ExportOptions,
+        scope: &Scope,
+        unfinished: Option<&Unfinished>,
+        file: &mut NamedTempFile,
+        progress: &(dyn Fn(ExportProgress) + Send + Sync),
+    ) -> Result<ExportSummary, ExportError> {
+        let kept = unfinished.and_then(|unfinished| unfinished.state(options));
+        let (signed, head, state) = if let Some((state, signed)) = kept {
+            (signed, state.head, Some(state))
+        } else {
+            let (signed, head) = self.newest(options).await?;
+            (signed, head, None)
+        };
+        let size = signed.claim().size;
+        let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
+        if from >= to || to > size || options.since.is_some_and(|since| since > size) {
+            return Err(ExportError::Range { from, to, size });
+        }
+        let shape = match options.patient_id {
+            Some(_) => Shape::Selection,
+            None if (from, to) == (0, size) => Shape::Full,
+            None => Shape::Range,
+        };
+        // What is kept has left: then the account comes before it.
+        if unfinished.is_some() {
+            self.record(options, scope, to - from).await?;
+        }
+        let directory = file.path().parent().unwrap_or(Path::new("."));
+        let wanted = collect::Wanted { options, shape, from, to, size };
+        let kept = collect::Kept { directory, unfinished, state, signed: &signed, head };
+        let collected = self.collect(&wanted, kept, progress).await?;
+        if collected.event_count == 0 {
+            return Err(ExportError::Nothing);
+        }
+        if unfinished.is_none() {
+            self.record(options, scope, collected.event_count).await?;
+        }
+        let unsealed_count = head.saturating_sub(size);
+        self.assemble(&wanted, &signed, collected, unsealed_count, file).await
     }
 
     /// The checkpoint to export under, and the number of events that were in the log when it was asked for. Waits a
     /// while for the signer to cover them.
     async fn newest(&self, options: &ExportOptions) -> Result<(SignedCheckpoint, u64), ExportError> {
         let organization_id = options.organization_id;
-        let mut signed = self.checkpoint(organization_id).await?;
-        let mut head = signed.claim().size;
+        let mut head = self.checkpoint(organization_id, None).await?.claim().size;
         loop {
             let after = i64::try_from(head).unwrap_or(i64::MAX);
             let newer = self.log.organization(organization_id, after, PAGE).await?;
@@ -200,21 +277,38 @@ impl Exporter {
         }
         let deadline = Instant::now() + PATIENCE;
         let wanted = options.to.unwrap_or(head).min(head);
-        while signed.claim().size < wanted && Instant::now() < deadline {
+        loop {
+            let signed = self.checkpoint(organization_id, Some(wanted)).await?;
+            let is_whole = signed.claim().size >= wanted && self.is_witnessed(&signed);
+            if is_whole || Instant::now() >= deadline {
+                return Ok((signed, head));
+            }
             tokio::time::sleep(POLL).await;
-            signed = self.checkpoint(organization_id).await?;
         }
-        Ok((signed, head))
     }
 
-    /// The newest checkpoint of an organization's tree.
+    /// Whether every witness that is asked has cosigned a checkpoint.
+    fn is_witnessed(&self, signed: &SignedCheckpoint) -> bool {
+        let lines = signed.note().signatures();
+        self.witnesses.iter().all(|one| lines.iter().any(|line| line.is_of(&one.key)))
+    }
+
+    /// The newest checkpoint of an organization's tree; among those that cover `wanted` leaves, where there are any, the
+    /// newest one that most witnesses have cosigned.
     pub(crate) async fn checkpoint(
         &self,
         organization_id: OrganizationId,
+        wanted: Option<u64>,
     ) -> Result<SignedCheckpoint, ExportError> {
         let mut audit = self.audit.acquire().await?;
-        let newest = signer::newest_checkpoint(&mut audit, &self.origin, organization_id).await?;
-        newest.map(|newest| newest.checkpoint).ok_or(ExportError::NotSealed(organization_id))
+        let candidates = signer::cosigned_checkpoints(&mut audit, &self.origin, organization_id).await?;
+        let covers = |one: &signer::Cosigned| {
+            wanted.is_some_and(|wanted| one.published.checkpoint.claim().size >= wanted)
+        };
+        // The newest comes first, and the last of equal ones is the maximum.
+        let best = candidates.iter().rev().filter(|one| covers(one)).max_by_key(|one| one.witness_count);
+        let best = best.or(candidates.first());
+        best.map(|one| one.published.checkpoint.clone()).ok_or(ExportError::NotSealed(organization_id))
     }
 
     /// Writes to the log that so many events are about to be handed out.

@@ -1,7 +1,8 @@
-//! A list that is written before its length is known, in a file without a name.
+//! A list that is written before its length is known: in a file without a name, or in one that outlives the process.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Seek, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Serialize;
@@ -15,6 +16,26 @@ impl Spool {
     /// A new list on the disk of a directory. Nothing of it is left when the process ends.
     pub(super) fn new(directory: &Path) -> io::Result<Self> {
         Ok(Self { file: BufWriter::new(tempfile::tempfile_in(directory)?) })
+    }
+
+    /// A list in a file, of which the first so many bytes are kept.
+    pub(super) fn open(path: &Path, length: u64) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        if file.metadata()?.len() < length {
+            return Err(io::Error::other("a list of an unfinished export is shorter than it was"));
+        }
+        file.set_len(length)?;
+        let mut file = BufWriter::new(file);
+        file.seek(SeekFrom::Start(length))?;
+        Ok(Self { file })
+    }
+
+    /// Brings the list to the disk; gives its length.
+    pub(super) fn sync(&mut self) -> io::Result<u64> {
+        self.file.flush()?;
+        self.file.get_ref().sync_data()?;
+        self.file.stream_position()
     }
 
     pub(super) fn push(&mut self, line: &impl Serialize) -> io::Result<()> {

@@ -169,7 +169,7 @@ async fn upload(load: &Load, storage: &Storage, object: u16) -> anyhow::Result<(
 
 async fn download(load: &Load, storage: &Storage, object: u16) -> anyhow::Result<()> {
     let download = Download {
-        content_type: load.upload.content_type,
+        content_type: load.upload.content_type.as_str(),
         disposition: LinkDisposition::Attachment,
         name: "exercise.mp4".to_owned(),
     };

@@ -21,13 +21,14 @@ use self::place::Place;
 use self::quarantine::QuarantineCommand;
 use crate::audit::command::{self as audit, AuditCommand};
 use crate::bench::{self, Bench};
-use crate::config::{Config, DEFAULT_FILE};
+use crate::config::{Config, DEFAULT_FILE, LogConfig};
 use crate::demo::{self, DemoOptions};
 use crate::doctor::command::{self as doctor, CANNOT_CHECK, DoctorArgs};
 use crate::import::command::{self as import, ImportCommand};
 use crate::listen::{self, WebhooksCommand};
 use crate::serve::Roles;
 use crate::system::System;
+use crate::witness::{self, command::WitnessArguments};
 
 /// The event log of a tele-rehabilitation platform, and everything that is derived from it.
 #[derive(Debug, Parser)]
@@ -71,6 +72,8 @@ enum Command {
     /// Export an organization's log for auditors, and verify what was exported, without any server
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Cosign checkpoints, on a machine of your own, so that no history can be rewritten unseen
+    Witness(WitnessArguments),
     /// Examine the log and everything that is derived from it
     Doctor(DoctorArgs),
     /// Show it all, living, on a machine that has nothing but this binary
@@ -105,6 +108,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         return runtime.block_on(listen::run(command));
     }
+    if let Command::Witness(witness) = arguments.command {
+        // Without any configuration of a server, and without its databases.
+        logging::install(&LogConfig::default())?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        return runtime.block_on(witness::command::run(witness));
+    }
     if let Command::Audit(AuditCommand::Verify(arguments)) = &arguments.command
         && !arguments.is_live()
     {
@@ -128,7 +137,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 
 async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Config | Command::Webhooks(_) => Ok(ExitCode::SUCCESS),
+        Command::Config | Command::Webhooks(_) | Command::Witness(_) => Ok(ExitCode::SUCCESS),
         Command::Serve { roles } => Box::pin(serve::run(&config, roles.unwrap_or(Roles::ALL))).await,
         Command::Psql(arguments) => psql::run(&config, arguments).await,
         Command::Migrate => {

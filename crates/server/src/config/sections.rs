@@ -7,10 +7,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use carelog_domain::OrganizationId;
+use carelog_proof::{Algorithm, VerifierKey};
 use carelog_video::embedded::{RelaySecret, Relays};
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
 use super::ConfigError;
 use crate::databases::DatabaseOptions;
@@ -91,6 +93,36 @@ pub struct ProofsConfig {
     pub sign_every_ms: NonZeroU32,
     /// How long an event may wait for a signed checkpoint before that is an alarm.
     pub max_sealing_delay_seconds: NonZeroU32,
+    /// Who is asked to cosign checkpoints.
+    pub witnesses: Vec<WitnessAddress>,
+    /// Pause between two appends to the log of checkpoints.
+    pub meta_every_seconds: NonZeroU32,
+}
+
+/// A witness: its verifier key, and where it is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct WitnessAddress {
+    /// The key that it cosigns with.
+    pub key: VerifierKey,
+    /// The prefix of `add-checkpoint` (C2SP tlog-witness).
+    pub url: Url,
+}
+
+impl TryFrom<String> for WitnessAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let expected =
+            || "a witness is written `<name>+<id>+<key> <url>`, with an http or https url".to_owned();
+        let (key, url) = text.split_once(' ').ok_or_else(expected)?;
+        let key: VerifierKey = key.parse().map_err(|error| format!("{}: {error}", expected()))?;
+        let url: Url = url.trim().parse().map_err(|_| expected())?;
+        if !matches!(url.scheme(), "http" | "https") || key.algorithm() != Algorithm::Cosignature {
+            return Err(expected());
+        }
+        Ok(Self { key, url })
+    }
 }
 
 /// `[storage]`
@@ -212,7 +244,14 @@ impl Default for ProofsConfig {
     fn default() -> Self {
         const EVERY: NonZeroU32 = NonZeroU32::new(5_000).expect("not zero");
         const LONGEST: NonZeroU32 = NonZeroU32::new(60).expect("not zero");
-        Self { origin: None, key_directory: None, sign_every_ms: EVERY, max_sealing_delay_seconds: LONGEST }
+        Self {
+            origin: None,
+            key_directory: None,
+            sign_every_ms: EVERY,
+            max_sealing_delay_seconds: LONGEST,
+            witnesses: Vec::new(),
+            meta_every_seconds: LONGEST,
+        }
     }
 }
 
@@ -220,6 +259,11 @@ impl ProofsConfig {
     /// Pause between two rounds of signing.
     pub fn sign_every(&self) -> Duration {
         Duration::from_millis(self.sign_every_ms.get().into())
+    }
+
+    /// Pause between two appends to the log of checkpoints.
+    pub fn meta_every(&self) -> Duration {
+        Duration::from_secs(self.meta_every_seconds.get().into())
     }
 
     /// How long an event may wait for a signed checkpoint before that is an alarm.

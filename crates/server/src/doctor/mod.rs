@@ -14,6 +14,7 @@
 //! | `projectors.rs` | checkpoints and leases are sane; quarantined events are listed |
 //! | `records.rs`, `trail.rs` | no projector skipped, repeated or reordered |
 //! | `trees.rs` | each organization's tree has the leaf of every event, and the tiles and root of its leaves |
+//! | `meta.rs` | the log of checkpoints has what was signed, in one history of each organization |
 //! | `deliveries.rs` | each announced event has one delivery per matching subscription, with an end or a due time |
 //!
 //! Counts come from aggregates, which a log of millions of events bears; window functions run only over what a count
@@ -24,6 +25,7 @@ pub mod command;
 mod deliveries;
 mod guards;
 mod leaves;
+mod meta;
 mod order;
 mod projectors;
 mod records;
@@ -92,6 +94,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
     let trail = trail::read(&mut audit).await?;
     let trees = trees::read(&mut audit).await?;
     let grown = trees::grown(&mut audit).await?;
+    let meta = meta::checkpoints(&mut audit).await?;
     let audit_checkpoints = projectors::read(&mut audit).await?;
     drop(audit);
     let mut analytics = snapshot(&databases.analytics_system).await?;
@@ -117,6 +120,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         trail::trail(&mut core, &trail).await?,
         trees::leaves(&mut core, &trees).await?,
         grown,
+        meta,
         deliveries::matching(&mut core).await?,
         deliveries::progress(&mut core).await?,
         deliveries::due(&mut core).await?,

@@ -26,6 +26,9 @@ use super::{Api, access, freshness};
 
 /// Projections name their tables without a schema, because a rebuild writes them in one of its own.
 const SEARCH_PATH: &str = "set local search_path to records, audit, video, public";
+/// A statement with optional filters has another best plan for each set of filters, so the plan that fits none of them in
+/// particular must not be kept.
+const CUSTOM_PLANS: &str = "; set local plan_cache_mode to force_custom_plan";
 /// Longest user agent that is kept.
 const MAX_USER_AGENT_BYTES: usize = 512;
 
@@ -282,8 +285,7 @@ impl Caller {
     /// # Errors
     /// When the database does not answer.
     pub(super) fn read_trail(&self) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
-        let pool = &self.api.system.databases.audit_app;
-        Box::pin(async move { read(pool, self.organization_id, None).await })
+        Box::pin(read_trail(&self.api.system.databases.audit_app, self.organization_id))
     }
 
     /// Waits until the reads show a write that the caller knows of, by the query or by the header.
@@ -318,15 +320,30 @@ pub(super) fn read(
     organization_id: OrganizationId,
     partner_id: Option<PartnerId>,
 ) -> BoxFuture<'_, Result<Transaction<'static, Postgres>, Problem>> {
-    Box::pin(async move {
-        let partner =
-            partner_id.map(|id| format!("set local carelog.partner_id = '{id}'; ")).unwrap_or_default();
-        // In one round trip; a UUID's text needs no quoting.
-        let statement = format!(
-            "begin read only; set local carelog.organization_id = '{organization_id}'; {partner}{SEARCH_PATH}"
-        );
-        Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
-    })
+    Box::pin(begin(pool, organization_id, partner_id, ""))
+}
+
+/// Begins to read the trail of one organization, and nothing else.
+pub(super) async fn read_trail(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+) -> Result<Transaction<'static, Postgres>, Problem> {
+    begin(pool, organization_id, None, CUSTOM_PLANS).await
+}
+
+/// In one round trip, whatever has to be set.
+async fn begin(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+    partner_id: Option<PartnerId>,
+    more: &str,
+) -> Result<Transaction<'static, Postgres>, Problem> {
+    let partner = partner_id.map(|id| format!("set local carelog.partner_id = '{id}'; ")).unwrap_or_default();
+    // A UUID's text needs no quoting.
+    let statement = format!(
+        "begin read only; set local carelog.organization_id = '{organization_id}'; {partner}{SEARCH_PATH}{more}"
+    );
+    Ok(pool.begin_with(AssertSqlSafe(statement)).await?)
 }
 
 impl Call {

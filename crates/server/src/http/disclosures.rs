@@ -17,7 +17,7 @@ use carelog_domain::webhook_delivery::WebhookDeliveryEvent;
 use carelog_domain::{
     EventType, PatientId, PurposeOfUse, StreamKind, SubscriptionId, Timestamp, closed_enum,
 };
-use carelog_event_log::RecordedEvent;
+use carelog_event_log::{RecordedEvent, read};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -34,7 +34,6 @@ use super::past::ends_before_it_begins;
 use super::problem::Problem;
 use super::text::{Line, Lines};
 use super::{Api, access, schemas};
-use crate::past::{self, RecordKind};
 
 /// How far an accounting reaches back where nothing is said: six years (45 CFR 164.528(a)(1)).
 const SIX_YEARS_MICROS: i64 = 6 * 366 * 24 * 60 * 60 * 1_000_000;
@@ -309,8 +308,10 @@ impl PatientDeliveryView {
 
 /// A patient of the caller's organization, erased or not.
 async fn known(caller: &Caller, id: Uuid) -> Result<PatientId, Problem> {
-    let events = past::events(caller.api.log(), caller.organization_id, RecordKind::Patient, id).await?;
-    if events.is_empty() { Err(Problem::not_found()) } else { Ok(PatientId::new(id)) }
+    let mut log = caller.api.log().pool().acquire().await?;
+    let organization = [caller.organization_id.uuid()];
+    let found = read::existing_streams(&mut log, StreamKind::Patient, &organization, &[id]).await?;
+    if found.is_empty() { Err(Problem::not_found()) } else { Ok(PatientId::new(id)) }
 }
 
 /// The subscription that an event of a delivery names.

@@ -3,9 +3,9 @@
 //! No byte of a file passes through the API. A link is in the log before it leaves. No name that a person gave stands in
 //! a link: links reach the logs of proxies.
 
-mod bodies;
+pub(super) mod bodies;
 mod checking;
-mod links;
+pub(super) mod links;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@
 //!
 //! Start reading at `appointments.rs`, then `caller.rs` and `command.rs`.
 
+mod accept;
 mod access;
 mod analytics;
 mod api_keys;
@@ -85,11 +86,12 @@ pub use self::service::{Service, body_bytes};
 pub use self::telemetry::{install as install_metrics, keep_up as keep_metrics_up};
 
 pub(crate) use self::listener::serve;
+pub(crate) use self::trail::trail_pieces;
 
 use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
-use crate::config::{Config, HttpConfig, WebhooksConfig};
+use crate::config::{Config, HttpConfig, WebhooksConfig, WitnessAddress};
 use crate::signing;
 use crate::system::System;
 
@@ -107,6 +109,8 @@ pub struct Api {
     subscriptions: Directory,
     /// First part of the names of the logs that are signed.
     origin: Arc<str>,
+    /// Who cosigns their checkpoints.
+    witnesses: Vec<WitnessAddress>,
     checks: files::Checks,
     video: carelog_video::Directory,
     rooms: rooms::Rooms,
@@ -129,6 +133,7 @@ impl Api {
             keys: KeyCache::new(),
             references: References::new(),
             origin: signing::origin_prefix(&config.proofs, &system.log),
+            witnesses: config.proofs.witnesses.clone(),
             checks: files::Checks::default(),
             analytics_page: OnceCell::new(),
             system,

@@ -5,9 +5,12 @@
 //! the events that they may see, and bundles of entries are read like the trail, which is an entry of its own.
 //! No proof leaves that does not hold.
 
+mod meta;
+
 use std::sync::Arc;
 
 use axum::response::{IntoResponse, Response};
+use carelog_audit::meta::META;
 use carelog_audit::proof::{
     Algorithm, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, Tile, TilePath, TlogProof, VerifierKey,
     entry_bundle, leaf_hash, verify_consistency, verify_inclusion,
@@ -15,10 +18,11 @@ use carelog_audit::proof::{
 use carelog_audit::signer::{self, newest_checkpoint, public_key};
 use carelog_audit::trees;
 use carelog_domain::access::DenialReason;
-use carelog_domain::{EventId, Role};
+use carelog_domain::{EventId, OrganizationId, Role};
 use carelog_event_log::RecordedEvent;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -28,6 +32,7 @@ use super::caller::Caller;
 use super::command::json;
 use super::problem::Problem;
 use super::{Api, access};
+use crate::witness::asking::{cosigned_by, policy_lines};
 
 /// Bytes of a path that are looked at.
 const MAX_PATH_BYTES: usize = 64;
@@ -48,6 +53,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(consistency))
         .routes(routes!(event))
         .routes(routes!(tlog_proof))
+        .merge(meta::routes())
 }
 
 /// Between which sizes.
@@ -97,22 +103,40 @@ struct InclusionView {
     checkpoint: String,
 }
 
-/// The newest checkpoint that was signed.
-#[utoipa::path(get, path = "/v1/proofs/checkpoint", tag = "proofs",
+/// How many must have seen it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct CheckpointQuery {
+    /// Witnesses that must have cosigned the checkpoint. By default none: witnesses are a little behind the newest one.
+    #[serde(default)]
+    witnesses: u64,
+}
+
+/// The newest checkpoint that was signed, or that witnesses have cosigned.
+#[utoipa::path(get, path = "/v1/proofs/checkpoint", tag = "proofs", params(CheckpointQuery),
     responses((status = 200, description = "A signed note (C2SP tlog-checkpoint): the log's name, its number of \
-        events, the root of their tree, and the signature.", body = String, content_type = "text/plain")))]
-async fn checkpoint(caller: Caller) -> Result<Response, Problem> {
-    let checkpoint = newest(&caller).await?;
+        events, the root of their tree, the log's signature, and the cosignatures of the witnesses that have seen it \
+        (C2SP tlog-cosignature).", body = String, content_type = "text/plain")))]
+async fn checkpoint(caller: Caller, Query(query): Query<CheckpointQuery>) -> Result<Response, Problem> {
+    let mut tx = caller.read_trail().await?;
+    let (prefix, organization_id) = (&caller.api.origin, caller.organization_id);
+    let found = cosigned_by(&mut tx, prefix, organization_id, query.witnesses).await?;
+    let checkpoint = found.ok_or_else(not_sealed_yet)?.checkpoint;
     Ok(respond(TEXT, FRESH, checkpoint.to_string()))
 }
 
-/// The log's name and public key, as verifiers want them.
+/// The names and public keys of the log and of the log of checkpoints, and those of the witnesses that are asked, as
+/// verifiers want them.
 #[utoipa::path(get, path = "/v1/proofs/policy", tag = "proofs",
     responses((status = 200, description = "A policy (C2SP tlog-policy). Whoever wants to check Carelog takes it once, \
-        and compares it with what the operator says elsewhere.", body = String, content_type = "text/plain")))]
+        and compares it with what the operator says elsewhere. It asks for no witness; whoever wants to changes its \
+        last line.", body = String, content_type = "text/plain")))]
 async fn policy(caller: Caller) -> Result<Response, Problem> {
-    let key = log_key(&caller).await?;
-    Ok(respond(TEXT, FRESH, format!("log {key}\nquorum none\n")))
+    let key = log_key(&caller, caller.organization_id).await?;
+    let witnesses = policy_lines(&caller.api.witnesses);
+    let meta = log_key(&caller, META).await?;
+    Ok(respond(TEXT, FRESH, format!("log {key}\nlog {meta}\n{witnesses}quorum none\n")))
 }
 
 /// A tile of the tree, or the entries below it.
@@ -139,24 +163,8 @@ async fn tile(caller: Caller, PathName(path): PathName<String>) -> Result<Respon
     responses((status = 200, description = "The proof.", body = ConsistencyView)))]
 async fn consistency(caller: Caller, Query(query): Query<ConsistencyQuery>) -> Result<Response, Problem> {
     let checkpoint = newest(&caller).await?;
-    let signed = checkpoint.claim().size;
-    let to = query.to.unwrap_or(signed);
-    if query.from > to {
-        return Err(Problem::invalid_query("from: expected a size that is not above `to`"));
-    }
-    if to > signed {
-        return Err(not_sealed_yet());
-    }
     let mut tx = caller.read_trail().await?;
-    let tree = trees::open(&mut tx, caller.organization_id).await?;
-    let mut tree = tree.ok_or_else(not_sealed_yet)?;
-    let proof = tree.consistency(query.from, to).await?.ok_or_else(not_sealed_yet)?;
-    let newer = if to == signed { checkpoint.claim().root } else { tree.root(to).await? };
-    verify_consistency(&proof, tree.root(query.from).await?, newer)
-        .map_err(|error| Problem::internal(&error))?;
-    let checkpoint = (to == signed).then(|| checkpoint.to_string());
-    let view = ConsistencyView { from: query.from, to, hashes: texts(&proof.hashes), checkpoint };
-    Ok(json(StatusCode::OK, &view))
+    consistent(&mut tx, caller.organization_id, &checkpoint, &query).await
 }
 
 /// That an event is in the tree that was signed last.
@@ -191,6 +199,32 @@ async fn tlog_proof(caller: Caller, PathName(sequence): PathName<i64>) -> Result
     let name = HeaderValue::from_str(&name).map_err(|error| Problem::internal(&error))?;
     response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     Ok(response)
+}
+
+/// The proof that a signed tree begins with a smaller one.
+async fn consistent(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    checkpoint: &SignedCheckpoint,
+    query: &ConsistencyQuery,
+) -> Result<Response, Problem> {
+    let signed = checkpoint.claim().size;
+    let to = query.to.unwrap_or(signed);
+    if query.from > to {
+        return Err(Problem::invalid_query("from: expected a size that is not above `to`"));
+    }
+    if to > signed {
+        return Err(not_sealed_yet());
+    }
+    let tree = trees::open(connection, organization_id).await?;
+    let mut tree = tree.ok_or_else(not_sealed_yet)?;
+    let proof = tree.consistency(query.from, to).await?.ok_or_else(not_sealed_yet)?;
+    let newer = if to == signed { checkpoint.claim().root } else { tree.root(to).await? };
+    verify_consistency(&proof, tree.root(query.from).await?, newer)
+        .map_err(|error| Problem::internal(&error))?;
+    let checkpoint = (to == signed).then(|| checkpoint.to_string());
+    let view = ConsistencyView { from: query.from, to, hashes: texts(&proof.hashes), checkpoint };
+    Ok(json(StatusCode::OK, &view))
 }
 
 /// An event with its proof.
@@ -263,10 +297,10 @@ async fn newest(caller: &Caller) -> Result<SignedCheckpoint, Problem> {
     Ok(newest.ok_or_else(not_sealed_yet)?.checkpoint)
 }
 
-async fn log_key(caller: &Caller) -> Result<VerifierKey, Problem> {
+async fn log_key(caller: &Caller, organization_id: OrganizationId) -> Result<VerifierKey, Problem> {
     let mut tx = caller.read_trail().await?;
     let public = public_key(&mut tx, &caller.api.origin).await?.ok_or_else(not_sealed_yet)?;
-    let origin = signer::origin(&caller.api.origin, caller.organization_id);
+    let origin = signer::origin(&caller.api.origin, organization_id);
     VerifierKey::new(&origin, Algorithm::Ed25519, public).map_err(|error| Problem::internal(&error))
 }
 

@@ -23,6 +23,7 @@ use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
 
 use super::trail::TrailFormat;
+use crate::exports::store::ExportForm;
 use crate::past::RecordKind;
 
 fn names(names: impl Iterator<Item = &'static str>) -> Object {
@@ -86,6 +87,7 @@ enums! {
     subscription_status: SubscriptionStatus;
     topic: Topic;
     trail_format: TrailFormat;
+    export_form: ExportForm;
     time_precision: TimePrecision;
     void_reason: VoidReason;
     webhook_format: WebhookFormat;

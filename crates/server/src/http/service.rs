@@ -46,7 +46,7 @@ pub struct Service {
 }
 
 impl Service {
-    pub(super) const fn new(router: Router, deadline: Duration) -> Self {
+    pub(crate) const fn new(router: Router, deadline: Duration) -> Self {
         Self { router, deadline }
     }
 

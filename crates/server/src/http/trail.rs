@@ -1,26 +1,32 @@
 //! The audit trail: who did what to whose record. Asking for it is an entry of its own.
 
+mod columns;
 mod export;
 mod fhir;
 mod filter;
+mod jobs;
+mod replay;
 
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
+use carelog_analytics::columnar::PARQUET;
 use carelog_audit::signer::origin;
 use carelog_audit::{Action, Entry, Order, Outcome, Subject, TrailFilter, TrailPage, queries};
 use carelog_domain::{
     Actor, EventId, EventType, Origin, PatientId, PurposeOfUse, RequestId, StreamKind, Timestamp, closed_enum,
 };
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+pub(crate) use self::export::trail_pieces;
 use self::filter::TrailQuery;
+use super::accept::{Offer, preferred, varies};
 use super::body::Query;
 use super::caller::Caller;
 use super::freshness::View;
@@ -32,7 +38,11 @@ use super::{Api, access, schemas};
 const MOST_COUNTED: i64 = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(list_subjects))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_subjects))
+        .routes(routes!(replay::replay))
+        .merge(jobs::routes())
 }
 
 closed_enum! {
@@ -44,6 +54,8 @@ closed_enum! {
         Csv = "csv",
         /// All of them, a JSON object a line.
         Ndjson = "ndjson",
+        /// All of them, as Apache Parquet.
+        Parquet = "parquet",
         /// A page, as a FHIR R4 Bundle of AuditEvents.
         FhirR4 = "fhir_r4",
         /// A page, as a FHIR R5 Bundle of AuditEvents.
@@ -72,6 +84,7 @@ enum PageForm {
 enum ExportForm {
     Csv,
     Ndjson,
+    Parquet,
     Fhir(fhir::Version),
 }
 
@@ -83,9 +96,31 @@ impl TrailFormat {
             Self::FhirR5 => Form::Page(PageForm::Fhir(fhir::Version::R5)),
             Self::Csv => Form::Export(ExportForm::Csv),
             Self::Ndjson => Form::Export(ExportForm::Ndjson),
+            Self::Parquet => Form::Export(ExportForm::Parquet),
             Self::FhirR4Ndjson => Form::Export(ExportForm::Fhir(fhir::Version::R4)),
             Self::FhirR5Ndjson => Form::Export(ExportForm::Fhir(fhir::Version::R5)),
         }
+    }
+}
+
+impl TrailFormat {
+    /// The form by its media type.
+    const fn offer(self) -> Offer<Self> {
+        let (essence, version) = match self {
+            Self::Json => ("application/json", None),
+            Self::Csv => ("text/csv", None),
+            Self::Ndjson => ("application/x-ndjson", None),
+            Self::Parquet => (PARQUET, None),
+            Self::FhirR4 => (fhir::PAGE, Some(fhir::R4)),
+            Self::FhirR5 => (fhir::PAGE, Some(fhir::R5)),
+            Self::FhirR4Ndjson => (fhir::LINES, Some(fhir::R4)),
+            Self::FhirR5Ndjson => (fhir::LINES, Some(fhir::R5)),
+        };
+        let parameter = match version {
+            None => None,
+            Some(version) => Some((fhir::VERSION, version)),
+        };
+        Offer { form: self, essence, parameter }
     }
 }
 
@@ -220,16 +255,16 @@ impl From<Entry> for EntryView {
     }
 }
 
-/// Entries of the audit trail: a page of them, or all of them as CSV or NDJSON.
+/// Entries of the audit trail: a page of them, or all of them as CSV, NDJSON or Parquet.
 ///
 /// An export is what there is when it begins, the oldest entry first; its `carelog-entries` says how many it has. A cell of
-/// a CSV that a spreadsheet would take for a formula begins with an apostrophe. FHIR can be asked for by `format` or by
-/// `Accept: application/fhir+json; fhirVersion=4.0` (a Bundle of a page) and `application/fhir+ndjson` (an export), with
-/// 4.0 or 5.0; R4 keeps to the patterns of IHE BALP.
+/// a CSV that a spreadsheet would take for a formula begins with an apostrophe. Each form can be asked for by `format` or
+/// by `Accept`, of which the form with the highest weight is given: `application/fhir+json; fhirVersion=4.0` is a Bundle of
+/// a page, `application/fhir+ndjson` an export, with 4.0 or 5.0; R4 keeps to the patterns of IHE BALP.
 #[utoipa::path(get, path = "/v1/trail", tag = "trail", params(TrailQuery),
     responses((status = 200, description = "One page, or the export.", content(
         (TrailView = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"),
-        (Object = "application/fhir+json"), (String = "application/fhir+ndjson")))))]
+        (Vec<u8> = "application/vnd.apache.parquet"), (Object = "application/fhir+json"), (String = "application/fhir+ndjson")))))]
 async fn list(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
@@ -238,8 +273,29 @@ async fn list(
 ) -> Result<Response, Problem> {
     let format = match query.format {
         Some(format) => format,
-        None => fhir::accepted(&headers)?.unwrap_or(TrailFormat::Json),
+        None => accepted(&headers)?,
     };
+    let mut response = answer(caller, &uri, &query, format).await?;
+    varies(response.headers_mut());
+    Ok(response)
+}
+
+/// The form that `Accept` prefers.
+fn accepted(headers: &HeaderMap) -> Result<TrailFormat, Problem> {
+    let offers: Vec<_> = TrailFormat::ALL.iter().map(|&format| format.offer()).collect();
+    preferred(headers, &offers).ok_or_else(|| {
+        let known: Vec<String> = offers.iter().map(Offer::to_string).collect();
+        Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable")
+            .detail(format!("the trail is handed out as {}", known.join(", ")))
+    })
+}
+
+async fn answer(
+    caller: Caller,
+    uri: &Uri,
+    query: &TrailQuery,
+    format: TrailFormat,
+) -> Result<Response, Problem> {
     let filter = query.filter(&caller).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
     let form = match format.form() {
@@ -260,12 +316,12 @@ async fn list(
     };
     let organization_id = caller.organization_id;
     let mut tx = caller.read_trail().await?;
-    let newest = queries::newest_sequence(&mut tx, organization_id).await?;
     let entries = queries::list_entries(&mut tx, organization_id, &filter, page).await?;
+    // The newest sequence is how many entries there are; only a filter needs a count.
     let counted = if filter == TrailFilter::default() {
-        newest
+        queries::newest_sequence(&mut tx, organization_id).await?
     } else {
-        queries::count_entries(&mut tx, organization_id, &filter, newest, MOST_COUNTED + 1).await?
+        queries::count_entries(&mut tx, organization_id, &filter, i64::MAX, MOST_COUNTED + 1).await?
     };
     tx.commit().await?;
     let (entries, next) = window.cut(entries, |entry| entry.sequence);
@@ -276,15 +332,15 @@ async fn list(
     Ok(match form {
         PageForm::Json => {
             let view = TrailView { items, total, total_is_more, next };
-            linked(&uri, view.next.as_deref(), &view)
+            linked(uri, view.next.as_deref(), &view)
         }
         PageForm::Fhir(version) => {
             let origin = origin(&caller.api.origin, organization_id);
             let events = items.iter().map(|entry| fhir::audit_event(entry, version, &origin)).collect();
-            let next_url = next.as_deref().map(|next| following(&uri, next));
+            let next_url = next.as_deref().map(|next| following(uri, next));
             let total = (!total_is_more).then_some(total);
             let bundle = fhir::bundle(events, total, &uri.to_string(), next_url.as_deref());
-            let mut response = linked(&uri, next.as_deref(), &bundle);
+            let mut response = linked(uri, next.as_deref(), &bundle);
             let content_type = HeaderValue::from_static(version.page_type());
             response.headers_mut().insert(header::CONTENT_TYPE, content_type);
             response

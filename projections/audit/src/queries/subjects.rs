@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{QueryError, TrailFilter, filtered, prefer_custom_plans};
+use super::{QueryError, TrailFilter, filtered};
 use crate::model::{Action, Outcome};
 
 /// A patient, and the found entries about them.
@@ -41,7 +41,6 @@ pub fn list_subjects<'a>(
     limit: i64,
 ) -> BoxFuture<'a, Result<Vec<Subject>, QueryError>> {
     Box::pin(async move {
-        prefer_custom_plans(connection).await?;
         let rows = filtered!(
             query_as!(
                 SubjectRow,
@@ -83,7 +82,6 @@ pub fn count_subjects<'a>(
     filter: &'a TrailFilter,
 ) -> BoxFuture<'a, Result<i64, QueryError>> {
     Box::pin(async move {
-        prefer_custom_plans(connection).await?;
         let count = filtered!(
             query_scalar!(r#"select count(distinct subject_id) as "count!""#, "and sequence > $18"),
             organization_id,

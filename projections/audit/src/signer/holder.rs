@@ -4,21 +4,19 @@
 //! is locked as long as it is held, so that two processes never sign side by side.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use zeroize::Zeroizing;
 
+use super::key_file::{LockedKey, SEED_BYTES, failed, folder_of, new_seed, replace, write_key};
 use super::{Refusal, Signed, Wish};
 use crate::proof::{Algorithm, Checkpoint, Hash, KeyError, SigningKey, VerifierKey, verify_consistency};
 
 const KEY_PREFIX: &str = "carelog-signer-v1:";
 const STATE_PREFIX: &str = "carelog-signer-state-v1:";
-const SEED_BYTES: usize = 32;
 /// Beyond so many lines for each log, the memory is written anew.
 const LINES_PER_ORIGIN: usize = 100;
 /// Longest memory that is read: a line has about a hundred bytes.
@@ -50,7 +48,7 @@ pub enum KnownKey {
 #[derive(Debug, thiserror::Error)]
 pub enum HolderError {
     /// The file system refused.
-    #[error("the signer's file {} cannot be read or written", path.display())]
+    #[error("{} cannot be read or written", path.display())]
     Io {
         /// The file.
         path: PathBuf,
@@ -59,7 +57,7 @@ pub enum HolderError {
         source: io::Error,
     },
     /// Others may reach the key.
-    #[error("the signer's key {} has mode {mode:03o}; only its owner may reach it (600)", path.display())]
+    #[error("the key {} has mode {mode:03o}; only its owner may reach it (600)", path.display())]
     Mode {
         /// The file.
         path: PathBuf,
@@ -67,7 +65,7 @@ pub enum HolderError {
         mode: u32,
     },
     /// The file holds something else.
-    #[error("the signer's file {} is damaged", path.display())]
+    #[error("{} is damaged", path.display())]
     Format {
         /// The file.
         path: PathBuf,
@@ -79,7 +77,7 @@ pub enum HolderError {
     #[error("another key signs this log than the one in {}", .0.display())]
     OtherKey(PathBuf),
     /// Another process holds the key.
-    #[error("another process holds the signer's key")]
+    #[error("another process holds the key")]
     InUse,
     /// No new key can be drawn.
     #[error("a signing key cannot be drawn: {0}")]
@@ -89,10 +87,8 @@ pub enum HolderError {
 /// Holds the key, and what it has signed.
 #[derive(Debug)]
 pub struct KeyHolder {
-    key: SigningKey,
+    key: LockedKey,
     public: [u8; SEED_BYTES],
-    /// Locked as long as the key is held.
-    _key_file: File,
     state: File,
     state_path: PathBuf,
     lines: usize,
@@ -108,8 +104,7 @@ impl KeyHolder {
         if known == KnownKey::None && !files.key.exists() {
             create(files)?;
         }
-        let (key_file, seed) = lock_key(&files.key)?;
-        let key = SigningKey::from_seed(&seed);
+        let key = LockedKey::open(&files.key, KEY_PREFIX)?;
         let public = key.public();
         if let KnownKey::Public(expected) = known
             && expected != public
@@ -122,7 +117,7 @@ impl KeyHolder {
         let (signed, lines) = read_state(files, &public)?;
         let state = append_to(&files.state)?;
         let state_path = files.state.clone();
-        Ok(Self { key, public, _key_file: key_file, state, state_path, lines, signed })
+        Ok(Self { key, public, state, state_path, lines, signed })
     }
 
     /// The public key.
@@ -209,10 +204,6 @@ fn line(origin: &str, size: u64, root: Hash) -> String {
     format!("{origin} {size} {}\n", root.to_base64())
 }
 
-fn failed(path: &Path) -> impl Fn(io::Error) -> HolderError {
-    move |source| HolderError::Io { path: path.to_owned(), source }
-}
-
 /// Makes the memory, then the key: whoever finds a key without a memory knows that it was lost. One process at a time
 /// does, and where another was faster, its files are taken.
 fn create(files: &KeyFiles) -> Result<(), HolderError> {
@@ -225,11 +216,9 @@ fn create(files: &KeyFiles) -> Result<(), HolderError> {
     if files.state.exists() && is_used(&files.state)? {
         return Err(HolderError::Missing(files.key.clone()));
     }
-    let mut seed = Zeroizing::new([0; SEED_BYTES]);
-    getrandom::fill(seed.as_mut()).map_err(HolderError::Random)?;
+    let seed = new_seed()?;
     write_state(&files.state, &SigningKey::from_seed(&seed).public(), &Memory::new())?;
-    let text = Zeroizing::new(format!("{KEY_PREFIX}{}\n", STANDARD.encode(*seed)));
-    publish(&files.key, text.as_bytes()).map_err(failed(&files.key))
+    write_key(&files.key, KEY_PREFIX, &seed)
 }
 
 /// Whether a memory holds more than its first line, which it has before anything was signed.
@@ -240,62 +229,10 @@ fn is_used(state: &Path) -> Result<bool, HolderError> {
     Ok(text.lines().count() > 1)
 }
 
-/// A file appears whole or not at all, and never in the place of another.
-fn publish(path: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = write_beside(path, text)?;
-    let linked = fs::hard_link(&temporary, path);
-    fs::remove_file(&temporary)?;
-    linked?;
-    sync_folder(path)
-}
-
-fn write_beside(path: &Path, text: &[u8]) -> io::Result<PathBuf> {
-    let temporary = path.with_extension(format!("new-{}", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(text)?;
-    file.sync_all()?;
-    Ok(temporary)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder_of(path))?.sync_all()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-fn lock_key(path: &Path) -> Result<(File, Zeroizing<[u8; SEED_BYTES]>), HolderError> {
-    let mut file = File::open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => HolderError::Missing(path.to_owned()),
-        _ => failed(path)(error),
-    })?;
-    let mode = file.metadata().map_err(failed(path))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(HolderError::Mode { path: path.to_owned(), mode });
-    }
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => return Err(HolderError::InUse),
-        Err(fs::TryLockError::Error(error)) => return Err(failed(path)(error)),
-    }
-    let mut text = Zeroizing::new(String::with_capacity(256));
-    (&mut file).take(255).read_to_string(&mut text).map_err(failed(path))?;
-    let damaged = || HolderError::Format { path: path.to_owned() };
-    let base64 =
-        text.strip_prefix(KEY_PREFIX).and_then(|rest| rest.strip_suffix('\n')).ok_or_else(damaged)?;
-    let bytes = Zeroizing::new(STANDARD.decode(base64).map_err(|_| damaged())?);
-    let seed = Zeroizing::new(bytes.as_slice().try_into().map_err(|_| damaged())?);
-    Ok((file, seed))
-}
-
 fn write_state(path: &Path, public: &[u8; SEED_BYTES], signed: &Memory) -> Result<(), HolderError> {
     let mut text = format!("{STATE_PREFIX}{}\n", STANDARD.encode(public));
     text.extend(signed.iter().map(|(origin, (size, root))| line(origin, *size, *root)));
-    let written = write_beside(path, text.as_bytes())
-        .and_then(|temporary| fs::rename(temporary, path))
-        .and_then(|()| sync_folder(path));
-    written.map_err(failed(path))
+    replace(path, text.as_bytes()).map_err(failed(path))
 }
 
 fn append_to(path: &Path) -> Result<File, HolderError> {

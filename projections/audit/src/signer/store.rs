@@ -210,7 +210,7 @@ async fn announce(connection: &mut PgConnection, wishes: &[Wish]) -> Result<(), 
     Ok(())
 }
 
-fn number(count: u64) -> i64 {
+pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
@@ -297,7 +297,7 @@ pub async fn oldest_unsigned(
     .await
 }
 
-/// The newest checkpoint of an organization's log; nothing where none was signed yet.
+/// The newest checkpoint of an organization's log, with the cosignatures that it has; nothing where none was signed yet.
 ///
 /// # Errors
 /// When the database fails or a stored checkpoint does not parse.
@@ -308,13 +308,18 @@ pub fn newest_checkpoint<'a>(
 ) -> BoxFuture<'a, Result<Option<Published>, SignerError>> {
     Box::pin(async move {
         let row = sqlx::query!(
-            "
-            select note, signed_at
-            from signer.checkpoints
-            where organization_id = $1 and origin = $2
-            order by size desc
+            r#"
+            select c.note || coalesce(
+                       (select string_agg(s.line, '' order by s.witness)
+                        from signer.cosignatures s
+                        where s.organization_id = c.organization_id and s.origin = c.origin and s.size = c.size),
+                       '') as "note!",
+                   c.signed_at
+            from signer.checkpoints c
+            where c.organization_id = $1 and c.origin = $2
+            order by c.size desc
             limit 1
-            ",
+            "#,
             organization_id.uuid(),
             origin(prefix, organization_id)
         )

@@ -281,7 +281,7 @@ async fn keys(storage: &Storage) -> Vec<String> {
 async fn save(api: &Api, storage: &Storage, key: &str, folder: &Path) -> PathBuf {
     let name = "figures".to_owned();
     let download =
-        Download { content_type: ContentType::Pdf, disposition: LinkDisposition::Attachment, name };
+        Download { content_type: ContentType::Pdf.as_str(), disposition: LinkDisposition::Attachment, name };
     let micros = api.server.system().log.clock().now().unix_micros().unsigned_abs();
     let now = UNIX_EPOCH + Duration::from_micros(micros);
     let link = storage.sign_download(key, &download, now, carelog_files::MAX_LINK_LIFE).await.unwrap();

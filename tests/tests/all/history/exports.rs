@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use carelog_tests::{Api, send};
+use carelog_tests::{Api, python_client, send};
 use csv::ReaderBuilder;
 use futures::{StreamExt, stream};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// More than are read at a time.
 const PATIENTS: usize = 1_100;
@@ -49,6 +50,32 @@ async fn an_export_has_every_entry_once_in_either_form() {
         }
         assert_eq!(json!(row["actor_id"]), entry["actor"]["id"]);
     }
+
+    let accept = ("accept", "application/vnd.apache.parquet, text/csv;q=0.5");
+    let columns = clinic.request(Method::GET, "/v1/trail").header(accept.0, accept.1).send().await.unwrap();
+    assert_eq!(columns.headers()["content-type"], "application/vnd.apache.parquet");
+    assert_eq!(columns.headers()["vary"], "accept");
+    let count = columns.headers()["carelog-entries"].to_str().unwrap().to_owned();
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("trail.parquet");
+    std::fs::write(&path, columns.bytes().await.unwrap()).unwrap();
+    let output = python_client("columnar").await.arg("parquet").arg(&path).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for reader in ["pyarrow", "duckdb"] {
+        let rows = read[reader].as_array().unwrap();
+        assert_eq!(rows.len().to_string(), count, "{reader}");
+        for (row, entry) in rows.iter().zip(&entries) {
+            for name in ["sequence", "event", "event_id", "patient_id", "correlation_id", "action", "purpose"]
+            {
+                assert_eq!(row[name], entry[name], "{reader}: {name}");
+            }
+            let moment = row["recorded_at"].as_str().unwrap();
+            let told = entry["recorded_at"].as_str().unwrap();
+            assert_eq!(moment[..19].replace(' ', "T"), told[..19], "{reader}");
+        }
+    }
+    assert_eq!(read["descriptions"]["patient_id"], "About whom");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,11 +5,12 @@ use std::process::{Command, Output};
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::{Expected, Scope};
-use carelog_server::audit::{ExportError, ExportOptions, Exporter};
+use carelog_server::audit::{ExportError, ExportOptions, ExportProgress, Exporter};
 use carelog_tests::{Api, ApiClinic, is_documented, python_client, scope, until};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
 use tempfile::{NamedTempFile, TempDir};
+use tokio::sync::Notify;
 
 use super::damage::UNGUARD;
 use super::{checkpoint, happen, signing_api};
@@ -41,7 +42,7 @@ impl<'a> Audit<'a> {
         audit
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -81,7 +82,7 @@ impl<'a> Audit<'a> {
     }
 
     /// `carelog audit verify` in an empty environment; its exit code, and what it says.
-    fn verify(&self, name: &str, more: &[&str]) -> (i32, Value) {
+    pub(super) fn verify(&self, name: &str, more: &[&str]) -> (i32, Value) {
         let output = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
             .env_clear()
             .current_dir(self.folder.path())
@@ -221,6 +222,64 @@ async fn the_exit_code_names_the_damage() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_was_cut_off_goes_on_where_it_was() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let organization_id = OrganizationId::new(audit.clinic.id);
+    happen(&api, organization_id, 1_100).await;
+    let (_, _, size, _) = checkpoint(&audit.clinic, 1_300).await;
+    let exporter = Exporter {
+        log: api.server.system().log.clone(),
+        audit: api.server.system().databases.audit_system.clone(),
+        origin: api.server.system().log.name().into(),
+        witnesses: Vec::new(),
+    };
+    let options =
+        ExportOptions { organization_id, from: None, to: Some(size), patient_id: None, since: None };
+    let scope = scope(organization_id);
+    let recorded = audit.exports_recorded().await;
+    let mut file = NamedTempFile::new_in(audit.folder.path()).unwrap();
+    let (begun, unfinished) = (Notify::new(), audit.path("all.tar.unfinished"));
+    let progress = |progress: ExportProgress| {
+        if progress.done > 0 {
+            begun.notify_one();
+        }
+    };
+    tokio::select! {
+        biased;
+        () = begun.notified() => {}
+        made = exporter.export_by_way_of(&options, &scope, &unfinished, &mut file, &progress) => panic!("{made:?}"),
+    }
+    drop(file);
+    assert_eq!(audit.exports_recorded().await, recorded + 1, "before anything is kept");
+    assert!(unfinished.join("state.json").exists());
+    // Only what goes on does not read this event again.
+    let changed = format!(
+        "update log.events set actor_id = gen_random_uuid()
+         where organization_id = '{organization_id}' and organization_sequence = 7"
+    );
+    api.core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    api.core.execute(sqlx::raw_sql(AssertSqlSafe(changed))).await.unwrap();
+
+    let to = size.to_string();
+    let lock = std::fs::File::open(&unfinished).unwrap();
+    lock.lock().unwrap();
+    let beside = audit.try_export("all.tar", &["--to", &to]);
+    drop(lock);
+    let summary = audit.export("all.tar", &["--to", &to]);
+    let anew = audit.try_export("anew.tar", &["--to", &to]);
+
+    let says = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!beside.status.success() && says(&beside).contains("another process"), "{beside:?}");
+    assert_eq!((&summary["event_count"], summary["to"].as_u64()), (&json!(size), Some(size)));
+    let (code, verdict) = audit.verify("all.tar", &[]);
+    assert_eq!(code, 0, "{verdict}");
+    assert!(!anew.status.success() && says(&anew).contains("was changed"), "{anew:?}");
+    assert_eq!(audit.exports_recorded().await, recorded + 3, "each run is an access");
+    assert!(!unfinished.exists() && !audit.path("anew.tar.unfinished").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_hold_or_cannot_be_recorded_does_not_leave() {
     let api = signing_api().await;
     let audit = Audit::begin(&api).await;
@@ -230,6 +289,7 @@ async fn what_does_not_hold_or_cannot_be_recorded_does_not_leave() {
         log: api.server.system().log.clone(),
         audit: api.server.system().databases.audit_system.clone(),
         origin: api.server.system().log.name().into(),
+        witnesses: Vec::new(),
     };
     let options = ExportOptions {
         organization_id: OrganizationId::new(audit.clinic.id),

@@ -26,7 +26,7 @@ impl Audit<'_> {
         (code, serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}")))
     }
 
-    fn verify_own(&self, more: &[&str]) -> (i32, Value) {
+    pub(super) fn verify_own(&self, more: &[&str]) -> (i32, Value) {
         let id = self.clinic.id.to_string();
         self.verify_live(&[&["--organization", &id], more].concat())
     }

@@ -23,6 +23,14 @@ const ED25519_DER: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 
 /// Whether OpenSSL accepts the first signature of a note.
 async fn openssl_accepts(note: &str, vkey: &str) -> bool {
+    let (text, signatures) = note.split_at(note.rfind("\n\n").unwrap() + 1);
+    let line = signatures.trim_start().lines().next().unwrap();
+    let signature = STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap();
+    openssl_verifies(vkey, text, &signature[4..]).await
+}
+
+/// Whether OpenSSL accepts an Ed25519 signature over a text.
+pub(super) async fn openssl_verifies(vkey: &str, text: &str, signature: &[u8]) -> bool {
     if Command::new("openssl").arg("version").output().is_err() {
         install(&OPENSSL).await.unwrap();
     }
@@ -33,11 +41,8 @@ async fn openssl_accepts(note: &str, vkey: &str) -> bool {
         path
     };
     let key = STANDARD.decode(vkey.splitn(3, '+').nth(2).unwrap()).unwrap();
-    let (text, signatures) = note.split_at(note.rfind("\n\n").unwrap() + 1);
-    let line = signatures.trim_start().lines().next().unwrap();
-    let signature = STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap();
     let key = write("key.der", &[&ED25519_DER, &key[1..]].concat());
-    let (signature, text) = (write("signature", &signature[4..]), write("text", text.as_bytes()));
+    let (signature, text) = (write("signature", signature), write("text", text.as_bytes()));
     let output = Command::new("openssl")
         .args(["pkeyutl", "-verify", "-rawin", "-pubin", "-keyform", "DER", "-inkey"])
         .arg(key)

@@ -31,7 +31,7 @@ pub(super) fn client() -> Client {
 }
 
 pub(super) fn download() -> Download {
-    let (content_type, disposition) = (ContentType::Pdf, LinkDisposition::Attachment);
+    let (content_type, disposition) = (ContentType::Pdf.as_str(), LinkDisposition::Attachment);
     Download { content_type, disposition, name: "report.pdf".to_owned() }
 }
 

@@ -85,7 +85,7 @@ async fn make(
     follow(system, &sealer, &system.databases.audit_system).await?;
     system.runtime.tasks.spawn(Signing::new(&config, system).run());
     let audit = system.databases.audit_system.clone();
-    let exporter = Exporter { log: system.log.clone(), audit, origin };
+    let exporter = Exporter { log: system.log.clone(), audit, origin, witnesses: Vec::new() };
     let policy = policy_of(&exporter, organization_id).await?;
     let to = Some(options.events());
     let export = ExportOptions { organization_id, from: None, to, patient_id: None, since: None };
@@ -129,7 +129,7 @@ async fn append(
 /// The policy of a log, once it was signed.
 async fn policy_of(exporter: &Exporter, organization_id: OrganizationId) -> anyhow::Result<Policy> {
     let began = Instant::now();
-    while let Err(error) = exporter.checkpoint(organization_id).await {
+    while let Err(error) = exporter.checkpoint(organization_id, None).await {
         ensure!(matches!(error, ExportError::NotSealed(_)) && began.elapsed() < PATIENCE, error);
         tokio::time::sleep(POLL).await;
     }

@@ -8,70 +8,24 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::{Cells, chart};
+use crate::http::accept::{Offer, preferred, varies};
 use crate::http::command::json;
 use crate::http::problem::Problem;
 
-/// The form that the header `Accept` prefers (RFC 9110, section 12.5.1); of several alike the first that there is.
+/// The form that the header `Accept` prefers.
 ///
 /// # Errors
 /// When it takes none of them.
 pub(super) fn wanted(headers: &HeaderMap) -> Result<AnalyticsFormat, Problem> {
-    let ranges: Vec<Range<'_>> = headers
-        .get_all(header::ACCEPT)
+    let offers: Vec<_> = AnalyticsFormat::ALL
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .filter_map(Range::parse)
+        .map(|&form| Offer { form, essence: essence(form), parameter: None })
         .collect();
-    if ranges.is_empty() {
-        return Ok(AnalyticsFormat::Json);
-    }
-    let mut best = None;
-    for &format in AnalyticsFormat::ALL {
-        let weight = weight(&ranges, essence(format));
-        if weight > 0.0 && best.is_none_or(|(_, most)| weight > most) {
-            best = Some((format, weight));
-        }
-    }
-    let known: Vec<&str> = AnalyticsFormat::ALL.iter().map(|format| essence(*format)).collect();
-    best.map(|(format, _)| format).ok_or_else(|| {
+    let known: Vec<&str> = offers.iter().map(|offer| offer.essence).collect();
+    preferred(headers, &offers).ok_or_else(|| {
         Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable")
             .detail(format!("figures are handed out as {}", known.join(", ")))
     })
-}
-
-/// One of the media ranges of `Accept`, with its weight.
-struct Range<'a> {
-    essence: &'a str,
-    weight: f32,
-}
-
-impl<'a> Range<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
-        let mut parts = text.split(';').map(str::trim);
-        let essence = parts.next().filter(|essence| !essence.is_empty())?;
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        // One that is none counts as if it were not there.
-        let weight = weight.and_then(|text| text.parse().ok()).filter(|weight| (0.0..=1.0).contains(weight));
-        Some(Self { essence, weight: weight.unwrap_or(1.0) })
-    }
-
-    /// How exactly it names a type; nothing where it does not.
-    fn precision(&self, essence: &str) -> Option<u8> {
-        let kind = essence.split('/').next().unwrap_or_default();
-        match self.essence.split_once('/') {
-            Some(("*", "*")) => Some(0),
-            Some((named, "*")) if named.eq_ignore_ascii_case(kind) => Some(1),
-            _ if self.essence.eq_ignore_ascii_case(essence) => Some(2),
-            _ => None,
-        }
-    }
-}
-
-/// What the range says that names the type most exactly.
-fn weight(ranges: &[Range<'_>], essence: &str) -> f32 {
-    let named = ranges.iter().filter_map(|range| Some((range.precision(essence)?, range.weight)));
-    named.max_by_key(|(precision, _)| *precision).map_or(0.0, |(_, weight)| weight)
 }
 
 /// The media type of a form, without parameters.
@@ -102,7 +56,7 @@ pub(super) fn answer(figures: &Figures, format: AnalyticsFormat) -> Result<Respo
         }
         AnalyticsFormat::Svg => picture(figures),
     };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    varies(response.headers_mut());
     Ok(response)
 }
 
@@ -168,33 +122,5 @@ mod tests {
         let cells = ["a", "1-2", "a,b", "say \"so\"", ""].map(str::to_owned);
 
         assert_eq!(line(cells.into_iter()), "a,1-2,\"a,b\",\"say \"\"so\"\"\",\r\n");
-    }
-
-    #[test]
-    fn the_heaviest_of_the_accepted_forms_is_taken_and_nothing_else() {
-        let wanted = |accept: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT, HeaderValue::from_str(accept).unwrap());
-            wanted(&headers).ok()
-        };
-
-        assert_eq!(super::wanted(&HeaderMap::new()).ok(), Some(AnalyticsFormat::Json));
-        for (accept, format) in [
-            ("*/*", Some(AnalyticsFormat::Json)),
-            ("text/html, */*;q=0.1", Some(AnalyticsFormat::Json)),
-            ("text/csv", Some(AnalyticsFormat::Csv)),
-            ("Text/CSV; charset=utf-8", Some(AnalyticsFormat::Csv)),
-            ("text/*;q=0.5, application/json;q=0.4", Some(AnalyticsFormat::Csv)),
-            ("application/*;q=0.5, application/json;q=0", Some(AnalyticsFormat::Parquet)),
-            ("application/vnd.apache.parquet;q=0.9, application/json; q=0.8", Some(AnalyticsFormat::Parquet)),
-            ("application/vnd.apache.arrow.stream", Some(AnalyticsFormat::Arrow)),
-            ("image/avif,image/webp,image/*;q=0.8", Some(AnalyticsFormat::Svg)),
-            ("text/csv;q=0.9, application/json;q=inf", Some(AnalyticsFormat::Json)),
-            ("text/html;q=nonsense", None),
-            ("text/html", None),
-            ("application/json;q=0", None),
-        ] {
-            assert_eq!(wanted(accept), format, "{accept}");
-        }
     }
 }

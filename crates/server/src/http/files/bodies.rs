@@ -95,7 +95,7 @@ pub(super) struct ListQuery {
 
 /// A request that the client sends to the storage itself.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct LinkView {
+pub(in crate::http) struct LinkView {
     /// The HTTP method.
     pub method: String,
     /// The address.
@@ -156,7 +156,7 @@ pub(super) struct RequestedView {
 
 /// A link to fetch a file by.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct DownloadView {
+pub(in crate::http) struct DownloadView {
     /// How it is fetched.
     #[serde(flatten)]
     pub link: LinkView,

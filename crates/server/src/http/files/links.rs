@@ -67,7 +67,7 @@ impl Announcement {
 }
 
 /// The caller's storage.
-pub(super) fn storage(caller: &Caller) -> BoxFuture<'_, Result<Storage, Problem>> {
+pub(in crate::http) fn storage(caller: &Caller) -> BoxFuture<'_, Result<Storage, Problem>> {
     Box::pin(async move {
         let storages = caller.api.system.storages.get();
         let storages = storages.ok_or_else(|| Problem::fault("the server runs without storages"))?;
@@ -135,7 +135,7 @@ pub(super) async fn download(
     let life = Duration::from_secs(u64::from(valid_seconds));
     let content_type = announcement.facts.content_type;
     let download = Download {
-        content_type,
+        content_type: content_type.as_str(),
         disposition,
         name: format!("{}-{}.{}", announcement.facts.kind, announcement.file_id, content_type.extension()),
     };
@@ -144,11 +144,11 @@ pub(super) async fn download(
     Ok(DownloadView { link: link.into(), expires_at })
 }
 
-fn micros(life: Duration) -> i64 {
+pub(in crate::http) fn micros(life: Duration) -> i64 {
     i64::try_from(life.as_micros()).unwrap_or(i64::MAX)
 }
 
-fn system_time(now: Timestamp) -> SystemTime {
+pub(in crate::http) fn system_time(now: Timestamp) -> SystemTime {
     SystemTime::from(time::OffsetDateTime::from(now))
 }
 

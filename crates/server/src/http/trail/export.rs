@@ -1,23 +1,32 @@
 //! The trail as a file. It is read page by page while it is sent, so that it takes the same memory however long it is.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use carelog_analytics::columnar::{ColumnarError, PARQUET, ParquetStream};
 use carelog_audit::signer::origin;
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
+use carelog_domain::OrganizationId;
 use futures::future::BoxFuture;
-use futures::{FutureExt, stream};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use http::{HeaderValue, header};
 use serde::Serialize;
+use sqlx::PgPool;
 
-use super::{EntryView, ExportForm, fhir};
+use super::{EntryView, ExportForm, columns, fhir};
+use crate::exports::store::{ExportForm as JobForm, Job};
 use crate::http::access;
-use crate::http::caller::Caller;
+use crate::http::caller::{self, Caller};
 use crate::http::problem::Problem;
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 1_000;
-const COLUMNS: [&str; 19] = [
+pub(super) const COLUMNS: [&str; 19] = [
     "sequence",
     "event_id",
     "event",
@@ -39,16 +48,26 @@ const COLUMNS: [&str; 19] = [
     "origin",
 ];
 
+/// Whose trail is read.
+struct Source {
+    pool: PgPool,
+    organization_id: OrganizationId,
+    filter: TrailFilter,
+    until: i64,
+}
+
 /// How far an export has come.
 struct Progress {
-    caller: Caller,
-    filter: TrailFilter,
+    source: Source,
     form: ExportForm,
     /// The name of the log.
     origin: String,
     after: i64,
-    until: i64,
     is_begun: bool,
+    /// The file that is written, where it has to be ended.
+    parquet: Option<ParquetStream>,
+    /// Counts the entries that were written.
+    done: Arc<AtomicI64>,
 }
 
 /// Writes the export down, and then begins it. What enters the trail meanwhile, the export's own entry first, is not part
@@ -67,12 +86,14 @@ pub(super) async fn respond(
     let count = queries::count_entries(&mut tx, organization_id, &filter, until, i64::MAX).await?;
     tx.commit().await?;
     access::record_trail_export(&caller, filter.subject_id, count).await?;
-    let origin = origin(&caller.api.origin, organization_id);
-    let progress = Progress { caller, filter, form, origin, after: 0, until, is_begun: false };
-    let pieces = stream::try_unfold(progress, |progress| progress.next().boxed());
+    let pool = caller.api.system.databases.audit_app.clone();
+    let source = Source { pool, organization_id, filter, until };
+    let progress = Progress::begin(source, form, &caller.api.origin, Arc::default());
+    let pieces = pieces(progress.map_err(|error| Problem::internal(&error))?);
     let (content_type, name) = match form {
         ExportForm::Csv => ("text/csv; charset=utf-8; header=present", "trail.csv"),
         ExportForm::Ndjson => ("application/x-ndjson", "trail.ndjson"),
+        ExportForm::Parquet => (PARQUET, "trail.parquet"),
         ExportForm::Fhir(version) => (version.lines_type(), "audit-events.ndjson"),
     };
     let mut response = Body::from_stream(pieces).into_response();
@@ -85,15 +106,54 @@ pub(super) async fn respond(
     Ok(response)
 }
 
+/// The file of a long export, piece by piece; `done` counts its entries.
+///
+/// # Errors
+/// When it cannot be begun, or is none of the trail.
+pub(crate) fn trail_pieces(
+    pool: PgPool,
+    prefix: &str,
+    job: &Job,
+    done: Arc<AtomicI64>,
+) -> anyhow::Result<BoxStream<'static, io::Result<Bytes>>> {
+    let form = match job.wanted.form {
+        JobForm::Csv => ExportForm::Csv,
+        JobForm::Ndjson => ExportForm::Ndjson,
+        JobForm::Parquet => ExportForm::Parquet,
+        JobForm::Bundle => anyhow::bail!("a bundle is no export of the trail"),
+    };
+    let (organization_id, filter) = (job.organization_id, job.wanted.filter());
+    let source = Source { pool, organization_id, filter, until: job.until_sequence };
+    Ok(pieces(Progress::begin(source, form, prefix, done)?).map_err(io::Error::other).boxed())
+}
+
+fn pieces(progress: Progress) -> impl Stream<Item = Result<Bytes, BrokeOff>> + Send + 'static {
+    stream::try_unfold(progress, |progress| progress.next().boxed())
+}
+
 /// A failure in the middle breaks the transfer off, which the client sees.
 #[derive(Debug, thiserror::Error)]
 #[error("the export broke off")]
 struct BrokeOff;
 
 impl Progress {
+    fn begin(
+        source: Source,
+        form: ExportForm,
+        prefix: &str,
+        done: Arc<AtomicI64>,
+    ) -> Result<Self, ColumnarError> {
+        let origin = origin(prefix, source.organization_id);
+        let parquet = match form {
+            ExportForm::Parquet => Some(columns::begin(&origin)?),
+            ExportForm::Csv | ExportForm::Ndjson | ExportForm::Fhir(_) => None,
+        };
+        Ok(Self { source, form, origin, after: 0, is_begun: false, parquet, done })
+    }
+
     fn next(mut self) -> BoxFuture<'static, Result<Option<(Bytes, Self)>, BrokeOff>> {
         Box::pin(async move {
-            let entries = self.read().await.map_err(|problem| {
+            let entries = self.source.read(self.after).await.map_err(|problem| {
                 tracing::error!(error = problem.cause(), "an export of the trail broke off");
                 BrokeOff
             })?;
@@ -103,13 +163,23 @@ impl Progress {
             }
             let is_last = entries.is_empty();
             if is_last && piece.is_empty() {
-                return Ok(None);
+                let Some(parquet) = self.parquet.take() else { return Ok(None) };
+                return Ok(Some((Bytes::from(parquet.finish().map_err(|_| BrokeOff)?), self)));
+            }
+            if let Some(last) = entries.last() {
+                self.after = last.sequence;
+            }
+            self.done.fetch_add(i64::try_from(entries.len()).unwrap_or(i64::MAX), Ordering::Relaxed);
+            if let Some(parquet) = &mut self.parquet {
+                let written = parquet.rows(columns::of(&entries)).map_err(|_| BrokeOff)?;
+                return Ok(Some((Bytes::from(written), self)));
             }
             for entry in entries {
-                self.after = entry.sequence;
                 match self.form {
                     ExportForm::Csv => write_line(&mut piece, cells(&entry))?,
                     ExportForm::Ndjson => write_json(&mut piece, &entry)?,
+                    // Written above, many rows at a time.
+                    ExportForm::Parquet => {}
                     ExportForm::Fhir(version) => {
                         write_json(&mut piece, &fhir::audit_event(&entry, version, &self.origin))?;
                     }
@@ -119,11 +189,13 @@ impl Progress {
             Ok(Some((Bytes::from(piece), self)))
         })
     }
+}
 
-    async fn read(&self) -> Result<Vec<EntryView>, Problem> {
-        let page = TrailPage { order: Order::OldestFirst, after: Some(self.after), limit: AT_A_TIME };
-        let mut tx = self.caller.read_trail().await?;
-        let entries = queries::list_entries(&mut tx, self.caller.organization_id, &self.filter, page).await?;
+impl Source {
+    async fn read(&self, after: i64) -> Result<Vec<EntryView>, Problem> {
+        let page = TrailPage { order: Order::OldestFirst, after: Some(after), limit: AT_A_TIME };
+        let mut tx = caller::read_trail(&self.pool, self.organization_id).await?;
+        let entries = queries::list_entries(&mut tx, self.organization_id, &self.filter, page).await?;
         tx.commit().await?;
         let entries = entries.into_iter().take_while(|entry| entry.sequence <= self.until);
         Ok(entries.map(EntryView::from).collect())

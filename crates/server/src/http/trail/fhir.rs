@@ -19,13 +19,11 @@ mod r5;
 mod tests;
 
 use carelog_domain::{ActorKind, PurposeOfUse, StreamKind};
-use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use self::pattern::{APPLICATION, Code, DESTINATION, Pattern, SOURCE};
-use super::{EntryView, TrailFormat};
-use crate::http::problem::Problem;
+use super::EntryView;
 
 /// Which FHIR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +34,14 @@ pub(super) enum Version {
     R5,
 }
 
-const PAGE: &str = "application/fhir+json";
-const LINES: &str = "application/fhir+ndjson";
+/// The media type of a page, without its version.
+pub(super) const PAGE: &str = "application/fhir+json";
+/// The media type of an export, without its version.
+pub(super) const LINES: &str = "application/fhir+ndjson";
+/// The parameter of both that names the version, and its values.
+pub(super) const VERSION: &str = "fhirVersion";
+pub(super) const R4: &str = "4.0";
+pub(super) const R5: &str = "5.0";
 
 const IDENTIFIERS: &str = "urn:ietf:rfc:3986";
 const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
@@ -58,35 +62,6 @@ impl Version {
             Self::R5 => "application/fhir+ndjson; fhirVersion=5.0",
         }
     }
-}
-
-/// The form that `Accept` asks for, where it asks for FHIR.
-///
-/// # Errors
-/// When it asks for a version that there is none of here.
-pub(super) fn accepted(headers: &HeaderMap) -> Result<Option<TrailFormat>, Problem> {
-    let accept = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    for range in accept.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let media_type = parts.next().unwrap_or_default();
-        let is_page = media_type.eq_ignore_ascii_case(PAGE);
-        if !is_page && !media_type.eq_ignore_ascii_case(LINES) {
-            continue;
-        }
-        let version = parts
-            .filter_map(|part| part.split_once('='))
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case("fhirVersion"))
-            .map_or("4.0", |(_, version)| version.trim().trim_matches('"'));
-        return match (version, is_page) {
-            ("4.0", true) => Ok(Some(TrailFormat::FhirR4)),
-            ("4.0", false) => Ok(Some(TrailFormat::FhirR4Ndjson)),
-            ("5.0", true) => Ok(Some(TrailFormat::FhirR5)),
-            ("5.0", false) => Ok(Some(TrailFormat::FhirR5Ndjson)),
-            _ => Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "unsupported_fhir_version")
-                .detail("expected fhirVersion=4.0 or fhirVersion=5.0")),
-        };
-    }
-    Ok(None)
 }
 
 /// The AuditEvent of an entry. `origin` is the name of the log whose tree has it.
@@ -175,30 +150,55 @@ fn client(entry: &EntryView, origin: &str) -> Value {
     }
 }
 
-/// Who stood behind a key: whoever it acted for, or its holder.
+/// The person for whom a key asked, where one was named. A key alone is a program: it is the client, and BALP wants no
+/// user beside that (its examples call such an exchange one with no user).
 fn user(entry: &EntryView) -> Option<Value> {
     let actor = &entry.actor;
-    let id = actor.on_behalf_of.or(actor.id).filter(|_| actor.kind == ActorKind::ApiKey)?;
+    let id = actor.on_behalf_of.filter(|_| actor.kind == ActorKind::ApiKey)?;
     Some(json!({ "identifier": identifier(id) }))
 }
 
-/// A machine that took part.
-struct Machine {
-    code: Code<'static>,
-    who: Value,
-    /// Why its address is not there: it is sealed, not known, or there was none.
-    network: &'static str,
+/// Everybody and everything that took part: the machine that asked first, and the person at the end. R4 and R5 tell a
+/// purpose by other names, and only R4 wants to know why the address of a machine is not there.
+fn agents(entry: &EntryView, pattern: Pattern, origin: &str, version: Version) -> Vec<Value> {
+    let purposes = || purpose(entry).map(|purpose| vec![purpose]);
+    let (of_r4, of_r5) = match version {
+        Version::R4 => (purposes(), None),
+        Version::R5 => (None, purposes()),
+    };
+    let person = user(entry).map(|who| {
+        let (system, code) = pattern.participation();
+        json!({
+            "type": concept(system, code), "role": [role(entry)], "who": who, "requestor": true,
+            "purposeOfUse": of_r4, "authorization": of_r5,
+        })
+    });
+    // Of several one is the requestor: the person, where there is one. Whoever it is has the role and the purpose.
+    let is_alone = person.is_none();
+    let machines = machines(entry, pattern, origin).into_iter().enumerate();
+    let machines = machines.map(|(n, ((system, code), who, network))| {
+        let asks = is_alone && n == 0;
+        let network = match version {
+            Version::R4 => Some(absent(network)),
+            Version::R5 => None,
+        };
+        json!({
+            "type": concept(system, code), "who": who, "requestor": asks, "network": network,
+            "role": asks.then(|| [role(entry)]),
+            "purposeOfUse": of_r4.as_ref().filter(|_| asks), "authorization": of_r5.as_ref().filter(|_| asks),
+        })
+    });
+    machines.chain(person).collect()
 }
 
-/// The machines that took part; the first is the one that asked.
-fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Machine> {
-    let machine = |code, who, network| Machine { code, who, network };
+/// The machines that took part, each with its part, and why its address is not there: it is sealed, not known, or there
+/// was none. The first is the one that asked.
+fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<(Code<'static>, Value, &'static str)> {
     match pattern {
-        Pattern::Activity => vec![machine(APPLICATION, observer(origin), "not-applicable")],
-        Pattern::Disclosure => vec![
-            machine(SOURCE, observer(origin), "unknown"),
-            machine(DESTINATION, absent("masked"), "unknown"),
-        ],
+        Pattern::Activity => vec![(APPLICATION, observer(origin), "not-applicable")],
+        Pattern::Disclosure => {
+            vec![(SOURCE, observer(origin), "unknown"), (DESTINATION, absent("masked"), "unknown")]
+        }
         Pattern::Create
         | Pattern::Read
         | Pattern::Query
@@ -206,10 +206,7 @@ fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Machine> {
         | Pattern::Delete
         | Pattern::Operation => {
             let (asks, answers) = pattern.sides();
-            vec![
-                machine(asks, client(entry, origin), "masked"),
-                machine(answers, observer(origin), "unknown"),
-            ]
+            vec![(asks, client(entry, origin), "masked"), (answers, observer(origin), "unknown")]
         }
     }
 }

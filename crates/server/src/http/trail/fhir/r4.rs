@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::EntryView;
 use super::pattern::Pattern;
-use super::{
-    Machine, absent, coding, concept, identifier, machines, observer, particulars, patient, purpose, role,
-    target, user,
-};
+use super::{Version, absent, agents, coding, identifier, observer, particulars, patient, purpose, target};
 
 const ENTITY_TYPES: &str = "http://terminology.hl7.org/CodeSystem/audit-entity-type";
 const OBJECT_ROLES: &str = "http://terminology.hl7.org/CodeSystem/object-role";
@@ -31,7 +28,7 @@ pub(super) fn audit_event(entry: &EntryView, origin: &str) -> Value {
         "recorded": entry.recorded_at,
         "outcome": outcome(entry),
         "purposeOfEvent": purpose(entry).map(|purpose| vec![purpose]),
-        "agent": agents(entry, pattern, origin),
+        "agent": agents(entry, pattern, origin, Version::R4),
         "source": {
             "site": origin, "observer": observer(origin), "type": [coding(SOURCE_TYPES, "4")],
         },
@@ -46,26 +43,6 @@ fn outcome(entry: &EntryView) -> &'static str {
         (Outcome::Failure, EventType::AccessDenied) => "4",
         (Outcome::Failure, _) => "8",
     }
-}
-
-fn agents(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
-    let user = user(entry).map(|who| {
-        let (system, code) = pattern.participation();
-        json!({
-            "type": concept(system, code), "role": [role(entry)], "who": who, "requestor": true,
-            "purposeOfUse": purpose(entry).map(|purpose| vec![purpose]),
-        })
-    });
-    // Of several one is the requestor: the person, where there is one.
-    let is_alone = user.is_none();
-    let machines = machines(entry, pattern, origin).into_iter().enumerate();
-    let agents = machines.map(|(n, Machine { code: (system, code), who, network })| {
-        json!({
-            "type": concept(system, code), "who": who, "requestor": is_alone && n == 0,
-            "network": absent(network),
-        })
-    });
-    agents.chain(user).collect()
 }
 
 fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {

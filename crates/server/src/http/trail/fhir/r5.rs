@@ -5,10 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::EntryView;
 use super::pattern::Pattern;
-use super::{
-    Machine, absent, concept, identifier, machines, observer, particulars, patient, purpose, role, target,
-    user,
-};
+use super::{Version, absent, agents, concept, identifier, observer, particulars, patient, purpose, target};
 
 const SEVERITIES: &str = "http://hl7.org/fhir/issue-severity";
 const OBJECT_ROLES: &str = "http://terminology.hl7.org/CodeSystem/object-role";
@@ -34,26 +31,10 @@ pub(super) fn audit_event(entry: &EntryView, origin: &str) -> Value {
         "outcome": { "code": super::coding(SEVERITIES, outcome) },
         "authorization": purpose(entry).map(|purpose| vec![purpose]),
         "patient": patient(entry),
-        "agent": agents(entry, pattern, origin),
+        "agent": agents(entry, pattern, origin, Version::R5),
         "source": { "observer": observer(origin), "type": [concept(SOURCE_TYPES, "4")] },
         "entity": entities(entry, pattern, origin),
     })
-}
-
-fn agents(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {
-    let user = user(entry).map(|who| {
-        let (system, code) = pattern.participation();
-        json!({
-            "type": concept(system, code), "role": [role(entry)], "who": who, "requestor": true,
-            "authorization": purpose(entry).map(|purpose| vec![purpose]),
-        })
-    });
-    let is_alone = user.is_none();
-    let machines = machines(entry, pattern, origin).into_iter().enumerate();
-    let agents = machines.map(|(n, Machine { code: (system, code), who, .. })| {
-        json!({ "type": concept(system, code), "who": who, "requestor": is_alone && n == 0 })
-    });
-    agents.chain(user).collect()
 }
 
 fn entities(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<Value> {

@@ -1,6 +1,5 @@
 use carelog_audit::Outcome;
 use carelog_domain::{Actor, ActorKind, EventType, Origin, Role, Timestamp};
-use http::HeaderValue;
 
 use super::*;
 
@@ -33,12 +32,6 @@ fn entry(event: EventType) -> EntryView {
         request_id: Some(id(8)),
         origin: Origin::Live,
     }
-}
-
-fn accept(value: &'static str) -> Result<Option<TrailFormat>, Problem> {
-    let mut headers = HeaderMap::new();
-    headers.insert(header::ACCEPT, HeaderValue::from_static(value));
-    accepted(&headers)
 }
 
 /// `urn:uuid:` and a number.
@@ -204,13 +197,20 @@ fn a_failure_claims_no_profile() {
 }
 
 #[test]
-fn the_form_is_chosen_by_accept() {
-    let r4 = Some(TrailFormat::FhirR4);
-    assert_eq!(accept("*/*").unwrap(), None);
-    assert_eq!(accept("application/json").unwrap(), None);
-    assert_eq!(accept("application/fhir+json").unwrap(), r4);
-    assert_eq!(accept("text/html, application/fhir+json;fhirVersion=\"4.0\";q=0.9").unwrap(), r4);
-    assert_eq!(accept("Application/FHIR+JSON; FhirVersion=5.0").unwrap(), Some(TrailFormat::FhirR5));
-    assert_eq!(accept("application/fhir+ndjson; fhirVersion=5.0").unwrap(), Some(TrailFormat::FhirR5Ndjson));
-    assert!(accept("application/fhir+json; fhirVersion=6.0").is_err());
+fn a_key_that_stands_for_nobody_is_a_client_that_asked_by_itself() {
+    let mut entry = entry(EventType::AccessRecordViewed);
+    entry.actor.on_behalf_of = None;
+
+    let event = audit_event(&entry, Version::R4, "clinic.example/7");
+    let newer = audit_event(&entry, Version::R5, "clinic.example/7");
+
+    for (event, purpose) in [(&event, "purposeOfUse"), (&newer, "authorization")] {
+        let agents = event["agent"].as_array().unwrap();
+        assert_eq!(agents.len(), 2, "no user is made of a key");
+        assert_eq!((&agents[0]["who"]["identifier"], &agents[0]["requestor"]), (&urn(4), &json!(true)));
+        assert_eq!(agents[0]["role"][0]["coding"][0]["code"], "specialist");
+        assert_eq!(agents[0][purpose][0]["coding"][0]["code"], "TREAT");
+        assert_eq!((&agents[1]["requestor"], agents[1].get("role")), (&json!(false), None));
+    }
+    assert!(newer["agent"][0].get("network").is_none() && event["agent"][0].get("network").is_some());
 }

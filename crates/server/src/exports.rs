@@ -1,0 +1,245 @@
+//! Makes long exports: of the trail as a table, or of the log as a file that proves itself.
+//!
+//! Whoever asks for one writes an access to the log, whose id is the export's, and then a row of `exports.jobs`. A process
+//! in the role `workers` takes the oldest row that nobody holds, makes the file and puts it into the clinic's own storage,
+//! below `exports/`; the row says how far it is. When the process dies, its lease runs out and another begins anew: a table
+//! has the same entries however often it is made, because it ends at the newest entry of the moment when it was asked
+//! for. Files are handed out by signed links, each of them another access, and removed after a week.
+
+pub mod store;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::Bytes;
+use carelog_analytics::columnar::PARQUET;
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Timestamp};
+use carelog_event_log::{Expected, Scope};
+use carelog_files::{BringError, Brought, Storage};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tempfile::NamedTempFile;
+use tokio::io::AsyncReadExt;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use self::store::{End, ExportForm, Job};
+use crate::audit::{ExportError, ExportOptions, ExportProgress, Exporter};
+use crate::http::trail_pieces;
+use crate::storages::StoragesError;
+use crate::system::System;
+
+/// How often exports are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often an export that is made says how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How long a process that says nothing keeps an export.
+const LEASE_MICROS: i64 = 30 * 1_000_000;
+/// Pause before one that failed is begun again.
+const PAUSE_MICROS: i64 = 30 * 1_000_000;
+/// An export that failed so often is given up.
+const MAX_ATTEMPTS: i32 = 5;
+/// How long files are kept.
+const KEEP_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
+/// Files that are removed in one look.
+const REMOVED_AT_A_TIME: i64 = 50;
+/// Largest file: what a storage takes in ten thousand parts of five mebibytes, rounded down.
+const MAX_BYTES: i64 = 48 << 30;
+/// Bytes of a bundle that are read at a time.
+const READ_BYTES: usize = 1 << 20;
+
+impl ExportForm {
+    /// The media type of the file.
+    pub const fn media_type(self) -> &'static str {
+        match self {
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Ndjson => "application/x-ndjson",
+            Self::Parquet => PARQUET,
+            Self::Bundle => "application/x-tar",
+        }
+    }
+
+    /// The end of the file's name.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+            Self::Parquet => "parquet",
+            Self::Bundle => "tar",
+        }
+    }
+}
+
+/// The key of an export's object.
+pub fn object_key(organization_id: OrganizationId, export_id: Uuid) -> String {
+    format!("exports/{organization_id}/{export_id}")
+}
+
+/// Works until the system stops.
+pub async fn run(system: System, exporter: Exporter) {
+    let stop = system.runtime.stop.clone();
+    while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
+        let look = async {
+            while make_next(&system, &exporter).await? {}
+            remove_late(&system).await
+        };
+        let looked = tokio::select! {
+            () = stop.cancelled() => return,
+            looked = look => looked,
+        };
+        if let Err(error) = looked {
+            warn!(error = format!("{error:#}"), "exports cannot be made; it is tried again");
+        }
+    }
+}
+
+/// Makes the oldest export that nobody makes. False where there is none.
+async fn make_next(system: &System, exporter: &Exporter) -> anyhow::Result<bool> {
+    let owner = system.runtime.owner;
+    let now = system.log.clock().now();
+    let mut audit = system.databases.audit_system.acquire().await?;
+    let job = store::claim(&mut audit, owner, now, now.saturating_add_micros(LEASE_MICROS)).await?;
+    drop(audit);
+    let Some(job) = job else { return Ok(false) };
+    let done = Arc::new(AtomicI64::new(0));
+    let made = tokio::select! {
+        made = Box::pin(make(system, exporter, &job, Arc::clone(&done))) => made,
+        lost = tell(system, &job, &done) => return lost.map(|()| true),
+    };
+    let count = done.load(Ordering::Relaxed);
+    let now = system.log.clock().now();
+    let end = match made {
+        Ok(Brought { size_bytes, content_sha256 }) => End::Complete { size_bytes, content_sha256, count },
+        Err(error) => {
+            let failure = failure(&error);
+            let error = format!("{error:#}");
+            warn!(organization.id = %job.organization_id, export.id = %job.export_id, error, "an export is not made");
+            match failure {
+                Some(failure) => End::Failed { failure },
+                None if job.attempts >= MAX_ATTEMPTS => End::Failed { failure: "gave_up" },
+                None => End::Later(now.saturating_add_micros(PAUSE_MICROS)),
+            }
+        }
+    };
+    let mut audit = system.databases.audit_system.acquire().await?;
+    if store::end(&mut audit, &job, owner, end, now).await? {
+        info!(organization.id = %job.organization_id, export.id = %job.export_id, ?end, "an export ended");
+    }
+    Ok(true)
+}
+
+/// Says how far an export is, until another process has it.
+async fn tell(system: &System, job: &Job, done: &AtomicI64) -> anyhow::Result<()> {
+    loop {
+        tokio::time::sleep(TELL_EVERY).await;
+        let until = system.log.clock().now().saturating_add_micros(LEASE_MICROS);
+        let count = done.load(Ordering::Relaxed);
+        let mut audit = system.databases.audit_system.acquire().await?;
+        if !store::advance(&mut audit, job, system.runtime.owner, count, until).await? {
+            return Ok(());
+        }
+    }
+}
+
+/// What no other try would mend, by its code.
+fn failure(error: &anyhow::Error) -> Option<&'static str> {
+    if let Some(StoragesError::NotConfigured | StoragesError::Settings(_)) = error.downcast_ref() {
+        return Some("storage_not_configured");
+    }
+    if let Some(BringError::TooLarge { .. }) = error.downcast_ref() {
+        return Some("too_large");
+    }
+    match error.downcast_ref() {
+        Some(ExportError::Nothing) => Some("nothing_found"),
+        Some(ExportError::Changed(_) | ExportError::Missing(_) | ExportError::Contradicted) => {
+            Some("log_damaged")
+        }
+        _ => None,
+    }
+}
+
+/// Makes the file of an export and puts it into the storage, in the place of an unfinished one.
+async fn make(
+    system: &System,
+    exporter: &Exporter,
+    job: &Job,
+    done: Arc<AtomicI64>,
+) -> anyhow::Result<Brought> {
+    let storages = system.storages.get().context("no server was started")?;
+    let storage = storages.of(job.organization_id).await?;
+    let key = object_key(job.organization_id, job.export_id);
+    storage.remove(&key).await?;
+    let form = job.wanted.form;
+    if form != ExportForm::Bundle {
+        let pool = system.databases.audit_app.clone();
+        let pieces = trail_pieces(pool, exporter.origin.as_ref(), job, done)?;
+        return Ok(storage.bring(&key, form.media_type(), pieces, MAX_BYTES).await?);
+    }
+    let mut file = NamedTempFile::new()?;
+    bundle(exporter, job, &mut file, &done).await?;
+    bring_file(&storage, &key, form, file.path()).await
+}
+
+async fn bundle(
+    exporter: &Exporter,
+    job: &Job,
+    file: &mut NamedTempFile,
+    done: &AtomicI64,
+) -> anyhow::Result<()> {
+    let options = ExportOptions {
+        organization_id: job.organization_id,
+        from: None,
+        to: None,
+        patient_id: job.wanted.patient_id,
+        since: None,
+    };
+    let circumstances = Circumstances::of(Actor::SYSTEM, CorrelationId::new(job.export_id));
+    let scope = Scope { expected: Expected::New, ..Scope::new(job.organization_id, circumstances) };
+    let progress = |progress: ExportProgress| {
+        done.store(i64::try_from(progress.done).unwrap_or(i64::MAX), Ordering::Relaxed);
+    };
+    let summary = exporter.export(&options, &scope, file, &progress).await?;
+    done.store(i64::try_from(summary.event_count).unwrap_or(i64::MAX), Ordering::Relaxed);
+    Ok(())
+}
+
+async fn bring_file(storage: &Storage, key: &str, form: ExportForm, path: &Path) -> anyhow::Result<Brought> {
+    let file = tokio::fs::File::open(path).await?;
+    let pieces = futures::stream::try_unfold(file, async |mut file| {
+        let mut piece = Vec::with_capacity(READ_BYTES);
+        let length = (&mut file).take(READ_BYTES as u64).read_to_end(&mut piece).await?;
+        Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), file)))
+    });
+    let pieces: BoxStream<'_, io::Result<Bytes>> = pieces.boxed();
+    Ok(storage.bring(key, form.media_type(), pieces, MAX_BYTES).await?)
+}
+
+/// Removes files whose days are over.
+async fn remove_late(system: &System) -> anyhow::Result<()> {
+    let before: Timestamp = system.log.clock().now().saturating_add_micros(-KEEP_MICROS);
+    let mut audit = system.databases.audit_system.acquire().await?;
+    let late = store::late(&mut audit, before, REMOVED_AT_A_TIME).await?;
+    drop(audit);
+    for (organization_id, export_id) in late {
+        let storages = system.storages.get().context("no server was started")?;
+        let removed = async {
+            let storage = storages.of(organization_id).await?;
+            storage.remove(&object_key(organization_id, export_id)).await.map_err(StoragesError::from)
+        };
+        match removed.await {
+            Ok(()) => {
+                let mut audit = system.databases.audit_system.acquire().await?;
+                store::expire(&mut audit, organization_id, export_id).await?;
+            }
+            // One clinic's storage keeps no other from being cleaned.
+            Err(error) => {
+                warn!(organization.id = %organization_id, %error, "the file of an export is left over");
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,313 @@
+//! The trail as it happened: its entries one after the other, at the pace at which they were written or a faster one.
+//!
+//! The whole replay is an entry of the trail before the first entry leaves. It is what there was when it began, and ends
+//! by itself; whoever was cut off goes on with `Last-Event-ID` or `after`, which is another access.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use carelog_audit::{Order, Topic, TrailFilter, TrailPage, queries};
+use carelog_domain::{PatientId, Timestamp};
+use futures::future::BoxFuture;
+use futures::{FutureExt, stream};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use tokio::time::Instant;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use super::EntryView;
+use crate::http::accept::{Offer, preferred, varies};
+use crate::http::body::Query;
+use crate::http::caller::Caller;
+use crate::http::freshness::View;
+use crate::http::past::ends_before_it_begins;
+use crate::http::problem::Problem;
+use crate::http::{access, schemas};
+
+/// Entries that are read at a time.
+const AT_A_TIME: u16 = 500;
+/// Speeds, in times the pace at which the trail was written.
+const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1_000_000_000.0;
+/// Where nothing is said: an hour in a second.
+const SPEED: f64 = 3_600.0;
+/// The longest pause between two entries, so that nights pass, in seconds.
+const LONGEST_PAUSE_SECONDS: u16 = 15;
+/// Pauses below this are saved up: no clock waits so short.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(5);
+/// A replay ends after this long, and the client goes on with another one: a key that was revoked shows nothing for longer.
+const LONGEST: Duration = Duration::from_mins(10);
+
+const FORMS: [Offer<Form>; 2] = [
+    Offer { form: Form::Lines, essence: "application/x-ndjson", parameter: None },
+    Offer { form: Form::Events, essence: "text/event-stream", parameter: None },
+];
+
+/// In which form entries come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// NDJSON.
+    Lines,
+    /// Server-sent events.
+    Events,
+}
+
+/// What is replayed, and how fast.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReplayQuery {
+    /// How many times faster than it happened; 3600, an hour in a second, where it is absent.
+    #[param(minimum = 0.01, maximum = 1_000_000_000.0)]
+    speed: Option<f64>,
+    /// The longest pause between two entries, in seconds, 15 at most; a quiet night takes no longer.
+    #[param(minimum = 0, maximum = 15)]
+    longest_pause_seconds: Option<u16>,
+    /// Happened at this moment or later.
+    #[param(schema_with = schemas::moment, required = false)]
+    from: Option<Timestamp>,
+    /// Happened before this moment.
+    #[param(schema_with = schemas::moment, required = false)]
+    before: Option<Timestamp>,
+    /// About one patient.
+    patient_id: Option<Uuid>,
+    /// What it is about.
+    #[param(schema_with = schemas::topic, required = false)]
+    topic: Option<Topic>,
+    /// The `sequence` of the entry after which it goes on.
+    after: Option<i64>,
+    /// The `position` of a command that the replay has to show.
+    wait_for: Option<String>,
+}
+
+/// Replay the trail.
+///
+/// Its entries follow each other in their order, with the pauses between the moments at which they were written, divided by
+/// `speed`. `Accept` chooses between NDJSON and server-sent events (`text/event-stream`), whose id is the entry's
+/// `sequence`; a browser that was cut off goes on by itself. A replay shows what there is when it begins, says how many
+/// entries in `carelog-entries`, and breaks after ten minutes: go on with `after`. The end is the event `end`, in NDJSON the
+/// end of the body with `{"end": true}` on the last line.
+#[utoipa::path(get, path = "/v1/trail/replay", tag = "trail", params(ReplayQuery),
+    responses((status = 200, description = "The entries.", content(
+        (String = "application/x-ndjson"), (String = "text/event-stream")))))]
+pub(super) async fn replay(
+    caller: Caller,
+    headers: HeaderMap,
+    Query(query): Query<ReplayQuery>,
+) -> Result<Response, Problem> {
+    let form = preferred(&headers, &FORMS).ok_or_else(|| {
+        Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable")
+            .detail("a replay is handed out as application/x-ndjson or text/event-stream")
+    })?;
+    let pace = query.pace()?;
+    let filter = query.filter()?;
+    let after = query.after(&headers)?;
+    caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
+    let mut tx = caller.read_trail().await?;
+    let until = queries::newest_sequence(&mut tx, caller.organization_id).await?;
+    let all = queries::count_entries(&mut tx, caller.organization_id, &filter, until, i64::MAX).await?;
+    let before = queries::count_entries(&mut tx, caller.organization_id, &filter, after, i64::MAX).await?;
+    tx.commit().await?;
+    let count = (all - before).max(0);
+    access::record_trail_export(&caller, filter.subject_id, count).await?;
+    let replaying = Replaying {
+        caller,
+        filter,
+        form,
+        pace,
+        after,
+        until,
+        last: None,
+        waiting: VecDeque::new(),
+        owed: Duration::ZERO,
+        ends_at: Instant::now() + LONGEST,
+        is_done: false,
+    };
+    let pieces = stream::try_unfold(replaying, |replaying| replaying.next().boxed());
+    let mut response = Body::from_stream(pieces).into_response();
+    let content_type = match form {
+        Form::Lines => "application/x-ndjson",
+        Form::Events => "text/event-stream",
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert("carelog-entries", HeaderValue::from(count));
+    // A proxy that collects an answer before it hands it on would take the pauses away.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    varies(headers);
+    Ok(response)
+}
+
+impl ReplayQuery {
+    fn pace(&self) -> Result<Pace, Problem> {
+        let speed = self.speed.unwrap_or(SPEED);
+        let seconds = self.longest_pause_seconds.unwrap_or(LONGEST_PAUSE_SECONDS);
+        if !SPEEDS.contains(&speed) {
+            return Err(Problem::invalid_query("speed: expected a number from 0.01 to 1000000000"));
+        }
+        if seconds > LONGEST_PAUSE_SECONDS {
+            return Err(Problem::invalid_query("longest_pause_seconds: expected 0 to 15"));
+        }
+        Ok(Pace { speed, longest: Duration::from_secs(seconds.into()) })
+    }
+
+    fn filter(&self) -> Result<TrailFilter, Problem> {
+        if self.from.zip(self.before).is_some_and(|(from, before)| before < from) {
+            return Err(ends_before_it_begins());
+        }
+        Ok(TrailFilter {
+            subject_id: self.patient_id.map(PatientId::new),
+            occurred_from: self.from,
+            occurred_before: self.before,
+            topic: self.topic,
+            ..TrailFilter::default()
+        })
+    }
+
+    /// Where to go on: what the browser says that it has seen counts more than the address, which stays as it was.
+    fn after(&self, headers: &HeaderMap) -> Result<i64, Problem> {
+        let Some(seen) = headers.get("last-event-id") else { return Ok(self.after.unwrap_or(0).max(0)) };
+        let seen = seen.to_str().ok().and_then(|text| text.parse::<i64>().ok()).filter(|seen| *seen >= 0);
+        seen.ok_or_else(|| Problem::invalid_header("Last-Event-ID", "the id of an event of a replay"))
+    }
+}
+
+/// How fast.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Pace {
+    speed: f64,
+    longest: Duration,
+}
+
+impl Pace {
+    /// The pause between two entries.
+    fn pause(self, last: Timestamp, next: Timestamp) -> Duration {
+        // An imported entry may be written after a later one.
+        let micros = u64::try_from(next.micros_since(last)).unwrap_or(0);
+        let pause = Duration::from_micros(micros).as_secs_f64() / self.speed;
+        Duration::try_from_secs_f64(pause).unwrap_or(self.longest).min(self.longest)
+    }
+}
+
+/// A failure in the middle breaks the transfer off, which the client sees.
+#[derive(Debug, thiserror::Error)]
+#[error("the replay broke off")]
+struct BrokeOff;
+
+/// How far a replay has come.
+struct Replaying {
+    caller: Caller,
+    filter: TrailFilter,
+    form: Form,
+    pace: Pace,
+    after: i64,
+    until: i64,
+    /// When the entry before was written.
+    last: Option<Timestamp>,
+    waiting: VecDeque<EntryView>,
+    owed: Duration,
+    ends_at: Instant,
+    is_done: bool,
+}
+
+impl Replaying {
+    fn next(mut self) -> BoxFuture<'static, Result<Option<(Bytes, Self)>, BrokeOff>> {
+        Box::pin(async move {
+            if self.is_done {
+                return Ok(None);
+            }
+            let mut piece = Vec::new();
+            loop {
+                if self.waiting.is_empty() && !piece.is_empty() {
+                    break;
+                }
+                if Instant::now() >= self.ends_at {
+                    // Without an end: there is more.
+                    self.is_done = true;
+                    break;
+                }
+                if self.waiting.is_empty() {
+                    self.waiting = self.read().await?;
+                }
+                let Some(entry) = self.waiting.front() else {
+                    self.is_done = true;
+                    piece.extend_from_slice(self.form.end());
+                    break;
+                };
+                let pause = self.last.map_or(Duration::ZERO, |last| self.pace.pause(last, entry.recorded_at));
+                if self.owed + pause >= SHORTEST_PAUSE && !piece.is_empty() {
+                    break;
+                }
+                self.owed += pause;
+                if self.owed >= SHORTEST_PAUSE {
+                    tokio::time::sleep(std::mem::take(&mut self.owed)).await;
+                }
+                self.last = Some(entry.recorded_at);
+                self.after = entry.sequence;
+                self.form.write(&mut piece, entry)?;
+                self.waiting.pop_front();
+            }
+            Ok(Some((Bytes::from(piece), self)))
+        })
+    }
+
+    async fn read(&self) -> Result<VecDeque<EntryView>, BrokeOff> {
+        let page = TrailPage { order: Order::OldestFirst, after: Some(self.after), limit: AT_A_TIME };
+        let read = async {
+            let mut tx = self.caller.read_trail().await?;
+            let organization_id = self.caller.organization_id;
+            let entries = queries::list_entries(&mut tx, organization_id, &self.filter, page).await?;
+            tx.commit().await?;
+            Ok::<_, Problem>(entries)
+        };
+        let entries = read.await.map_err(|problem| {
+            tracing::error!(error = problem.cause(), "a replay of the trail broke off");
+            BrokeOff
+        })?;
+        let entries = entries.into_iter().take_while(|entry| entry.sequence <= self.until);
+        Ok(entries.map(EntryView::from).collect())
+    }
+}
+
+impl Form {
+    const fn end(self) -> &'static [u8] {
+        match self {
+            Self::Lines => b"{\"end\":true}\n",
+            Self::Events => b"event: end\ndata: {}\n\n",
+        }
+    }
+
+    fn write(self, piece: &mut Vec<u8>, entry: &EntryView) -> Result<(), BrokeOff> {
+        if self == Self::Events {
+            piece.extend_from_slice(format!("id: {}\nevent: entry\ndata: ", entry.sequence).as_bytes());
+        }
+        serde_json::to_writer(&mut *piece, entry).map_err(|_| BrokeOff)?;
+        piece.extend_from_slice(if self == Self::Events { b"\n\n" } else { b"\n" });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_divided_by_the_speed_and_no_longer_than_is_allowed() {
+        let at = |seconds: i64| Timestamp::from_unix_micros(seconds * 1_000_000).unwrap();
+        let pace = |speed| Pace { speed, longest: Duration::from_secs(15) };
+
+        for (speed, seconds, pause) in [
+            (1.0, 3, Duration::from_secs(3)),
+            (1.0, 20, Duration::from_secs(15)),
+            (3_600.0, 3_600, Duration::from_secs(1)),
+            (0.01, 1, Duration::from_secs(15)),
+            (1e9, 1, Duration::from_nanos(1)),
+            (1.0, -5, Duration::ZERO),
+        ] {
+            assert_eq!(pace(speed).pause(at(100), at(100 + seconds)), pause, "{speed} {seconds}");
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Long exports: made by themselves, fetched from the storage, taken over from whoever died, and removed in the end.
+
+use std::num::NonZeroU32;
+use std::process::Command;
+
+use carelog_tests::{Answer, Api, ApiClinic, follow, send, until};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use sqlx::{AssertSqlSafe, Executor};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+async fn request(clinic: &ApiClinic<'_>, body: &Value) -> Answer {
+    clinic.post("/v1/trail/exports", body).await
+}
+
+async fn shown(clinic: &ApiClinic<'_>, id: &str) -> Value {
+    let answer = clinic.get(&format!("/v1/trail/exports/{id}")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.body
+}
+
+/// Waits for an export to end so, and gives how it is shown.
+async fn ended(clinic: &ApiClinic<'_>, id: &str, status: &str) -> Value {
+    until("the export ends", async || {
+        let export = shown(clinic, id).await;
+        assert!(["running", status].contains(&export["status"].as_str().unwrap()), "{export}");
+        (export["status"] == status).then_some(export)
+    })
+    .await
+}
+
+async fn link(clinic: &ApiClinic<'_>, id: &str) -> Answer {
+    clinic.post(&format!("/v1/trail/exports/{id}/download-links"), &json!({})).await
+}
+
+/// The bytes behind a link, from an offset on, as a client that was cut off asks for them.
+async fn fetched(link: &Value, from: usize) -> Vec<u8> {
+    let request = Client::builder().no_proxy().build().unwrap().get(link["url"].as_str().unwrap());
+    let response = request.header("range", format!("bytes={from}-")).send().await.unwrap();
+    assert_eq!(response.status(), 206);
+    response.bytes().await.unwrap().to_vec()
+}
+
+async fn exports_recorded(api: &Api) -> i64 {
+    let statement = "select count(*) from log.events where event_type = 'access.record_exported'";
+    sqlx::query_scalar(statement).fetch_one(&api.core).await.unwrap()
+}
+
+async fn sql(api: &Api, statement: String) {
+    api.audit.execute(AssertSqlSafe(statement)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_form_is_made_by_itself_and_fetched_by_links_that_are_in_the_log() {
+    let api = Api::start_with(|config| config.proofs.sign_every_ms = NonZeroU32::new(50).unwrap()).await;
+    let clinic = api.clinic("Klinik").await;
+    let ada = clinic.patient("Ada").await.id().to_owned();
+    for _ in 0..3 {
+        clinic.book(&ada).await.id();
+    }
+    let folder = TempDir::new().unwrap();
+    for form in ["ndjson", "csv", "parquet", "bundle"] {
+        let before = exports_recorded(&api).await;
+        let asked = request(&clinic, &json!({ "form": form })).await;
+        assert_eq!(asked.status, 202, "{asked:?}");
+        assert_eq!(exports_recorded(&api).await, before + 1, "asking is an access");
+        let export = ended(&clinic, asked.id(), "complete").await;
+        assert_eq!(export["done"], export["total"], "{export}");
+        let before = exports_recorded(&api).await;
+
+        let link = link(&clinic, asked.id()).await;
+
+        assert_eq!((link.status, exports_recorded(&api).await), (200, before + 1), "a link is an access");
+        let whole = fetched(&link.body, 0).await;
+        assert_eq!(json!(whole.len()), export["size_bytes"], "{form}");
+        assert_eq!(json!(hex::encode(Sha256::digest(&whole))), export["content_sha256"], "{form}");
+        assert_eq!(fetched(&link.body, 10).await, whole[10..], "a download goes on");
+        std::fs::write(folder.path().join(form), &whole).unwrap();
+    }
+
+    let read = |form: &str| std::fs::read_to_string(folder.path().join(form)).unwrap();
+    let lines = read("ndjson");
+    let direct = clinic.get("/v1/trail?format=ndjson").await.text;
+    assert!(lines.lines().count() > 4 && direct.starts_with(&lines), "the same as at once");
+    let table = clinic.get("/v1/trail?format=csv").await.text;
+    assert!(table.starts_with(&read("csv")));
+    assert_eq!(&std::fs::read(folder.path().join("parquet")).unwrap()[..4], b"PAR1");
+    let policy = clinic.get("/v1/proofs/policy").await.text;
+    std::fs::write(folder.path().join("policy"), policy).unwrap();
+    let verified = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["audit", "verify", "bundle", "--json", "--allow-unsealed", "--policy", "policy"])
+        .output()
+        .unwrap();
+    assert!(verified.status.success(), "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_asked_for_once_by_those_who_may_and_shown_to_its_clinic_alone() {
+    let api = Api::start().await;
+    let (clinic, other) = (api.clinic("Klinik").await, api.clinic("Andere").await);
+    clinic.patient("Ada").await;
+    let ask = || {
+        clinic
+            .request(Method::POST, "/v1/trail/exports")
+            .header("idempotency-key", "once")
+            .json(&json!({ "form": "csv" }))
+    };
+
+    let (first, again) = (send(ask()).await, send(ask()).await);
+
+    assert_eq!((first.status, again.status, first.id()), (202, 202, again.id()));
+    let jobs: i64 =
+        sqlx::query_scalar("select count(*) from exports.jobs").fetch_one(&api.audit).await.unwrap();
+    assert_eq!((jobs, exports_recorded(&api).await), (1, 1));
+    ended(&clinic, first.id(), "complete").await;
+    let path = format!("/v1/trail/exports/{}", first.id());
+    assert_eq!(other.get(&path).await.status, 404);
+    assert_eq!(link(&other, first.id()).await.status, 404);
+    let specialist = clinic.key_of("specialist").await;
+    assert_eq!(clinic.get_as(&specialist, &path).await.problem(), (403, "wrong_role"));
+    let topic = request(&clinic, &json!({ "form": "bundle", "topic": "access" })).await;
+    assert_eq!((topic.status, &topic.body["errors"][0]["pointer"]), (422, &json!("/form")), "{topic:?}");
+    assert_eq!(request(&clinic, &json!({ "form": "xml" })).await.status, 422);
+    let nobody = json!({ "form": "bundle", "patient_id": Uuid::nil() });
+    let nothing = request(&clinic, &nobody).await;
+    assert_eq!(nothing.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_a_process_that_died_is_begun_anew_and_one_that_is_held_is_left_alone() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    clinic.patient("Ada").await;
+    let (dead, held) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let insert = |id: Uuid, lease: &str| {
+        format!(
+            "insert into exports.jobs (organization_id, export_id, form, until_sequence, total_count, done_count,
+                                       attempt_count, requested_at, owner, leased_until)
+             values ('{}', '{id}', 'csv', 2, 2, 1, 1, now() - interval '1 hour', gen_random_uuid(), {lease})",
+            clinic.id
+        )
+    };
+    sql(&api, insert(held, "now() + interval '1 hour'")).await;
+    sql(&api, insert(dead, "now() - interval '1 second'")).await;
+
+    let export = ended(&clinic, &dead.to_string(), "complete").await;
+
+    assert_eq!((&export["done"], &export["total"]), (&json!(2), &json!(2)), "{export}");
+    let left = shown(&clinic, &held.to_string()).await;
+    assert_eq!((&left["status"], &left["done"]), (&json!("running"), &json!(1)));
+    sql(&api, format!("update exports.jobs set leased_until = now() where export_id = '{held}'")).await;
+    ended(&clinic, &held.to_string(), "complete").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_a_week_old_is_removed_and_what_cannot_lie_anywhere_is_refused() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    clinic.patient("Ada").await;
+    let asked = request(&clinic, &json!({ "form": "ndjson" })).await;
+    ended(&clinic, asked.id(), "complete").await;
+    let held = link(&clinic, asked.id()).await;
+    assert_eq!(follow(&held.body, vec![]).await.status, 200);
+
+    sql(&api, "update exports.jobs set finished_at = now() - interval '8 days'".to_owned()).await;
+    until("the file is removed", async || {
+        (shown(&clinic, asked.id()).await["status"] == "expired").then_some(())
+    })
+    .await;
+
+    assert_eq!(follow(&held.body, vec![]).await.status, 404, "the old link leads nowhere");
+    assert_eq!(link(&clinic, asked.id()).await.problem(), (409, "export_not_complete"));
+    let bare = Api::start_with(|config| config.storage.embedded = false).await;
+    let clinic = bare.clinic("Klinik").await;
+    let refused = request(&clinic, &json!({ "form": "csv" })).await;
+    assert_eq!(refused.problem(), (409, "storage_not_configured"));
+    assert_eq!(exports_recorded(&bare).await, 0);
+}
