@@ -1,10 +1,10 @@
-//! Analytics: facts about appointments, exercises and forms under pseudonyms, and the figures that are published of them.
+//! Analytics: facts about appointments, exercises, forms and video consultations under pseudonyms, and the figures that are published of them.
 //!
 //! # Tables
 //! `analytics_organizations`, `erased_patients`, `patient_facts`, `appointment_facts`, `exercise_assignment_facts`,
-//! `exercise_session_facts` and `form_facts` in the schema `analytics` of the database `analytics`, which only the
-//! projector writes. Each row is keyed by the place in the log of the event that made it. Facts of video sessions will
-//! stand beside them. The figures stand in the schema `published`, which only [`publication`] writes. The comments of
+//! `exercise_session_facts`, `form_facts`, `video_session_facts` and `video_quality_facts` in the schema `analytics` of
+//! the database `analytics`, which only the projector writes. Each row is keyed by the place in the log of the event
+//! that made it. The figures stand in the schema `published`, which only [`publication`] writes. The comments of
 //! tables and columns are the data dictionary: each ends with the column's class.
 //!
 //! # Who stands in a row

@@ -8,13 +8,15 @@ mod patient;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::collections::{HashMap, HashSet};
 
 use carelog_domain::organization::{OrganizationEvent, OrganizationSettings};
 use carelog_domain::patient::PatientEvent;
 use carelog_domain::treatment_plan::TreatmentPlanEvent;
-use carelog_domain::{AssignmentId, CodecError, Event, EventType, OrganizationId, StreamKind, Timestamp};
+use carelog_domain::video_room::VideoRoomEvent;
+use carelog_domain::{CodecError, Event, EventType, OrganizationId, StreamKind, Timestamp};
 use carelog_event_log::{Position, RecordedEvent};
 use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
 use uuid::Uuid;
@@ -25,6 +27,7 @@ pub use exercise::{ExerciseAssignmentFact, ExerciseSessionFact, SessionOutcome};
 pub use form::FormFact;
 pub use patient::{AgeBand, PatientFact};
 pub use rows::{FoldError, Rows};
+pub use video::{VideoQualityFact, VideoSessionFact};
 
 /// A row of an organization under a pseudonym.
 pub type Key = (OrganizationId, Pseudonym);
@@ -77,10 +80,10 @@ impl<'a> Known<'a> {
             | StreamKind::Patient
             | StreamKind::Appointment
             | StreamKind::Form
-            | StreamKind::TreatmentPlan => Some(decode(recorded)?),
+            | StreamKind::TreatmentPlan
+            | StreamKind::VideoRoom => Some(decode(recorded)?),
             StreamKind::Specialist
             | StreamKind::File
-            | StreamKind::VideoRoom
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -103,10 +106,10 @@ impl<'a> Known<'a> {
         self.key_of(PseudonymKind::Record, id)
     }
 
-    fn assignment_key(&self, assignment_id: AssignmentId) -> Key {
-        // An id within a plan: two plans may use the same.
-        let plan = self.record_key(self.recorded.stream.id).1;
-        let both = Uuid::from_u128(plan.uuid().as_u128() ^ assignment_id.uuid().as_u128());
+    /// Of an id within the stream: two plans may use the same for an exercise, and two rooms for a stay.
+    fn part_key(&self, id: Uuid) -> Key {
+        let whole = self.record_key(self.recorded.stream.id).1;
+        let both = Uuid::from_u128(whole.uuid().as_u128() ^ id.as_u128());
         self.record_key(both)
     }
 
@@ -135,6 +138,8 @@ pub struct Needed {
     pub exercises: HashSet<Key>,
     /// Forms.
     pub forms: HashSet<Key>,
+    /// Stays in video rooms.
+    pub video_sessions: HashSet<Key>,
 }
 
 impl Needed {
@@ -158,12 +163,14 @@ impl Needed {
                 Event::TreatmentPlan(event) => {
                     needed
                         .exercises
-                        .extend(exercise::assignment_of(event).map(|id| known.assignment_key(id)));
+                        .extend(exercise::assignment_of(event).map(|id| known.part_key(id.uuid())));
+                }
+                Event::VideoRoom(event) => {
+                    needed.video_sessions.extend(video::session_of(event).map(|id| known.part_key(id)));
                 }
                 Event::Organization(_)
                 | Event::Specialist(_)
                 | Event::File(_)
-                | Event::VideoRoom(_)
                 | Event::WebhookSubscription(_)
                 | Event::WebhookDelivery(_)
                 | Event::WebhookReplay(_)
@@ -196,6 +203,10 @@ pub struct State {
     pub sessions: Vec<ExerciseSessionFact>,
     /// Forms.
     pub forms: Rows<FormFact>,
+    /// Stays in video rooms.
+    pub video_sessions: Rows<VideoSessionFact>,
+    /// How networks did; never changed.
+    pub samples: Vec<VideoQualityFact>,
 }
 
 impl State {
@@ -233,9 +244,9 @@ impl State {
                 self.forms.change(known.record_key(id), recorded, |row| FormFact::apply(row, event, known))
             }
             Event::TreatmentPlan(event) => self.apply_plan(known, event),
+            Event::VideoRoom(event) => self.apply_room(known, event),
             Event::Specialist(_)
             | Event::File(_)
-            | Event::VideoRoom(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)
@@ -295,16 +306,26 @@ impl State {
         self.exercises.retain(|row| is_other(row.organization_id, row.patient));
         self.sessions.retain(|row| is_other(row.organization_id, row.patient));
         self.forms.retain(|row| is_other(row.organization_id, row.patient));
+        self.video_sessions.retain(|row| is_other(row.organization_id, row.patient));
+        self.samples.retain(|row| is_other(row.organization_id, row.patient));
         self.erased.insert(patient);
     }
 
     fn apply_plan(&mut self, known: &Known<'_>, event: &TreatmentPlanEvent) -> Result<(), FoldError> {
         let Some(assignment_id) = exercise::assignment_of(event) else { return Ok(()) };
-        let key = known.assignment_key(assignment_id);
+        let key = known.part_key(assignment_id.uuid());
         self.exercises
             .change(key, known.recorded, |row| ExerciseAssignmentFact::apply(row, event, known, key.1))?;
         self.sessions.extend(ExerciseSessionFact::of(event, known));
         Ok(())
+    }
+
+    fn apply_room(&mut self, known: &Known<'_>, event: &VideoRoomEvent) -> Result<(), FoldError> {
+        self.samples.extend(VideoQualityFact::of(event, known));
+        let Some(session_id) = video::session_of(event) else { return Ok(()) };
+        let key = known.part_key(session_id);
+        self.video_sessions
+            .change(key, known.recorded, |row| VideoSessionFact::apply(row, event, known, key.1))
     }
 }
 

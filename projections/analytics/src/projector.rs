@@ -7,6 +7,7 @@ mod exercises;
 mod forms;
 mod organizations;
 mod patients;
+mod video;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -84,6 +85,8 @@ impl Projector for Analytics {
             "exercise_assignment_facts",
             "exercise_session_facts",
             "form_facts",
+            "video_session_facts",
+            "video_quality_facts",
         ],
     };
 
@@ -126,6 +129,7 @@ async fn load(tables: &mut PgConnection, state: &mut State, needed: &Needed) -> 
     state.appointments = appointments::load(tables, &needed.appointments).await?;
     state.exercises = exercises::load(tables, &needed.exercises).await?;
     state.forms = forms::load(tables, &needed.forms).await?;
+    state.video_sessions = video::load(tables, &needed.video_sessions).await?;
     Ok(())
 }
 
@@ -136,6 +140,8 @@ async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyErro
     exercises::write_assignments(tables, &state.exercises.changed()).await?;
     exercises::write_sessions(tables, &state.sessions).await?;
     forms::write(tables, &state.forms.changed()).await?;
+    video::write_sessions(tables, &state.video_sessions.changed()).await?;
+    video::write_samples(tables, &state.samples).await?;
     erasure::write_tombstones(tables, &state.new_tombstones).await?;
     erasure::remove(tables, &state.erased).await
 }

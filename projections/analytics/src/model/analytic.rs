@@ -3,6 +3,7 @@
 use carelog_domain::appointment::{AppointmentMode, AppointmentStatus, CancelledBy, TimePrecision};
 use carelog_domain::form::FormStatus;
 use carelog_domain::treatment_plan::SkipReason;
+use carelog_domain::video_room::{NetworkState, ParticipantKind};
 use carelog_domain::{ExerciseId, FormTemplateId, OrganizationId, Origin, Timestamp};
 use carelog_vault::Pseudonym;
 use time::{Date, OffsetDateTime};
@@ -37,7 +38,9 @@ analytic!(
     AppointmentStatus,
     CancelledBy,
     FormStatus,
+    NetworkState,
     Origin,
+    ParticipantKind,
     SessionOutcome,
     SkipReason,
     TimePrecision,

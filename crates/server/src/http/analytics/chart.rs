@@ -54,6 +54,14 @@ const fn measure(view: AnalyticsView) -> Measure {
             title: "Patients by their most days in a row with an exercise",
             unit: Unit::Patients,
         },
+        AnalyticsView::VideoQuality => {
+            Measure { column: "good_share", title: "Good network in video consultations", unit: Unit::Share }
+        }
+        AnalyticsView::VideoSessions => Measure {
+            column: "reconnect_rate",
+            title: "Stays in video rooms after a lost connection",
+            unit: Unit::Share,
+        },
         AnalyticsView::FormTurnaround => Measure {
             column: "median_turnaround_hours",
             title: "Median time from a form's assignment to its signature",
@@ -176,6 +184,7 @@ const fn words(dimension: AnalyticsDimension) -> &'static str {
         AnalyticsDimension::ProgrammeWeek => "By week of the plan",
         AnalyticsDimension::LongestStreak => "By days in a row",
         AnalyticsDimension::Template => "By template",
+        AnalyticsDimension::Participant => "By participant",
     }
 }
 

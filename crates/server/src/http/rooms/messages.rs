@@ -92,6 +92,8 @@ pub(super) struct Measured {
     pub(super) receive_loss: Option<f64>,
     pub(super) sent_kbps: Option<f64>,
     pub(super) received_kbps: Option<f64>,
+    /// Of the picture.
+    pub(super) freezes: Option<f64>,
 }
 
 /// To a page.
