@@ -6,6 +6,7 @@ mod dictionary;
 mod erasure;
 mod figures;
 mod guards;
+mod killed;
 mod logins;
 mod pictures;
 mod suppression;
