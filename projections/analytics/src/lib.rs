@@ -33,12 +33,17 @@
 //! Figures leave as rows ([`queries::figures`]) and, for programs that read columns, as Parquet or Arrow ([`columnar`]);
 //! whoever hands them out writes [`queries::Figures::account`] to the log before.
 //!
+//! # Beyond PostgreSQL
+//! Facts are written through [`sink::FactSink`]: by the projector to PostgreSQL, and, where one is configured, by the
+//! [`worker`] to ClickHouse ([`clickhouse`]), which follows behind. An erasure is certified after both.
+//!
 //! # Not here
 //! Clinics' time zones are personal values here, because they stand in the profile; days are therefore those of UTC,
 //! except where only the day of an appointment is known.
 //!
 //! Start reading at `model/appointment.rs`, then `projector.rs`, then `publication/mod.rs`.
 
+pub mod clickhouse;
 pub mod columnar;
 pub mod epochs;
 pub mod logins;
@@ -46,6 +51,8 @@ pub mod model;
 mod projector;
 pub mod publication;
 pub mod queries;
+pub mod sink;
+pub mod worker;
 
 pub use projector::Analytics;
 

@@ -21,7 +21,9 @@ use carelog_event_log::{Position, RecordedEvent};
 use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
 use uuid::Uuid;
 
-pub use analytic::{Analytic, Coarse};
+use crate::sink::Facts;
+
+pub use analytic::{Analytic, Coarse, Fact};
 pub use appointment::AppointmentFact;
 pub use exercise::{ExerciseAssignmentFact, ExerciseSessionFact, SessionOutcome};
 pub use form::FormFact;
@@ -140,6 +142,8 @@ pub struct Needed {
     pub forms: HashSet<Key>,
     /// Stays in video rooms.
     pub video_sessions: HashSet<Key>,
+    /// Patients of whom nothing is kept any more.
+    pub erased: HashSet<Key>,
 }
 
 impl Needed {
@@ -151,8 +155,12 @@ impl Needed {
             needed.tombstones.extend(known.tombstone());
             let id = known.recorded.stream.id;
             match event {
-                Event::Patient(_) => {
-                    needed.patients.insert(known.key_of(PseudonymKind::Patient, id));
+                Event::Patient(event) => {
+                    let key = known.key_of(PseudonymKind::Patient, id);
+                    needed.patients.insert(key);
+                    if matches!(event, PatientEvent::KeysDestroyed(_)) {
+                        needed.erased.insert(key);
+                    }
                 }
                 Event::Appointment(_) => {
                     needed.appointments.insert(known.record_key(id));
@@ -214,6 +222,30 @@ impl State {
     pub fn begin(&mut self, event: &RecordedEvent, pseudonym_epoch: i32) {
         let id = event.stream.organization_id;
         self.organizations.entry(id).or_insert_with(|| OrganizationRow::new(event, pseudonym_epoch));
+    }
+
+    /// Counts every row as changed, and these patients as erased.
+    pub(crate) fn touch(&mut self, erased: HashSet<Key>) {
+        self.patients.touch();
+        self.appointments.touch();
+        self.exercises.touch();
+        self.forms.touch();
+        self.video_sessions.touch();
+        self.erased = erased;
+    }
+
+    /// What a page changed.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            patients: self.patients.changed(),
+            appointments: self.appointments.changed(),
+            exercises: self.exercises.changed(),
+            sessions: self.sessions.iter().collect(),
+            forms: self.forms.changed(),
+            video_sessions: self.video_sessions.changed(),
+            samples: self.samples.iter().collect(),
+            erased: &self.erased,
+        }
     }
 
     /// Folds one event.

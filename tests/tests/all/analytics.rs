@@ -1,6 +1,7 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
 mod anonymity;
+mod clickhouse;
 mod columns;
 mod dictionary;
 mod erasure;

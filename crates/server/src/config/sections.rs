@@ -6,11 +6,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carelog_analytics::clickhouse;
 use carelog_domain::OrganizationId;
 use carelog_video::embedded::{RelaySecret, Relays};
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
+use url::Url;
 
 use super::ConfigError;
 use crate::databases::DatabaseOptions;
@@ -133,6 +135,8 @@ pub struct VideoConfig {
 pub struct AnalyticsConfig {
     /// How old a clinic's figures are before they are made anew.
     pub publish_every_minutes: NonZeroU32,
+    /// A database of ClickHouse that gets the facts too; nothing is copied where it is absent.
+    pub clickhouse_url: Option<ClickHouseUrl>,
 }
 
 /// `[log]`
@@ -154,6 +158,11 @@ pub enum LogFormat {
     /// For machines.
     Json,
 }
+
+/// Where ClickHouse is asked; it may hold a password, so it shows itself to nobody.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ClickHouseUrl(Url);
 
 /// A connection URL; it may hold a password, so it shows itself to nobody.
 #[derive(Clone, Deserialize)]
@@ -262,7 +271,7 @@ impl VideoConfig {
 impl Default for AnalyticsConfig {
     fn default() -> Self {
         const A_DAY: NonZeroU32 = NonZeroU32::new(24 * 60).expect("not zero");
-        Self { publish_every_minutes: A_DAY }
+        Self { publish_every_minutes: A_DAY, clickhouse_url: None }
     }
 }
 
@@ -301,6 +310,26 @@ impl DatabaseConfig {
     }
 }
 
+impl TryFrom<String> for ClickHouseUrl {
+    type Error = &'static str;
+
+    fn try_from(url: String) -> Result<Self, Self::Error> {
+        // Whatever it is, it could hold a password.
+        let url: Url = url.parse().map_err(|_| "not a URL")?;
+        if !clickhouse::is_address(&url) {
+            return Err("not a URL of ClickHouse's HTTP interface");
+        }
+        Ok(Self(url))
+    }
+}
+
+impl ClickHouseUrl {
+    /// The address.
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for DatabaseUrl {
     type Error = &'static str;
 
@@ -320,6 +349,12 @@ impl DatabaseUrl {
     /// The text, password and all.
     pub fn reveal(&self) -> &str {
         &self.text
+    }
+}
+
+impl fmt::Debug for ClickHouseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClickHouseUrl(redacted)")
     }
 }
 

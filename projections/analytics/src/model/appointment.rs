@@ -19,7 +19,7 @@ const MAX_PATH: usize = 16;
 
 analytic_facts! {
     /// An appointment.
-    pub struct AppointmentFact {
+    pub struct AppointmentFact in "appointment_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the booking.

@@ -21,7 +21,7 @@ closed_enum! {
 
 analytic_facts! {
     /// An exercise of a week of a plan.
-    pub struct ExerciseAssignmentFact {
+    pub struct ExerciseAssignmentFact in "exercise_assignment_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the assignment.
@@ -47,7 +47,7 @@ analytic_facts! {
     }
 
     /// A session that was done or skipped.
-    pub struct ExerciseSessionFact {
+    pub struct ExerciseSessionFact in "exercise_session_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Its place.

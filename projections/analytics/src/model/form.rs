@@ -12,7 +12,7 @@ const MINUTES_PER_HOUR: i32 = 60;
 
 analytic_facts! {
     /// A form.
-    pub struct FormFact {
+    pub struct FormFact in "form_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the assignment.

@@ -13,7 +13,7 @@ const SECONDS_PER_MINUTE: u32 = 60;
 
 analytic_facts! {
     /// A stay in a video room.
-    pub struct VideoSessionFact {
+    pub struct VideoSessionFact in "video_session_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the coming.
@@ -37,7 +37,7 @@ analytic_facts! {
     }
 
     /// How a participant's network did.
-    pub struct VideoQualityFact {
+    pub struct VideoQualityFact in "video_quality_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Its place.

@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use carelog_domain::OrganizationId;
 use carelog_domain::video_room::ParticipantKind;
+use carelog_event_log::Position;
 use carelog_event_log::runtime::ApplyError;
 use carelog_vault::Pseudonym;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::arrays::{Cells, check_written, columns, each, moment};
 use crate::model::{Key, Rows, VideoQualityFact, VideoSessionFact};
@@ -52,6 +54,50 @@ pub(super) async fn load(
     Ok(Rows::loaded(loaded))
 }
 
+/// The samples that events at these places tell of.
+pub(super) async fn load_samples(
+    tables: &mut PgConnection,
+    organizations: &[Uuid],
+    positions: &[Position],
+) -> Result<Vec<VideoQualityFact>, ApplyError> {
+    let rows = sqlx::query!(
+        "
+        select organization_id, position, session, patient, sampled_at, state, round_trip_ms, jitter_ms,
+            send_loss_permille, receive_loss_permille, sent_kbps, received_kbps, freeze_count
+        from video_quality_facts
+        where (organization_id, position) in (select * from unnest($1::uuid[], $2::bigint[]))
+        order by position
+        ",
+        organizations,
+        positions
+    )
+    .fetch_all(tables)
+    .await?;
+    let mut loaded = Vec::with_capacity(rows.len());
+    for row in rows {
+        let cells = Cells { table: "video_quality_facts", position: row.position };
+        let permille =
+            |column, share: Option<i16>| share.map(|share| cells.number(column, share)).transpose();
+        let freezes = row.freeze_count.map(|count| cells.number("freeze_count", count));
+        loaded.push(VideoQualityFact {
+            organization_id: OrganizationId::new(row.organization_id),
+            position: row.position,
+            session: Pseudonym::stored(row.session),
+            patient: Pseudonym::stored(row.patient),
+            sampled_at: cells.coarse("sampled_at", row.sampled_at)?,
+            state: cells.name("state", &row.state)?,
+            round_trip_ms: row.round_trip_ms,
+            jitter_ms: row.jitter_ms,
+            send_loss_permille: permille("send_loss_permille", row.send_loss_permille)?,
+            receive_loss_permille: permille("receive_loss_permille", row.receive_loss_permille)?,
+            sent_kbps: row.sent_kbps,
+            received_kbps: row.received_kbps,
+            freeze_count: freezes.transpose()?,
+        });
+    }
+    Ok(loaded)
+}
+
 pub(super) async fn write_sessions(
     tables: &mut PgConnection,
     rows: &[&VideoSessionFact],
@@ -90,9 +136,8 @@ pub(super) async fn write_sessions(
 
 pub(super) async fn write_samples(
     tables: &mut PgConnection,
-    samples: &[VideoQualityFact],
+    rows: &[&VideoQualityFact],
 ) -> Result<(), ApplyError> {
-    let rows: &[&VideoQualityFact] = &samples.iter().collect::<Vec<_>>();
     if rows.is_empty() {
         return Ok(());
     }
