@@ -8,6 +8,7 @@ mod erasure;
 mod figures;
 mod guards;
 mod killed;
+mod links;
 mod logins;
 mod pictures;
 mod suppression;

@@ -150,9 +150,12 @@ async fn write_quality(
     let table = Table::of(organization_id, &cells);
     let good: Vec<Option<f64>> =
         cells.iter().map(|cell| rate(cell.figures[GOOD], cell.figures[SAMPLES])).collect();
-    let medians =
-        |quantity: usize| rows::nearest(cells.iter().map(|cell| cell.medians[quantity]), VALUE_STEP);
-    let highs = |quantity: usize| rows::nearest(cells.iter().map(|cell| cell.highs[quantity]), VALUE_STEP);
+    let medians = |quantity: usize| {
+        rows::nearest(cells.iter().map(|cell| cell.medians.get(quantity).copied().flatten()), VALUE_STEP)
+    };
+    let highs = |quantity: usize| {
+        rows::nearest(cells.iter().map(|cell| cell.highs.get(quantity).copied().flatten()), VALUE_STEP)
+    };
     sqlx::query!("delete from published.video_quality where organization_id = $1", organization_id.uuid())
         .execute(&mut *tx)
         .await?;
