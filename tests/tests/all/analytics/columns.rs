@@ -356,3 +356,30 @@ async fn an_export_to_the_clinics_storage_replaces_the_one_before() {
     assert_eq!(logged.iter().map(|(view, ..)| &**view).collect::<Vec<_>>(), VIEWS);
     assert_holds_what_is_shown(&clinic, directory.path()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_exports_into_one_storage_do_not_mix() {
+    let api = Api::start().await;
+    let clinic = published_clinic(&api).await;
+    let id = clinic.id.to_string();
+    // Another process is in the midst of an export.
+    let other = "select pg_advisory_lock(hashtext('carelog.export'), hashtext($1))";
+    let mut exporting = api.analytics.acquire().await.unwrap();
+    sqlx::query(other).bind(&id).execute(&mut *exporting).await.unwrap();
+
+    let output = export(&clinic, &id, &["--to-storage"]);
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another export of organization"), "{said}");
+    assert_eq!(queries_in_the_log(&clinic).await, [], "what is refused is not in the log");
+    let storages = api.server.system().storages.get().unwrap();
+    let storage = storages.of(OrganizationId::new(clinic.id)).await.unwrap();
+    assert_eq!(keys(&storage).await, [""; 0], "and leaves nothing");
+    exporting.close_on_drop();
+    drop(exporting);
+    until("the other has ended", async || {
+        export(&clinic, &id, &["--to-storage"]).status.success().then_some(())
+    })
+    .await;
+    assert_eq!(keys(&storage).await.len(), FILES.len());
+}
