@@ -10,6 +10,7 @@ mod guards;
 mod killed;
 mod links;
 mod logins;
+mod modelling;
 mod pictures;
 mod suppression;
 mod video;
