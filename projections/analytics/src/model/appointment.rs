@@ -135,7 +135,7 @@ impl AppointmentFact {
             organization_id: known.organization_id(),
             position: recorded.position,
             last_position: recorded.position,
-            appointment: known.record_key(recorded.stream.id).1,
+            appointment: known.stream,
             patient: known.key.pseudonym(PseudonymKind::Patient, booked.patient_id.uuid()),
             specialist,
             mode: booked.mode,

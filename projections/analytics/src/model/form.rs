@@ -50,7 +50,7 @@ impl FormFact {
                 organization_id: known.organization_id(),
                 position,
                 last_position: position,
-                form: known.record_key(known.recorded.stream.id).1,
+                form: known.stream,
                 patient: known.key.pseudonym(PseudonymKind::Patient, assigned.patient_id.uuid()),
                 template_id: assigned.template_id,
                 template_version: assigned.template_version,

@@ -61,7 +61,7 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
     assert_eq!(logged, [("clinic_utilisation".to_owned(), "svg".to_owned(), 1)]);
     let actor = "select actor_id::text from log.events where event_type = 'access.analytics_queried'";
     let actor: String = sqlx::query_scalar(actor).fetch_one(&api.core).await.unwrap();
-    assert_eq!(actor, key.id.to_string(), "in the name of the key that made it");
+    assert_eq!(actor, key.id, "in the name of the key that made it");
 
     // What was changed is no link, whatever it says.
     let (said, signature) = parts(&link);

@@ -1,5 +1,7 @@
 //! Video consultations: what stands of them in facts, and what is published.
 
+use std::fmt::Write as _;
+
 use carelog_domain::video_room::{
     CreateRoom, NetworkState, ParticipantKind, QualitySample, RoomAppointment, RoomProvider, RoomWindow,
     Stay, VideoRoom, VideoRoomCommand,
@@ -120,7 +122,7 @@ async fn stays_and_samples_become_facts_that_tell_a_reconnect_and_a_bad_network(
 
 /// Stays of some patients in a month, as the patient or the specialist, with so many samples each.
 struct Month {
-    month: &'static str,
+    name: &'static str,
     kind: &'static str,
     patients: std::ops::RangeInclusive<u16>,
     /// States of the samples of each stay, each with its round trip and its loss.
@@ -129,7 +131,7 @@ struct Month {
 }
 
 fn filled(id: OrganizationId, place: usize, one: &Month) -> String {
-    let (month, kind) = (one.month, one.kind);
+    let (month, kind) = (one.name, one.kind);
     let (first, last) = (one.patients.start(), one.patients.end());
     let mut statements = format!(
         "insert into analytics.video_session_facts
@@ -139,12 +141,14 @@ fn filled(id: OrganizationId, place: usize, one: &Month) -> String {
     );
     for (number, (state, round_trip, loss)) in one.samples.iter().enumerate() {
         let freezes = if number == 0 { one.freezes } else { 0 };
-        statements += &format!(
+        write!(
+            statements,
             "insert into analytics.video_quality_facts
              select '{id}', {place} + 1000 * {number} + p, md5('{place} ' || p)::uuid, md5(p::text)::uuid,
                  '{month}-15T10:00:00Z', '{state}', {round_trip}, 5, {loss}, null, 900, 900, {freezes}
              from generate_series({first}, {last}) p;"
-        );
+        )
+        .unwrap();
     }
     statements
 }
@@ -152,7 +156,7 @@ fn filled(id: OrganizationId, place: usize, one: &Month) -> String {
 const FINE: (&str, u16, u16) = ("good", 82, 3);
 const SLOW: (&str, u16, u16) = ("warning", 400, 12);
 const FIRST: Month = Month {
-    month: "2026-01",
+    name: "2026-01",
     kind: "patient",
     patients: 1..=40,
     samples: &[FINE, FINE, FINE, SLOW],
@@ -184,7 +188,7 @@ fn cell(cells: &Value, place: &str, names: &[&str]) -> Value {
 }
 
 fn others() -> Vec<Month> {
-    let quiet = |month, kind, patients| Month { month, kind, patients, samples: &[FINE], freezes: 0 };
+    let quiet = |name, kind, patients| Month { name, kind, patients, samples: &[FINE], freezes: 0 };
     vec![quiet("2026-01", "specialist", 1..=40), quiet("2026-02", "patient", 1..=30)]
 }
 
@@ -216,7 +220,7 @@ async fn networks_and_stays_are_published_by_month_and_participant() {
 async fn networks_of_few_patients_show_nowhere_and_follow_from_nothing() {
     let product = Product::start().await;
     let bad = Month {
-        month: "2026-02",
+        name: "2026-02",
         kind: "patient",
         patients: 31..=32,
         samples: &[("bad", 2_000, 500)],
@@ -241,7 +245,7 @@ async fn networks_of_few_patients_show_nowhere_and_follow_from_nothing() {
 
     // Fewer patients than the threshold: nothing at all.
     let few = clinic(&product, 11, &[]).await;
-    let month = Month { month: "2026-01", kind: "guest", patients: 1..=10, samples: &[FINE], freezes: 1 };
+    let month = Month { name: "2026-01", kind: "guest", patients: 1..=10, samples: &[FINE], freezes: 1 };
     sql(&product, &filled(few, 1_000, &month)).await;
     publish_now(&product, few).await;
     for view in ["video_quality", "video_sessions"] {

@@ -4,10 +4,11 @@ use carelog_domain::appointment::{AppointmentEvent, AppointmentStarted, TimePrec
 use carelog_domain::form::{FormAssigned, FormEvent, FormSaved};
 use carelog_domain::patient::PatientKeysDestroyed;
 use carelog_domain::treatment_plan::{
-    SkipReason, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
+    SkipReason, TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
+    TreatmentPlanExerciseSkipped,
 };
 use carelog_domain::video_room::{
-    NetworkState, ParticipantKind, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
+    NetworkState, ParticipantKind, VideoRoomEvent, VideoRoomParticipantJoined, VideoRoomParticipantLeft,
     VideoRoomQualitySampled,
 };
 use carelog_domain::{AppointmentId, AssignmentId, ExerciseId, FormTemplateId, ParticipantId};
