@@ -1,5 +1,5 @@
 create schema analytics;
-comment on schema analytics is 'Facts about appointments, exercises and forms under pseudonyms. Nobody reads them but those who write and publish them';
+comment on schema analytics is 'Facts about appointments, exercises, forms and video consultations under pseudonyms. Nobody reads them but those who write and publish them';
 grant usage on schema analytics to carelog_system;
 
 create or replace function public.carelog_organization() returns uuid
@@ -40,7 +40,6 @@ set local search_path to analytics, public;
 
 -- Owned by the projection analytics. A rebuild runs the parts below in a schema of its own. Nothing here can name a
 -- person: the classes at the end of the comments are all that there are, and a test holds every column to its class.
--- Facts of video sessions and of their quality will stand beside these.
 
 -- tables
 
@@ -249,11 +248,73 @@ comment on column form_facts.save_count is 'How often answers were kept. Class: 
 comment on column form_facts.turnaround_hours is 'From the assignment to the signature, whole hours; null while it is not signed; hours. Class: number';
 comment on column form_facts.is_late is 'Whether it was signed after it was due; null where it is not signed or was never due. Class: flag';
 
+create table video_session_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    last_position bigint not null,
+    session uuid not null,
+    appointment uuid not null,
+    patient uuid not null,
+    participant uuid,
+    participant_kind text,
+    joined_at timestamptz not null,
+    length_minutes integer,
+    constraint video_session_facts_pkey primary key (organization_id, position),
+    constraint video_session_facts_session unique (organization_id, session),
+    constraint video_session_facts_participant_kind check (participant_kind in ('patient', 'specialist', 'guest')),
+    constraint video_session_facts_known check ((participant is null) = (participant_kind is null))
+) with (fillfactor = 80);
+comment on table video_session_facts is 'Stays in video rooms, one row each. Whoever comes back after a lost connection that was not resumed has another stay.';
+comment on column video_session_facts.organization_id is 'The clinic. Class: organization';
+comment on column video_session_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column video_session_facts.last_position is 'Place in the lane of the newest event that touched the row. Class: place';
+comment on column video_session_facts.session is 'The stay. Class: pseudonym';
+comment on column video_session_facts.appointment is 'The appointment that the room is for. Class: pseudonym';
+comment on column video_session_facts.patient is 'The patient whose appointment it is. Class: pseudonym';
+comment on column video_session_facts.participant is 'Who stayed; null where nobody was given the link. Class: pseudonym';
+comment on column video_session_facts.participant_kind is 'In what part they took part; null where nobody was given the link. Class: code';
+comment on column video_session_facts.joined_at is 'When they came, cut to 5 minutes. Class: time';
+comment on column video_session_facts.length_minutes is 'How long they stayed, whole minutes, for many stays are short; null while they are there; minutes. Class: number';
+
+create table video_quality_facts (
+    organization_id uuid not null,
+    position bigint not null,
+    session uuid not null,
+    patient uuid not null,
+    sampled_at timestamptz not null,
+    state text not null,
+    round_trip_ms integer,
+    jitter_ms integer,
+    send_loss_permille smallint,
+    receive_loss_permille smallint,
+    sent_kbps integer,
+    received_kbps integer,
+    freeze_count integer,
+    constraint video_quality_facts_pkey primary key (organization_id, position),
+    constraint video_quality_facts_state check (state in ('good', 'warning', 'bad', 'unknown'))
+);
+comment on table video_quality_facts is 'How the network of a participant in a video consultation did: one sample in 15 seconds, while two talk';
+comment on column video_quality_facts.organization_id is 'The clinic. Class: organization';
+comment on column video_quality_facts.position is 'Place in the lane of the event that made the row. Class: place';
+comment on column video_quality_facts.session is 'The stay in the room. Class: pseudonym';
+comment on column video_quality_facts.patient is 'The patient whose appointment it is. Class: pseudonym';
+comment on column video_quality_facts.sampled_at is 'When it was measured, cut to 5 minutes. Class: time';
+comment on column video_quality_facts.state is 'How well the network did. Class: code';
+comment on column video_quality_facts.round_trip_ms is 'Round trip, milliseconds. Class: number';
+comment on column video_quality_facts.jitter_ms is 'Jitter, milliseconds. Class: number';
+comment on column video_quality_facts.send_loss_permille is 'Of a thousand packets that were sent, so many were lost. Class: number';
+comment on column video_quality_facts.receive_loss_permille is 'Of a thousand packets that were to be received, so many were lost. Class: number';
+comment on column video_quality_facts.sent_kbps is 'Sent, kilobits per second. Class: number';
+comment on column video_quality_facts.received_kbps is 'Received, kilobits per second. Class: number';
+comment on column video_quality_facts.freeze_count is 'How often the picture stood still since the sample before; null where that was not told. Class: number';
+
 -- What an erasure removes is found through these.
 create index appointment_facts_patient on appointment_facts (organization_id, patient);
 create index exercise_assignment_facts_patient on exercise_assignment_facts (organization_id, patient);
 create index exercise_session_facts_patient on exercise_session_facts (organization_id, patient);
 create index form_facts_patient on form_facts (organization_id, patient);
+create index video_session_facts_patient on video_session_facts (organization_id, patient);
+create index video_quality_facts_patient on video_quality_facts (organization_id, patient);
 
 alter table analytics_organizations enable row level security;
 alter table analytics_organizations force row level security;
@@ -283,6 +344,14 @@ alter table form_facts enable row level security;
 alter table form_facts force row level security;
 create policy own_organization on form_facts
     using (organization_id = (select public.analytics_organization()));
+alter table video_session_facts enable row level security;
+alter table video_session_facts force row level security;
+create policy own_organization on video_session_facts
+    using (organization_id = (select public.analytics_organization()));
+alter table video_quality_facts enable row level security;
+alter table video_quality_facts force row level security;
+create policy own_organization on video_quality_facts
+    using (organization_id = (select public.analytics_organization()));
 
 grant select, insert, update, delete on
     analytics_organizations,
@@ -291,7 +360,9 @@ grant select, insert, update, delete on
     appointment_facts,
     exercise_assignment_facts,
     exercise_session_facts,
-    form_facts
+    form_facts,
+    video_session_facts,
+    video_quality_facts
     to carelog_system;
 
 -- indexes

@@ -48,10 +48,11 @@ create table published.appointment_patterns (
     late_cancel_rate double precision,
     same_day_share double precision,
     median_punctuality_minutes integer,
+    median_length_minutes integer,
     constraint appointment_patterns_pkey primary key (organization_id, dimension, value),
     constraint appointment_patterns_dimension check (dimension = any (array['clinic', 'weekday', 'lead_time', 'reminder'])),
-    constraint appointment_patterns_value check (value ~ '^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
-    constraint appointment_patterns_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(appointments, completed, no_shows, cancelled, late_cancels, reminded, no_show_rate, late_cancel_rate, same_day_share, median_punctuality_minutes) = 0))
+    constraint appointment_patterns_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint appointment_patterns_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(appointments, completed, no_shows, cancelled, late_cancels, reminded, no_show_rate, late_cancel_rate, same_day_share, median_punctuality_minutes, median_length_minutes) = 0))
 );
 comment on table published.appointment_patterns is 'Appointments of a clinic by one dimension at a time: clinic (all), weekday, lead_time and reminder';
 comment on column published.appointment_patterns.organization_id is 'The clinic. Class: organization';
@@ -69,6 +70,7 @@ comment on column published.appointment_patterns.no_show_rate is 'no_shows by co
 comment on column published.appointment_patterns.late_cancel_rate is 'late_cancels by appointments, as they stand here; 0 to 1. Class: number';
 comment on column published.appointment_patterns.same_day_share is 'Appointments with a lead of no day, by all, to the nearest 5 each; 0 to 1; in the row of the whole clinic only. Class: number';
 comment on column published.appointment_patterns.median_punctuality_minutes is 'Median of the time from the planned to the real beginning, to the nearest 5 minutes. Class: number';
+comment on column published.appointment_patterns.median_length_minutes is 'Median of how long the consultations took, to the nearest 5 minutes. Class: number';
 
 create table published.clinic_utilisation (
     organization_id uuid not null,
@@ -81,7 +83,7 @@ create table published.clinic_utilisation (
     utilisation double precision,
     constraint clinic_utilisation_pkey primary key (organization_id, dimension, value),
     constraint clinic_utilisation_dimension check (dimension = any (array['clinic', 'month'])),
-    constraint clinic_utilisation_value check (value ~ '^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint clinic_utilisation_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
     constraint clinic_utilisation_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(bookable_minutes, delivered_minutes, utilisation) = 0))
 );
 comment on table published.clinic_utilisation is 'How much of the time that a clinic set aside for appointments was spent in consultations, in all and by month';
@@ -106,7 +108,7 @@ create table published.exercise_completion (
     completion_rate double precision,
     constraint exercise_completion_pkey primary key (organization_id, dimension, value),
     constraint exercise_completion_dimension check (dimension = any (array['programme_week'])),
-    constraint exercise_completion_value check (value ~ '^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint exercise_completion_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
     constraint exercise_completion_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(assigned_sessions, completed_sessions, skipped_sessions, completion_rate) = 0))
 );
 comment on table published.exercise_completion is 'Exercises of treatment plans by week of the plan';
@@ -128,7 +130,7 @@ create table published.exercise_streaks (
     patients integer,
     constraint exercise_streaks_pkey primary key (organization_id, dimension, value),
     constraint exercise_streaks_dimension check (dimension = any (array['longest_streak'])),
-    constraint exercise_streaks_value check (value ~ '^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint exercise_streaks_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
     constraint exercise_streaks_suppressed check (is_suppressed = (patients is null))
 );
 comment on table published.exercise_streaks is 'Patients by the most days in a row on which they did an exercise';
@@ -150,7 +152,7 @@ create table published.form_turnaround (
     median_turnaround_hours integer,
     constraint form_turnaround_pkey primary key (organization_id, dimension, value),
     constraint form_turnaround_dimension check (dimension = any (array['clinic', 'template'])),
-    constraint form_turnaround_value check (value ~ '^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint form_turnaround_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
     constraint form_turnaround_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(assigned, signed, late, median_turnaround_hours) = 0))
 );
 comment on table published.form_turnaround is 'How long forms take from the assignment to the signature, in all and by template';
@@ -163,6 +165,72 @@ comment on column published.form_turnaround.assigned is 'Forms that were assigne
 comment on column published.form_turnaround.signed is 'Those that were signed, to the nearest 5. Class: number';
 comment on column published.form_turnaround.late is 'Those that were signed after they were due, to the nearest 5. Class: number';
 comment on column published.form_turnaround.median_turnaround_hours is 'Median time from the assignment to the signature, whole hours. Class: number';
+
+create table published.video_quality (
+    organization_id uuid not null,
+    dimension text not null,
+    value text not null,
+    is_suppressed boolean not null,
+    patients integer,
+    samples bigint,
+    good bigint,
+    warning bigint,
+    bad bigint,
+    freezes bigint,
+    good_share double precision,
+    median_round_trip_ms integer,
+    p95_round_trip_ms integer,
+    median_loss_permille integer,
+    p95_loss_permille integer,
+    constraint video_quality_pkey primary key (organization_id, dimension, value),
+    constraint video_quality_dimension check (dimension = any (array['clinic', 'month', 'participant'])),
+    constraint video_quality_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint video_quality_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(samples, good, warning, bad, freezes, good_share, median_round_trip_ms, p95_round_trip_ms, median_loss_permille, p95_loss_permille) = 0))
+);
+comment on table published.video_quality is 'How the networks of video consultations did, by samples that are taken every 15 seconds while two people talk: in all, by month and by participant';
+comment on column published.video_quality.organization_id is 'The clinic. Class: organization';
+comment on column published.video_quality.dimension is 'clinic, month or participant. Class: code';
+comment on column published.video_quality.value is 'all; the month of the sample, YYYY-MM; or whose network it was: patient, specialist, guest, or unknown where nobody was given the link. Class: code';
+comment on column published.video_quality.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column published.video_quality.patients is 'Distinct patients, to the nearest 5. Class: number';
+comment on column published.video_quality.samples is 'Samples, to the nearest 5. Class: number';
+comment on column published.video_quality.good is 'Those with a round trip of at most 300 ms and a loss of at most 3 %, to the nearest 5. Class: number';
+comment on column published.video_quality.warning is 'Those beyond one of these, to the nearest 5. Class: number';
+comment on column published.video_quality.bad is 'Those with a round trip of more than 800 ms or a loss of more than 10 %, to the nearest 5. The rest of the samples tells neither. Class: number';
+comment on column published.video_quality.freezes is 'How often the picture stood still, to the nearest 5. Class: number';
+comment on column published.video_quality.good_share is 'good by samples, as they stand here; 0 to 1. Class: number';
+comment on column published.video_quality.median_round_trip_ms is 'Median of the round trip, to the nearest 5 ms. Class: number';
+comment on column published.video_quality.p95_round_trip_ms is 'Round trip that 95 of 100 samples do not exceed, to the nearest 5 ms; withheld where few patients lie beyond it. Class: number';
+comment on column published.video_quality.median_loss_permille is 'Median of the loss, the greater of sending and receiving, of a thousand packets, to the nearest 5. Class: number';
+comment on column published.video_quality.p95_loss_permille is 'Loss, the greater of sending and receiving, of a thousand packets, that 95 of 100 samples do not exceed, to the nearest 5; withheld where few patients lie beyond it. Class: number';
+
+create table published.video_sessions (
+    organization_id uuid not null,
+    dimension text not null,
+    value text not null,
+    is_suppressed boolean not null,
+    patients integer,
+    stays bigint,
+    reconnects bigint,
+    stay_minutes bigint,
+    reconnect_rate double precision,
+    median_stay_minutes integer,
+    constraint video_sessions_pkey primary key (organization_id, dimension, value),
+    constraint video_sessions_dimension check (dimension = any (array['clinic', 'month', 'participant'])),
+    constraint video_sessions_value check (value ~ '^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$'),
+    constraint video_sessions_suppressed check (is_suppressed = (patients is null) and (not is_suppressed or num_nonnulls(stays, reconnects, stay_minutes, reconnect_rate, median_stay_minutes) = 0))
+);
+comment on table published.video_sessions is 'Stays in video rooms: how many, how long, and how often somebody had to come back; in all, by month and by participant';
+comment on column published.video_sessions.organization_id is 'The clinic. Class: organization';
+comment on column published.video_sessions.dimension is 'clinic, month or participant. Class: code';
+comment on column published.video_sessions.value is 'all; the month of the coming, YYYY-MM; or who stayed: patient, specialist, guest, or unknown where nobody was given the link. Class: code';
+comment on column published.video_sessions.is_suppressed is 'Whether the figures are withheld, because they are about too few patients or others would follow from them. Class: flag';
+comment on column published.video_sessions.patients is 'Distinct patients, to the nearest 5. Class: number';
+comment on column published.video_sessions.stays is 'Stays, to the nearest 5. Class: number';
+comment on column published.video_sessions.reconnects is 'Those of somebody who had been in the room of the same appointment before, to the nearest 5. Class: number';
+comment on column published.video_sessions.stay_minutes is 'How long they took together, to the nearest 15 minutes. Class: number';
+comment on column published.video_sessions.reconnect_rate is 'reconnects by stays, as they stand here; 0 to 1. Class: number';
+comment on column published.video_sessions.median_stay_minutes is 'Median of their lengths, to the nearest 5 minutes. Class: number';
 
 alter table published.freshness enable row level security;
 alter table published.freshness force row level security;
@@ -192,6 +260,14 @@ alter table published.form_turnaround enable row level security;
 alter table published.form_turnaround force row level security;
 create policy own_organization on published.form_turnaround
     using (organization_id = (select public.analytics_organization()));
+alter table published.video_quality enable row level security;
+alter table published.video_quality force row level security;
+create policy own_organization on published.video_quality
+    using (organization_id = (select public.analytics_organization()));
+alter table published.video_sessions enable row level security;
+alter table published.video_sessions force row level security;
+create policy own_organization on published.video_sessions
+    using (organization_id = (select public.analytics_organization()));
 
 grant select, insert, update, delete on all tables in schema published to carelog_system;
 grant select on
@@ -200,5 +276,7 @@ grant select on
     published.clinic_utilisation,
     published.exercise_completion,
     published.exercise_streaks,
-    published.form_turnaround
+    published.form_turnaround,
+    published.video_quality,
+    published.video_sessions
     to carelog_app, carelog_analyst;

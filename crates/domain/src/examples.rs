@@ -584,6 +584,7 @@ fn stays_in_video_rooms(v: Variation) -> Vec<VideoRoomEvent> {
             receive_loss_permille: v.optional(31),
             sent_kbps: v.optional(900),
             received_kbps: v.optional(1_100),
+            freeze_count: v.optional(1),
         }),
         VideoRoomEvent::RecordingStarted(VideoRoomRecordingStarted {
             patient_id,

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use self::sections::{
-    AnalyticsConfig, DatabaseConfig, DatabaseUrl, ForwardingConfig, HttpConfig, LogConfig, LogFormat,
-    ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig, WitnessAddress,
+    AnalyticsConfig, ClickHouseUrl, DatabaseConfig, DatabaseUrl, ForwardingConfig, HttpConfig, LogConfig,
+    LogFormat, PageOrigin, ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig, WitnessAddress,
 };
 
 /// The commented file with every default, as `carelog config` prints it.

@@ -15,7 +15,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use carelog_analytics::publication;
+use carelog_analytics::{publication, worker};
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
 use carelog_domain::{Actor, Circumstances, CorrelationId, EventType, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::runtime::{Projector, lag};
@@ -210,7 +210,7 @@ async fn publish_without(
     Ok(())
 }
 
-/// Whether every projection has seen the log up to a place, within a while.
+/// Whether every projection has seen the log up to a place, and ClickHouse where facts are copied there, within a while.
 async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Result<bool> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
@@ -222,7 +222,8 @@ async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Resu
                 lag.projector == *projector && lag.lane == place.lane && lag.position >= place.position
             })
         });
-        if has_passed {
+        let copied = worker::copied(&system.databases.analytics_system, place.lane).await?;
+        if has_passed && copied.is_none_or(|position| position >= place.position) {
             return Ok(true);
         }
         if tokio::time::Instant::now() >= deadline || system.runtime.stop.is_cancelled() {

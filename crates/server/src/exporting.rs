@@ -4,7 +4,8 @@
 //! `month=__HIVE_DEFAULT_PARTITION__` for what is of no month, as readers of Hive's partitions expect. All views are
 //! those of one moment. Each is written to the log as a query before anything of it leaves.
 //!
-//! An export to the storage replaces the one before, file by file: whoever reads meanwhile may see months of both.
+//! An export to the storage replaces the one before, file by file: whoever reads meanwhile may see months of both. Only
+//! one export of a clinic is under way at a time, so that what stays is of one.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -22,7 +23,7 @@ use carelog_event_log::{EventLog, Scope, new_id};
 use carelog_files::{Storage, StorageError};
 use futures::future::BoxFuture;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 /// Stands for null in the name of a partition.
 const NO_MONTH: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -55,6 +56,12 @@ pub enum ExportError {
         #[source]
         source: io::Error,
     },
+    /// Two exports would be mixed.
+    #[error("another export of organization {0} to its storage is under way")]
+    UnderWay(OrganizationId),
+    /// The lock that keeps two exports apart cannot be asked for.
+    #[error("the database of analytics failed")]
+    Database(#[source] sqlx::Error),
     /// The storage did not take the files.
     #[error("the storage does not take the figures")]
     Storage(#[from] StorageError),
@@ -73,6 +80,7 @@ pub struct ExportFile {
 /// Figures that were read and have not left yet.
 #[derive(Debug)]
 pub struct Export {
+    pool: PgPool,
     organization_id: OrganizationId,
     views: Vec<Figures>,
 }
@@ -98,7 +106,7 @@ impl Export {
                 read.push(figures);
             }
             tx.commit().await.map_err(FiguresError::from)?;
-            Ok(Self { organization_id, views: read })
+            Ok(Self { pool: pool.clone(), organization_id, views: read })
         })
     }
 
@@ -168,6 +176,7 @@ impl Export {
         storage: &Storage,
     ) -> Result<Vec<ExportFile>, ExportError> {
         let mut files = self.files()?;
+        let lock = self.lock().await?;
         self.record(log, scope).await?;
         for file in &mut files {
             file.path = format!("analytics/{}/{}", self.organization_id, file.path);
@@ -177,7 +186,23 @@ impl Export {
             let folder = format!("analytics/{}/{}/", self.organization_id, figures.view);
             remove_others(storage, &folder, &files).await?;
         }
+        // Ends with the connection, also where this function ends before.
+        drop(lock);
         Ok(files)
+    }
+
+    /// The connection that keeps other exports of the organization off.
+    async fn lock(&self) -> Result<PgConnection, ExportError> {
+        let mut lock =
+            PgConnection::connect_with(&self.pool.connect_options()).await.map_err(ExportError::Database)?;
+        let is_taken = sqlx::query_scalar!(
+            r#"select pg_try_advisory_lock(hashtext('carelog.export'), hashtext($1)) as "is_taken!""#,
+            self.organization_id.to_string()
+        )
+        .fetch_one(&mut lock)
+        .await
+        .map_err(ExportError::Database)?;
+        if is_taken { Ok(lock) } else { Err(ExportError::UnderWay(self.organization_id)) }
     }
 
     fn files(&self) -> Result<Vec<ExportFile>, ColumnarError> {

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod bench;
 pub mod cli;
 pub mod config;
+pub mod copying;
 pub mod databases;
 pub mod demo;
 pub mod doctor;

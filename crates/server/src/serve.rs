@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use carelog_analytics::Analytics;
+use carelog_analytics::clickhouse::ClickHouse;
 use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_video::daily::DailyApi;
@@ -22,6 +23,7 @@ use tracing::info;
 
 use crate::audit::Exporter;
 use crate::config::Config;
+use crate::copying;
 use crate::databases::Databases;
 use crate::documents;
 use crate::erasure;
@@ -145,6 +147,10 @@ impl Server {
         if roles.workers {
             system.runtime.tasks.spawn(erasure::run(system.clone()));
             system.runtime.tasks.spawn(files::run(system.clone()));
+            if let Some(url) = &config.analytics.clickhouse_url {
+                let clickhouse = ClickHouse::new(url.url())?;
+                system.runtime.tasks.spawn(copying::run(system.clone(), clickhouse));
+            }
             system.runtime.tasks.spawn(documents::run(system.clone()));
             let exporter = Exporter {
                 log: system.log.clone(),

@@ -1,10 +1,10 @@
-//! Analytics: facts about appointments, exercises and forms under pseudonyms, and the figures that are published of them.
+//! Analytics: facts about appointments, exercises, forms and video consultations under pseudonyms, and the figures that are published of them.
 //!
 //! # Tables
 //! `analytics_organizations`, `erased_patients`, `patient_facts`, `appointment_facts`, `exercise_assignment_facts`,
-//! `exercise_session_facts` and `form_facts` in the schema `analytics` of the database `analytics`, which only the
-//! projector writes. Each row is keyed by the place in the log of the event that made it. Facts of video sessions will
-//! stand beside them. The figures stand in the schema `published`, which only [`publication`] writes. The comments of
+//! `exercise_session_facts`, `form_facts`, `video_session_facts` and `video_quality_facts` in the schema `analytics` of
+//! the database `analytics`, which only the projector writes. Each row is keyed by the place in the log of the event
+//! that made it. The figures stand in the schema `published`, which only [`publication`] writes. The comments of
 //! tables and columns are the data dictionary: each ends with the column's class.
 //!
 //! # Who stands in a row
@@ -33,12 +33,17 @@
 //! Figures leave as rows ([`queries::figures`]) and, for programs that read columns, as Parquet or Arrow ([`columnar`]);
 //! whoever hands them out writes [`queries::Figures::account`] to the log before.
 //!
+//! # Beyond PostgreSQL
+//! Facts are written through [`sink::FactSink`]: by the projector to PostgreSQL, and, where one is configured, by the
+//! [`worker`] to ClickHouse ([`clickhouse`]), which follows behind. An erasure is certified after both.
+//!
 //! # Not here
 //! Clinics' time zones are personal values here, because they stand in the profile; days are therefore those of UTC,
 //! except where only the day of an appointment is known.
 //!
 //! Start reading at `model/appointment.rs`, then `projector.rs`, then `publication/mod.rs`.
 
+pub mod clickhouse;
 pub mod columnar;
 pub mod epochs;
 pub mod logins;
@@ -46,6 +51,8 @@ pub mod model;
 mod projector;
 pub mod publication;
 pub mod queries;
+pub mod sink;
+pub mod worker;
 
 pub use projector::Analytics;
 

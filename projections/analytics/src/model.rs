@@ -8,23 +8,26 @@ mod patient;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::collections::{HashMap, HashSet};
 
 use carelog_domain::organization::{OrganizationEvent, OrganizationSettings};
 use carelog_domain::patient::PatientEvent;
-use carelog_domain::treatment_plan::TreatmentPlanEvent;
-use carelog_domain::{AssignmentId, CodecError, Event, EventType, OrganizationId, StreamKind, Timestamp};
+use carelog_domain::{CodecError, Event, EventType, OrganizationId, PatientId, StreamKind, Timestamp};
 use carelog_event_log::{Position, RecordedEvent};
 use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
 use uuid::Uuid;
 
-pub use analytic::{Analytic, Coarse};
+use crate::sink::Facts;
+
+pub use analytic::{Analytic, Coarse, Fact};
 pub use appointment::AppointmentFact;
 pub use exercise::{ExerciseAssignmentFact, ExerciseSessionFact, SessionOutcome};
 pub use form::FormFact;
 pub use patient::{AgeBand, PatientFact};
 pub use rows::{FoldError, Rows};
+pub use video::{VideoQualityFact, VideoSessionFact};
 
 /// A row of an organization under a pseudonym.
 pub type Key = (OrganizationId, Pseudonym);
@@ -57,13 +60,20 @@ impl OrganizationRow {
     }
 }
 
-/// An event together with the key of its organization's pseudonyms.
+/// An event together with the key of its organization's pseudonyms, and those that are asked for more than once: each
+/// is an HMAC, and a rebuild makes them for every event.
 #[derive(Debug)]
 pub struct Known<'a> {
     recorded: &'a RecordedEvent,
     key: &'a PseudonymKey,
     /// Nothing of the kinds that leave no facts.
     event: Option<Event>,
+    /// The record that the event's stream is.
+    stream: Pseudonym,
+    /// Of the patient whom the event is about.
+    tombstone: Option<Key>,
+    /// Of the row that it makes or changes.
+    row: Option<Key>,
 }
 
 impl<'a> Known<'a> {
@@ -77,17 +87,48 @@ impl<'a> Known<'a> {
             | StreamKind::Patient
             | StreamKind::Appointment
             | StreamKind::Form
-            | StreamKind::TreatmentPlan => Some(decode(recorded)?),
+            | StreamKind::TreatmentPlan
+            | StreamKind::VideoRoom => Some(decode(recorded)?),
             StreamKind::Specialist
             | StreamKind::File
-            | StreamKind::VideoRoom
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
             | StreamKind::VideoNotice
             | StreamKind::Access => None,
         };
-        Ok(Self { recorded, key, event })
+        let mut known = Self {
+            recorded,
+            key,
+            event: None,
+            stream: Pseudonym::stored(Uuid::nil()),
+            tombstone: None,
+            row: None,
+        };
+        if let Some(event) = &event {
+            known.stream = key.pseudonym(PseudonymKind::Record, recorded.stream.id);
+            let tombstone = |patient: PatientId| known.key_of(PseudonymKind::Erased, patient.uuid());
+            known.tombstone = recorded.subject.map(tombstone);
+            known.row = known.row_of(event);
+        }
+        Ok(Self { event, ..known })
+    }
+
+    fn row_of(&self, event: &Event) -> Option<Key> {
+        match event {
+            Event::Patient(_) => Some(self.key_of(PseudonymKind::Patient, self.recorded.stream.id)),
+            Event::Appointment(_) | Event::Form(_) => Some((self.organization_id(), self.stream)),
+            Event::TreatmentPlan(event) => exercise::assignment_of(event).map(|id| self.part_key(id.uuid())),
+            Event::VideoRoom(event) => video::session_of(event).map(|id| self.part_key(id)),
+            Event::Organization(_)
+            | Event::Specialist(_)
+            | Event::File(_)
+            | Event::WebhookSubscription(_)
+            | Event::WebhookDelivery(_)
+            | Event::WebhookReplay(_)
+            | Event::VideoNotice(_)
+            | Event::Access(_) => None,
+        }
     }
 
     const fn organization_id(&self) -> OrganizationId {
@@ -103,17 +144,10 @@ impl<'a> Known<'a> {
         self.key_of(PseudonymKind::Record, id)
     }
 
-    fn assignment_key(&self, assignment_id: AssignmentId) -> Key {
-        // An id within a plan: two plans may use the same.
-        let plan = self.record_key(self.recorded.stream.id).1;
-        let both = Uuid::from_u128(plan.uuid().as_u128() ^ assignment_id.uuid().as_u128());
+    /// Of an id within the stream: two plans may use the same for an exercise, and two rooms for a stay.
+    fn part_key(&self, id: Uuid) -> Key {
+        let both = Uuid::from_u128(self.stream.uuid().as_u128() ^ id.as_u128());
         self.record_key(both)
-    }
-
-    /// The tombstone of the patient whom the event is about.
-    pub fn tombstone(&self) -> Option<Key> {
-        let subject = self.recorded.subject?;
-        Some(self.key_of(PseudonymKind::Erased, subject.uuid()))
     }
 }
 
@@ -135,6 +169,10 @@ pub struct Needed {
     pub exercises: HashSet<Key>,
     /// Forms.
     pub forms: HashSet<Key>,
+    /// Stays in video rooms.
+    pub video_sessions: HashSet<Key>,
+    /// Patients of whom nothing is kept any more.
+    pub erased: HashSet<Key>,
 }
 
 impl Needed {
@@ -143,27 +181,21 @@ impl Needed {
         let mut needed = Self::default();
         for known in events {
             let Some(event) = &known.event else { continue };
-            needed.tombstones.extend(known.tombstone());
-            let id = known.recorded.stream.id;
+            needed.tombstones.extend(known.tombstone);
             match event {
-                Event::Patient(_) => {
-                    needed.patients.insert(known.key_of(PseudonymKind::Patient, id));
+                Event::Patient(event) => {
+                    needed.patients.extend(known.row);
+                    if matches!(event, PatientEvent::KeysDestroyed(_)) {
+                        needed.erased.extend(known.row);
+                    }
                 }
-                Event::Appointment(_) => {
-                    needed.appointments.insert(known.record_key(id));
-                }
-                Event::Form(_) => {
-                    needed.forms.insert(known.record_key(id));
-                }
-                Event::TreatmentPlan(event) => {
-                    needed
-                        .exercises
-                        .extend(exercise::assignment_of(event).map(|id| known.assignment_key(id)));
-                }
+                Event::Appointment(_) => needed.appointments.extend(known.row),
+                Event::Form(_) => needed.forms.extend(known.row),
+                Event::TreatmentPlan(_) => needed.exercises.extend(known.row),
+                Event::VideoRoom(_) => needed.video_sessions.extend(known.row),
                 Event::Organization(_)
                 | Event::Specialist(_)
                 | Event::File(_)
-                | Event::VideoRoom(_)
                 | Event::WebhookSubscription(_)
                 | Event::WebhookDelivery(_)
                 | Event::WebhookReplay(_)
@@ -196,6 +228,10 @@ pub struct State {
     pub sessions: Vec<ExerciseSessionFact>,
     /// Forms.
     pub forms: Rows<FormFact>,
+    /// Stays in video rooms.
+    pub video_sessions: Rows<VideoSessionFact>,
+    /// How networks did; never changed.
+    pub samples: Vec<VideoQualityFact>,
 }
 
 impl State {
@@ -203,6 +239,30 @@ impl State {
     pub fn begin(&mut self, event: &RecordedEvent, pseudonym_epoch: i32) {
         let id = event.stream.organization_id;
         self.organizations.entry(id).or_insert_with(|| OrganizationRow::new(event, pseudonym_epoch));
+    }
+
+    /// Counts every row as changed, and these patients as erased.
+    pub(crate) fn touch(&mut self, erased: HashSet<Key>) {
+        self.patients.touch();
+        self.appointments.touch();
+        self.exercises.touch();
+        self.forms.touch();
+        self.video_sessions.touch();
+        self.erased = erased;
+    }
+
+    /// What a page changed.
+    pub fn facts(&self) -> Facts<'_> {
+        Facts {
+            patients: self.patients.changed(),
+            appointments: self.appointments.changed(),
+            exercises: self.exercises.changed(),
+            sessions: self.sessions.iter().collect(),
+            forms: self.forms.changed(),
+            video_sessions: self.video_sessions.changed(),
+            samples: self.samples.iter().collect(),
+            erased: &self.erased,
+        }
     }
 
     /// Folds one event.
@@ -216,32 +276,42 @@ impl State {
             row.last_position = row.last_position.max(known.recorded.position);
         }
         let Some(event) = &known.event else { return Ok(()) };
-        if known.tombstone().is_some_and(|key| self.is_erased(&key)) {
+        if known.tombstone.is_some_and(|key| self.is_erased(&key)) {
             return Ok(());
         }
-        let (recorded, id) = (known.recorded, known.recorded.stream.id);
-        match event {
-            Event::Organization(event) => {
-                self.apply_settings(known.organization_id(), event);
-                Ok(())
+        let recorded = known.recorded;
+        match (event, known.row) {
+            (Event::Organization(event), _) => self.apply_settings(known.organization_id(), event),
+            (Event::Patient(event), Some(key)) => self.apply_patient(known, event, key)?,
+            (Event::Appointment(event), Some(key)) => {
+                self.appointments.change(key, recorded, |row| AppointmentFact::apply(row, event, known))?;
             }
-            Event::Patient(event) => self.apply_patient(known, event),
-            Event::Appointment(event) => self
-                .appointments
-                .change(known.record_key(id), recorded, |row| AppointmentFact::apply(row, event, known)),
-            Event::Form(event) => {
-                self.forms.change(known.record_key(id), recorded, |row| FormFact::apply(row, event, known))
+            (Event::Form(event), Some(key)) => {
+                self.forms.change(key, recorded, |row| FormFact::apply(row, event, known))?;
             }
-            Event::TreatmentPlan(event) => self.apply_plan(known, event),
-            Event::Specialist(_)
-            | Event::File(_)
-            | Event::VideoRoom(_)
-            | Event::WebhookSubscription(_)
-            | Event::WebhookDelivery(_)
-            | Event::WebhookReplay(_)
-            | Event::VideoNotice(_)
-            | Event::Access(_) => Ok(()),
+            (Event::TreatmentPlan(event), Some(key)) => {
+                self.sessions.extend(ExerciseSessionFact::of(event, known));
+                self.exercises
+                    .change(key, recorded, |row| ExerciseAssignmentFact::apply(row, event, known, key.1))?;
+            }
+            (Event::VideoRoom(event), Some(key)) => self
+                .video_sessions
+                .change(key, recorded, |row| VideoSessionFact::apply(row, event, known, key.1))?,
+            (Event::VideoRoom(event), None) => self.samples.extend(VideoQualityFact::of(event, known)),
+            // Without a row, they leave no facts.
+            (Event::Patient(_) | Event::Appointment(_) | Event::Form(_) | Event::TreatmentPlan(_), None)
+            | (
+                Event::Specialist(_)
+                | Event::File(_)
+                | Event::WebhookSubscription(_)
+                | Event::WebhookDelivery(_)
+                | Event::WebhookReplay(_)
+                | Event::VideoNotice(_)
+                | Event::Access(_),
+                _,
+            ) => {}
         }
+        Ok(())
     }
 
     fn is_erased(&self, tombstone: &Key) -> bool {
@@ -265,15 +335,14 @@ impl State {
         }
     }
 
-    fn apply_patient(&mut self, known: &Known<'_>, event: &PatientEvent) -> Result<(), FoldError> {
-        let key = known.key_of(PseudonymKind::Patient, known.recorded.stream.id);
+    fn apply_patient(&mut self, known: &Known<'_>, event: &PatientEvent, key: Key) -> Result<(), FoldError> {
         match event {
             PatientEvent::Registered(registered) => {
                 self.patients.change(key, known.recorded, |row| PatientFact::register(row, registered, known))
             }
             PatientEvent::KeysDestroyed(_) => {
                 let position = known.recorded.position;
-                self.new_tombstones.extend(known.tombstone().map(|tombstone| (tombstone, position)));
+                self.new_tombstones.extend(known.tombstone.map(|tombstone| (tombstone, position)));
                 self.forget(key);
                 Ok(())
             }
@@ -295,16 +364,9 @@ impl State {
         self.exercises.retain(|row| is_other(row.organization_id, row.patient));
         self.sessions.retain(|row| is_other(row.organization_id, row.patient));
         self.forms.retain(|row| is_other(row.organization_id, row.patient));
+        self.video_sessions.retain(|row| is_other(row.organization_id, row.patient));
+        self.samples.retain(|row| is_other(row.organization_id, row.patient));
         self.erased.insert(patient);
-    }
-
-    fn apply_plan(&mut self, known: &Known<'_>, event: &TreatmentPlanEvent) -> Result<(), FoldError> {
-        let Some(assignment_id) = exercise::assignment_of(event) else { return Ok(()) };
-        let key = known.assignment_key(assignment_id);
-        self.exercises
-            .change(key, known.recorded, |row| ExerciseAssignmentFact::apply(row, event, known, key.1))?;
-        self.sessions.extend(ExerciseSessionFact::of(event, known));
-        Ok(())
     }
 }
 

@@ -7,19 +7,22 @@ mod exercises;
 mod forms;
 mod organizations;
 mod patients;
+mod video;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::OrganizationId;
-use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use carelog_event_log::{Position, RecordedEvent};
 use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use crate::model::{Known, Needed, State};
+use crate::sink::{FactSink, Facts};
 
 /// The projector of analytics. It wants nothing done, and holds no key that opens anything.
 #[derive(Clone, Debug)]
@@ -84,6 +87,8 @@ impl Projector for Analytics {
             "exercise_assignment_facts",
             "exercise_session_facts",
             "form_facts",
+            "video_session_facts",
+            "video_quality_facts",
         ],
     };
 
@@ -120,22 +125,57 @@ impl Projector for Analytics {
     }
 }
 
-async fn load(tables: &mut PgConnection, state: &mut State, needed: &Needed) -> Result<(), ApplyError> {
+/// The rows that events build upon, as they stand.
+pub(crate) async fn load(
+    tables: &mut PgConnection,
+    state: &mut State,
+    needed: &Needed,
+) -> Result<(), ApplyError> {
     state.tombstones = erasure::load_tombstones(tables, &needed.tombstones).await?;
     state.patients = patients::load(tables, &needed.patients).await?;
     state.appointments = appointments::load(tables, &needed.appointments).await?;
     state.exercises = exercises::load(tables, &needed.exercises).await?;
     state.forms = forms::load(tables, &needed.forms).await?;
+    state.video_sessions = video::load(tables, &needed.video_sessions).await?;
+    Ok(())
+}
+
+/// The rows of events at these places that are never changed.
+pub(crate) async fn load_parts(
+    tables: &mut PgConnection,
+    state: &mut State,
+    places: &[(OrganizationId, Position)],
+) -> Result<(), ApplyError> {
+    let (organizations, positions): (Vec<Uuid>, Vec<Position>) =
+        places.iter().map(|(id, position)| (id.uuid(), *position)).unzip();
+    state.sessions = exercises::load_sessions(tables, &organizations, &positions).await?;
+    state.samples = video::load_samples(tables, &organizations, &positions).await?;
     Ok(())
 }
 
 async fn write(tables: &mut PgConnection, state: &State) -> Result<(), ApplyError> {
     organizations::write(tables, &state.organizations).await?;
-    patients::write(tables, &state.patients.changed()).await?;
-    appointments::write(tables, &state.appointments.changed()).await?;
-    exercises::write_assignments(tables, &state.exercises.changed()).await?;
-    exercises::write_sessions(tables, &state.sessions).await?;
-    forms::write(tables, &state.forms.changed()).await?;
     erasure::write_tombstones(tables, &state.new_tombstones).await?;
-    erasure::remove(tables, &state.erased).await
+    Tables(tables).write(&state.facts()).await
+}
+
+/// The tables of a transaction of the projector, which takes each page once.
+struct Tables<'t>(&'t mut PgConnection);
+
+impl FactSink for Tables<'_> {
+    type Error = ApplyError;
+
+    fn write<'a>(&'a mut self, facts: &'a Facts<'a>) -> BoxFuture<'a, Result<(), ApplyError>> {
+        let tables = &mut *self.0;
+        Box::pin(async move {
+            patients::write(tables, &facts.patients).await?;
+            appointments::write(tables, &facts.appointments).await?;
+            exercises::write_assignments(tables, &facts.exercises).await?;
+            exercises::write_sessions(tables, &facts.sessions).await?;
+            forms::write(tables, &facts.forms).await?;
+            video::write_sessions(tables, &facts.video_sessions).await?;
+            video::write_samples(tables, &facts.samples).await?;
+            erasure::remove(tables, facts.erased).await
+        })
+    }
 }

@@ -188,6 +188,8 @@ fn cells(
             }
             AnalyticsView::ExerciseStreaks => select_cells!(connection, filter, "published.exercise_streaks"),
             AnalyticsView::FormTurnaround => select_cells!(connection, filter, "published.form_turnaround"),
+            AnalyticsView::VideoQuality => select_cells!(connection, filter, "published.video_quality"),
+            AnalyticsView::VideoSessions => select_cells!(connection, filter, "published.video_sessions"),
         }
     })
 }

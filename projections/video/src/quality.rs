@@ -9,6 +9,8 @@ use uuid::Uuid;
 const MAX_MS: f64 = 60_000.0;
 /// Highest rate that is noted, 1 Gbit/s.
 const MAX_KBPS: f64 = 1_000_000.0;
+/// Most freezes between two samples that are noted.
+const MAX_FREEZES: f64 = 1_000.0;
 
 /// What was measured since the last time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
@@ -26,6 +28,8 @@ pub struct Measured {
     pub sent_kbps: Option<f64>,
     /// Kilobits in a second.
     pub received_kbps: Option<f64>,
+    /// How often the picture stood still.
+    pub freezes: Option<f64>,
 }
 
 /// A sample of a stay; nothing where what was measured cannot be.
@@ -36,6 +40,7 @@ pub fn sample(session_id: Uuid, measured: &Measured, sampled_at: Timestamp) -> O
     let receive_loss_permille = permille(measured.receive_loss)?;
     let sent_kbps = whole(measured.sent_kbps, MAX_KBPS)?;
     let received_kbps = whole(measured.received_kbps, MAX_KBPS)?;
+    let freeze_count = whole(measured.freezes, MAX_FREEZES)?.and_then(|count| u16::try_from(count).ok());
     let loss = send_loss_permille.max(receive_loss_permille);
     let state = state(round_trip_ms, loss);
     Some(QualitySample {
@@ -48,6 +53,7 @@ pub fn sample(session_id: Uuid, measured: &Measured, sampled_at: Timestamp) -> O
         receive_loss_permille,
         sent_kbps,
         received_kbps,
+        freeze_count,
     })
 }
 
@@ -92,6 +98,7 @@ mod tests {
         receive_loss: Some(0.0014),
         sent_kbps: Some(900.5),
         received_kbps: None,
+        freezes: Some(2.0),
     };
 
     #[test]
@@ -101,6 +108,7 @@ mod tests {
         assert_eq!((sample.round_trip_ms, sample.jitter_ms), (Some(20), Some(3)));
         assert_eq!((sample.send_loss_permille, sample.receive_loss_permille), (Some(0), Some(1)));
         assert_eq!((sample.sent_kbps, sample.received_kbps), (Some(901), None));
+        assert_eq!(sample.freeze_count, Some(2));
         assert_eq!(sample.state, NetworkState::Good);
     }
 
@@ -111,6 +119,7 @@ mod tests {
             Measured { jitter_ms: Some(f64::NAN), ..FINE },
             Measured { sent_kbps: Some(f64::INFINITY), ..FINE },
             Measured { send_loss: Some(1.01), ..FINE },
+            Measured { freezes: Some(-1.0), ..FINE },
         ] {
             assert!(sample(Uuid::nil(), &wrong, Timestamp::MAX).is_none(), "{wrong:?}");
         }

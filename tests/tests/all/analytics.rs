@@ -1,14 +1,19 @@
 //! Analytics: the same however they came about, under pseudonyms that lead nowhere, and true.
 
 mod anonymity;
+mod clickhouse;
 mod columns;
 mod dictionary;
 mod erasure;
 mod figures;
 mod guards;
+mod killed;
+mod links;
 mod logins;
+mod modelling;
 mod pictures;
 mod suppression;
+mod video;
 mod views;
 
 use std::collections::BTreeSet;
@@ -84,7 +89,19 @@ async fn live(product: &Product, key: &str, patient_id: Uuid) -> Life {
     let done = json!({ "pain": 3, "duration_seconds": 700 });
     post(&format!("{path}/{assignment}/complete"), done).await;
     post(&format!("{path}/{assignment}/skip"), json!({ "reason": "fatigue" })).await;
-    Life { patient, specialist, records: vec![appointment, form, plan, assignment] }
+    let mut records = vec![appointment, form, plan, assignment];
+    records.extend(
+        video::consult(product.log(), clinic_of(product, patient_id).await, PatientId::new(patient_id)).await,
+    );
+    Life { patient, specialist, records }
+}
+
+/// The clinic that registered a patient last: the same id may be known in several.
+async fn clinic_of(product: &Product, patient_id: Uuid) -> OrganizationId {
+    let registered = "select organization_id from log.events
+        where event_type = 'patient.registered' and stream_id = $1 order by recorded_at desc limit 1";
+    let id = sqlx::query_scalar(registered).bind(patient_id);
+    OrganizationId::new(id.fetch_one(&product.databases().core_owner).await.unwrap())
 }
 
 /// The rows of analytics alone.
@@ -108,8 +125,8 @@ async fn facts_hold_pseudonyms_only_and_a_rebuild_of_all_or_one_gives_the_same()
 
     let before = facts(&product).await;
 
-    // In the order of names: organizations, appointments, erased, assignments, sessions, forms, patients.
-    assert_eq!(count(&before), [2, 2, 0, 2, 4, 2, 2], "{:?}", before.keys());
+    // In the order of names: organizations, appointments, erased, assignments, sessions, forms, patients, samples, stays.
+    assert_eq!(count(&before), [2, 2, 0, 2, 4, 2, 2, 4, 6], "{:?}", before.keys());
     let text = format!("{before:?}").to_lowercase();
     for life in [&life, &other] {
         for id in [&life.patient, &life.specialist].into_iter().chain(&life.records) {
@@ -228,7 +245,7 @@ async fn an_erasure_removes_every_row_of_the_patient_and_a_rebuild_brings_none_b
     let after = facts(&product).await;
     let text = format!("{after:?}");
     assert!(!text.contains(&pseudonym(&gone.patient)) && text.contains(&pseudonym(&kept.patient)));
-    assert_eq!(count(&after), [1, 1, 1, 1, 2, 1, 1], "one of each is left, and a tombstone");
+    assert_eq!(count(&after), [1, 1, 1, 1, 2, 1, 1, 2, 3], "one of each is left, and a tombstone");
     // A step on what is left of the erased patient's plan, which leaves facts of everybody else, is dropped, not set
     // aside.
     let third = json!({ "pain": 4, "duration_seconds": 600 });
@@ -239,7 +256,7 @@ async fn an_erasure_removes_every_row_of_the_patient_and_a_rebuild_brings_none_b
     product.settled().await;
     product.is_sound().await;
     let after = facts(&product).await;
-    assert_eq!(count(&after), [1, 1, 1, 1, 3, 1, 1], "the third session of the other is there");
+    assert_eq!(count(&after), [1, 1, 1, 1, 3, 1, 1, 2, 3], "the third session of the other is there");
     assert_eq!(set_aside(&product).await, 0);
     rebuild_analytics(&product, RebuildScope::Everything).await;
     assert_eq!(facts(&product).await, after);

@@ -26,6 +26,10 @@ closed_enum! {
         ExerciseStreaks = "exercise_streaks",
         /// How long forms take.
         FormTurnaround = "form_turnaround",
+        /// How well the networks of video consultations do.
+        VideoQuality = "video_quality",
+        /// Stays in video rooms.
+        VideoSessions = "video_sessions",
     }
 }
 
@@ -56,7 +60,7 @@ closed_enum! {
         LeadTime = "lead_time",
         /// Whether a reminder went out.
         Reminder = "reminder",
-        /// The month of the planned beginning.
+        /// The month of the planned beginning, of the sample, or of the coming into a room.
         Month = "month",
         /// The week of a treatment plan.
         ProgrammeWeek = "programme_week",
@@ -64,6 +68,8 @@ closed_enum! {
         LongestStreak = "longest_streak",
         /// The template of a form.
         Template = "template",
+        /// In what part somebody takes part in a consultation.
+        Participant = "participant",
     }
 }
 
@@ -92,6 +98,14 @@ closed_enum! {
         Reminded = "reminded",
         /// No reminder went out.
         NotReminded = "not_reminded",
+        /// The patient.
+        Patient = "patient",
+        /// The specialist.
+        Specialist = "specialist",
+        /// Anybody else.
+        Guest = "guest",
+        /// Nobody knows who.
+        Unknown = "unknown",
     }
 }
 
@@ -105,6 +119,7 @@ impl AnalyticsView {
             Self::ExerciseCompletion => &[D::ProgrammeWeek],
             Self::ExerciseStreaks => &[D::LongestStreak],
             Self::FormTurnaround => &[D::Clinic, D::Template],
+            Self::VideoQuality | Self::VideoSessions => &[D::Clinic, D::Month, D::Participant],
         }
     }
 }
@@ -121,6 +136,9 @@ impl AnalyticsDimension {
                 matches!(name, N::Days1To2 | N::Days3To6 | N::Days7To13 | N::Days14To29 | N::Days30)
             }
             (Self::Reminder, CellValue::Name(name)) => matches!(name, N::Reminded | N::NotReminded),
+            (Self::Participant, CellValue::Name(name)) => {
+                matches!(name, N::Patient | N::Specialist | N::Guest | N::Unknown)
+            }
             (Self::ProgrammeWeek, CellValue::Number(week)) => week > 0,
             (Self::LongestStreak, CellValue::Number(days)) => days == 1,
             (Self::LongestStreak, CellValue::Name(name)) => {
@@ -237,6 +255,6 @@ macro_rules! as_text {
 as_text! {
     YearMonth, "^[0-9]{4}-(0[1-9]|1[0-2])$", "a month as in 2026-03";
     CellValue,
-        "^(all|reminded|not_reminded|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$",
+        "^(all|reminded|not_reminded|patient|specialist|guest|unknown|[0-9]{1,3}|[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}[+]|[0-9]{4}-[0-9]{2}|[0-9a-f-]{36})$",
         "a value of a dimension";
 }

@@ -198,6 +198,8 @@ pub struct QualitySample {
     pub sent_kbps: Option<u32>,
     /// In kilobits per second.
     pub received_kbps: Option<u32>,
+    /// Since the sample before.
+    pub freeze_count: Option<u16>,
 }
 
 /// A recording in the clinic's storage.

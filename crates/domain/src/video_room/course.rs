@@ -315,6 +315,7 @@ impl Course {
             receive_loss_permille: sample.receive_loss_permille,
             sent_kbps: sample.sent_kbps,
             received_kbps: sample.received_kbps,
+            freeze_count: sample.freeze_count,
         })])
     }
 

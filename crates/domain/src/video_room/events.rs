@@ -333,6 +333,8 @@ facts! {
         pub sent_kbps: Option<u32>,
         /// Received, in kilobits per second.
         pub received_kbps: Option<u32>,
+        /// How often the picture stood still since the sample before.
+        pub freeze_count: Option<u16>,
     }
     subject patient_id;
 }

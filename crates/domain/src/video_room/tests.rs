@@ -168,6 +168,7 @@ fn sample(sampled_at: Timestamp) -> VideoRoomCommand {
         receive_loss_permille: None,
         sent_kbps: Some(30),
         received_kbps: None,
+        freeze_count: Some(2),
     })
 }
 
@@ -185,6 +186,7 @@ fn sampled(sampled_at: Timestamp) -> VideoRoomEvent {
         receive_loss_permille: None,
         sent_kbps: Some(30),
         received_kbps: None,
+        freeze_count: Some(2),
     })
 }
 

@@ -7,7 +7,8 @@
 //! `insert … select from unnest`, in as many transactions and by as many connections. All indexes are there in both.
 //!
 //! Figures: one clinic has so many facts about appointments, and a quarter as many each about forms, exercises and their
-//! sessions, made up by the server. It is published, and then each published view is read as the API reads it, with what its columns mean.
+//! sessions, and stays in video rooms with four samples each, made up by the server. It is published, and then each
+//! published view is read as the API reads it, with what its columns mean.
 
 mod facts;
 mod figures;

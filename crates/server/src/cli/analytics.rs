@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use carelog_analytics::logins::{self, Bounds, Verifier};
-use carelog_analytics::{epochs, publication};
+use carelog_analytics::{epochs, publication, worker};
 use carelog_domain::{OrganizationId, Timestamp};
 use clap::{Args, Subcommand};
 use sqlx::postgres::PgConnectOptions;
@@ -27,6 +27,8 @@ pub(super) enum AnalyticsCommand {
     Publish(Clinic),
     /// Write a clinic's figures to files of Parquet; the export is itself written to the log
     Export(ExportArguments),
+    /// Copy the facts to ClickHouse from the beginning, or, once none is configured any more, forget that they were
+    Recopy,
     /// See to the logins with which analysts read a clinic's figures
     #[command(subcommand)]
     Login(LoginCommand),
@@ -124,6 +126,10 @@ pub(super) async fn run(
             println!("the figures are those of now");
         }
         AnalyticsCommand::Export(arguments) => export::run(config, system, &arguments).await?,
+        AnalyticsCommand::Recopy => {
+            worker::restart(&system.databases.analytics_system).await?;
+            println!("the copy begins anew, where ClickHouse is configured");
+        }
         AnalyticsCommand::Login(command) => login(system, databases, command).await?,
         AnalyticsCommand::Epoch(command) => epoch(system, command).await?,
     }

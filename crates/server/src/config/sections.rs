@@ -6,9 +6,11 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use carelog_analytics::clickhouse;
 use carelog_domain::OrganizationId;
 use carelog_proof::{Algorithm, VerifierKey};
 use carelog_video::embedded::{RelaySecret, Relays};
+use http::HeaderValue;
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -165,6 +167,10 @@ pub struct VideoConfig {
 pub struct AnalyticsConfig {
     /// How old a clinic's figures are before they are made anew.
     pub publish_every_minutes: NonZeroU32,
+    /// A database of ClickHouse that gets the facts too; nothing is copied where it is absent.
+    pub clickhouse_url: Option<ClickHouseUrl>,
+    /// Pages that may show a chart in a frame.
+    pub frame_ancestors: Vec<PageOrigin>,
 }
 
 /// `[log]`
@@ -186,6 +192,16 @@ pub enum LogFormat {
     /// For machines.
     Json,
 }
+
+/// Scheme, host and port of pages, such as `https://portal.example`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct PageOrigin(String);
+
+/// Where ClickHouse is asked; it may hold a password, so it shows itself to nobody.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct ClickHouseUrl(Url);
 
 /// A connection URL; it may hold a password, so it shows itself to nobody.
 #[derive(Clone, Deserialize)]
@@ -306,7 +322,7 @@ impl VideoConfig {
 impl Default for AnalyticsConfig {
     fn default() -> Self {
         const A_DAY: NonZeroU32 = NonZeroU32::new(24 * 60).expect("not zero");
-        Self { publish_every_minutes: A_DAY }
+        Self { publish_every_minutes: A_DAY, clickhouse_url: None, frame_ancestors: Vec::new() }
     }
 }
 
@@ -314,6 +330,14 @@ impl AnalyticsConfig {
     /// How old a clinic's figures are before they are made anew.
     pub fn publish_every(&self) -> Duration {
         Duration::from_mins(self.publish_every_minutes.get().into())
+    }
+
+    /// What a chart may load, which is nothing, and which pages may frame it.
+    pub fn chart_policy(&self) -> HeaderValue {
+        let origins: Vec<&str> = self.frame_ancestors.iter().map(|origin| origin.0.as_str()).collect();
+        let ancestors = if origins.is_empty() { "'none'".to_owned() } else { origins.join(" ") };
+        let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
+        HeaderValue::from_str(&policy).expect("origins are ASCII without control characters")
     }
 }
 
@@ -345,6 +369,40 @@ impl DatabaseConfig {
     }
 }
 
+impl TryFrom<String> for PageOrigin {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let wrong = "not an origin such as https://portal.example";
+        let url: Url = text.parse().map_err(|_| wrong)?;
+        let origin = url.origin();
+        let is_web = matches!(url.scheme(), "http" | "https") && origin.is_tuple();
+        let origin = origin.ascii_serialization();
+        // Nothing but an origin: what else stood there would be taken for a part of the policy.
+        (is_web && text.trim_end_matches('/') == origin).then_some(Self(origin)).ok_or(wrong)
+    }
+}
+
+impl TryFrom<String> for ClickHouseUrl {
+    type Error = &'static str;
+
+    fn try_from(url: String) -> Result<Self, Self::Error> {
+        // Whatever it is, it could hold a password.
+        let url: Url = url.parse().map_err(|_| "not a URL")?;
+        if !clickhouse::is_address(&url) {
+            return Err("not a URL of ClickHouse's HTTP interface");
+        }
+        Ok(Self(url))
+    }
+}
+
+impl ClickHouseUrl {
+    /// The address.
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for DatabaseUrl {
     type Error = &'static str;
 
@@ -364,6 +422,12 @@ impl DatabaseUrl {
     /// The text, password and all.
     pub fn reveal(&self) -> &str {
         &self.text
+    }
+}
+
+impl fmt::Debug for ClickHouseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClickHouseUrl(redacted)")
     }
 }
 

@@ -65,6 +65,33 @@ fn the_other_databases_stand_beside_the_logs() {
 }
 
 #[test]
+fn analytics_take_origins_and_a_server_of_clickhouse_and_nothing_else() {
+    let analytics = |text: &str| Config::read(&format!("[analytics]\n{text}"), []);
+
+    let read = analytics(
+        "frame_ancestors = [\"https://portal.example\", \"http://127.0.0.1:8000\"]
+         clickhouse_url = \"https://me:hunter2@clickhouse.example:8443/facts\"",
+    )
+    .unwrap();
+
+    assert_eq!(
+        read.analytics.chart_policy(),
+        "default-src 'none'; frame-ancestors https://portal.example http://127.0.0.1:8000"
+    );
+    assert!(!format!("{read:?}").contains("hunter2"));
+    for wrong in [
+        "frame_ancestors = [\"*\"]",
+        "frame_ancestors = [\"https://portal.example/page\"]",
+        "frame_ancestors = [\"https://portal.example; script-src *\"]",
+        "frame_ancestors = [\"file:///home\"]",
+        "clickhouse_url = \"postgres://me:hunter2@db.example\"",
+    ] {
+        let refused = analytics(wrong).unwrap_err().to_string();
+        assert!(!refused.contains("hunter2"), "{refused}");
+    }
+}
+
+#[test]
 fn a_url_that_does_not_parse_is_not_quoted() {
     let error = Config::read("", [variable("DATABASE_URL", "postgres://me:hunter2@[")]).unwrap_err();
 

@@ -1,6 +1,7 @@
 //! The published views of analytics: figures without people.
 
 pub(super) mod chart;
+pub(super) mod embedding;
 mod formats;
 
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use super::{Api, access, schemas};
 const MAX_VALUES: usize = 64;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(embedding::create))
 }
 
 /// Which cells are wanted, and how.

@@ -209,6 +209,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("GET", "/v1/proofs/meta/tlog-proof", Allows::Keys(Scope::Events, FOLLOWERS)),
     reads("/v1/analytics", ANALYSTS),
     reads("/v1/analytics/{view}", ANALYSTS),
+    rule("POST", "/v1/analytics/{view}/links", Allows::Keys(Scope::Reads, ANALYSTS)),
 ];
 
 static BY_ROUTE: LazyLock<HashMap<(&'static str, &'static str), Allows>> =

@@ -123,6 +123,38 @@ impl Operator {
 }
 
 impl Caller {
+    /// Whoever opens a link that a key made, and so acts with that key, as long as it may read figures.
+    ///
+    /// # Errors
+    /// When the key is not one of the organization, has ended, or may not read figures any more.
+    pub(super) fn by_key<'a>(
+        parts: &'a Parts,
+        api: &'a Arc<Api>,
+        organization_id: OrganizationId,
+        api_key_id: ApiKeyId,
+    ) -> BoxFuture<'a, Result<Self, Problem>> {
+        Box::pin(async move {
+            let call = Call::of(parts, api)?;
+            let principal = api.look_up_key(api_key_id).await?;
+            let Some(principal) = principal.filter(|key| key.organization_id == organization_id) else {
+                return Err(api.unknown_caller(call.address));
+            };
+            let api = Arc::clone(api);
+            let caller = Self { api, organization_id, principal: Some(Arc::new(principal)), call };
+            let allows = authorization::allows("GET", "/v1/analytics/{view}");
+            caller.check(allows.ok_or_else(|| Problem::fault("nobody may read figures"))?).await?;
+            Ok(caller)
+        })
+    }
+
+    /// The answer to whoever brings a link that nobody signed.
+    pub(super) fn unknown(parts: &Parts, api: &Api) -> Problem {
+        match Call::of(parts, api) {
+            Ok(call) => api.unknown_caller(call.address),
+            Err(problem) => problem,
+        }
+    }
+
     fn check(&self, allows: Allows) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             let Some(principal) = &self.principal else { return Ok(()) };

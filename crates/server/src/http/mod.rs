@@ -75,6 +75,7 @@ use carelog_domain::{ApiKeyId, Timestamp};
 use carelog_event_log::EventLog;
 use carelog_webhooks::Directory;
 use carelog_webhooks::sending::AddressPolicy;
+use http::HeaderValue;
 use tokio::sync::OnceCell;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -116,6 +117,8 @@ pub struct Api {
     rooms: rooms::Rooms,
     /// How browsers reach this, in links to rooms.
     public_url: Option<String>,
+    /// Which pages may frame a chart.
+    chart_policy: HeaderValue,
     /// The data dictionary, once somebody asked for it.
     analytics_page: OnceCell<bytes::Bytes>,
 }
@@ -135,6 +138,7 @@ impl Api {
             origin: signing::origin_prefix(&config.proofs, &system.log),
             witnesses: config.proofs.witnesses.clone(),
             checks: files::Checks::default(),
+            chart_policy: config.analytics.chart_policy(),
             analytics_page: OnceCell::new(),
             system,
             config: config.http.clone(),
@@ -159,6 +163,7 @@ impl Api {
             .route("/health/live", get(health::live))
             .route("/health/ready", get(health::ready))
             .route("/metrics", get(telemetry::serve))
+            .route(analytics::embedding::PATH, get(analytics::embedding::serve))
             .route(daily_hooks::PATH, post(daily_hooks::receive))
             .fallback(async || Problem::not_found())
             .with_state(self)

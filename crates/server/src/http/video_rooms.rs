@@ -319,7 +319,7 @@ fn participant_id(caller: &Caller, room: &Room, participant: ParticipantKind) ->
 
 /// Where browsers reach this. Without a setting it is the host that was asked: they give a camera to pages of this
 /// machine and to those over TLS alone.
-fn public_url(caller: &Caller, headers: &HeaderMap) -> Result<String, Problem> {
+pub(super) fn public_url(caller: &Caller, headers: &HeaderMap) -> Result<String, Problem> {
     if let Some(url) = &caller.api.public_url {
         return Ok(url.trim_end_matches('/').to_owned());
     }

@@ -3,8 +3,10 @@
 use carelog_domain::appointment::{AppointmentMode, AppointmentStatus, CancelledBy, TimePrecision};
 use carelog_domain::form::FormStatus;
 use carelog_domain::treatment_plan::SkipReason;
+use carelog_domain::video_room::{NetworkState, ParticipantKind};
 use carelog_domain::{ExerciseId, FormTemplateId, OrganizationId, Origin, Timestamp};
 use carelog_vault::Pseudonym;
+use serde_json::Value;
 use time::{Date, OffsetDateTime};
 
 use super::{AgeBand, SessionOutcome};
@@ -18,10 +20,20 @@ const COARSE_MINUTES: i64 = 5;
     message = "`{Self}` cannot stand in a fact of analytics: it could name a person or has room for words",
     note = "take its pseudonym, a code, a number, or a moment that is cut"
 )]
-pub trait Analytic {}
+pub trait Analytic {
+    /// As JSON writes it: ids and names as texts, moments as in RFC 3339.
+    fn cell(&self) -> Value;
+}
 
 macro_rules! analytic {
-    ($($type:ty),+ $(,)?) => { $(impl Analytic for $type {})+ };
+    ($($type:ty),+ $(,)?; by $cell:expr) => {
+        $(impl Analytic for $type {
+            fn cell(&self) -> Value {
+                let cell: fn(&$type) -> Value = $cell;
+                cell(self)
+            }
+        })+
+    };
 }
 
 analytic!(
@@ -31,33 +43,67 @@ analytic!(
     FormTemplateId,
     // People and records about them.
     Pseudonym,
+    ; by |id| Value::String(id.uuid().to_string())
+);
+analytic!(
     // Codes.
     AgeBand,
     AppointmentMode,
     AppointmentStatus,
     CancelledBy,
     FormStatus,
+    NetworkState,
     Origin,
+    ParticipantKind,
     SessionOutcome,
     SkipReason,
     TimePrecision,
-    // Times and numbers.
-    Coarse,
-    Date,
+    ; by |code| Value::from(code.as_str())
+);
+analytic!(
+    // Times.
+    Coarse; by |moment| Value::String(moment.0.to_string())
+);
+analytic!(
+    Date; by |date| Value::String(date.to_string())
+);
+analytic!(
+    // Numbers.
     bool,
     u8,
     u16,
     i16,
     i32,
     i64,
+    ; by |number| Value::from(*number)
 );
 
-impl<T: Analytic> Analytic for Option<T> {}
-impl<T: Analytic> Analytic for Vec<T> {}
+impl<T: Analytic> Analytic for Option<T> {
+    fn cell(&self) -> Value {
+        self.as_ref().map_or(Value::Null, Analytic::cell)
+    }
+}
+
+impl<T: Analytic> Analytic for Vec<T> {
+    fn cell(&self) -> Value {
+        self.iter().map(Analytic::cell).collect()
+    }
+}
+
+/// A row of facts, by columns: named as in the tables, and in their order.
+pub trait Fact {
+    /// The table.
+    const TABLE: &'static str;
+    /// Its columns.
+    const COLUMNS: &'static [&'static str];
+
+    /// What stands in each of the columns.
+    fn cells(&self) -> Vec<Value>;
+}
 
 /// Declares facts; a field of any type that is not [`Analytic`] does not compile.
 macro_rules! analytic_facts {
-    ($($(#[$doc:meta])* pub struct $name:ident { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),+ $(,)? })+) => {$(
+    ($($(#[$doc:meta])* pub struct $name:ident in $table:literal { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),+ $(,)? })+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
@@ -66,6 +112,15 @@ macro_rules! analytic_facts {
             const fn must_be_analytic<T: $crate::model::Analytic>() {}
             $(must_be_analytic::<$type>();)+
         };
+
+        impl $crate::model::Fact for $name {
+            const TABLE: &'static str = $table;
+            const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
+
+            fn cells(&self) -> Vec<serde_json::Value> {
+                vec![$($crate::model::Analytic::cell(&self.$field)),+]
+            }
+        }
     )+};
 }
 pub(super) use analytic_facts;

@@ -19,7 +19,7 @@ const MAX_PATH: usize = 16;
 
 analytic_facts! {
     /// An appointment.
-    pub struct AppointmentFact {
+    pub struct AppointmentFact in "appointment_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the booking.
@@ -135,7 +135,7 @@ impl AppointmentFact {
             organization_id: known.organization_id(),
             position: recorded.position,
             last_position: recorded.position,
-            appointment: known.record_key(recorded.stream.id).1,
+            appointment: known.stream,
             patient: known.key.pseudonym(PseudonymKind::Patient, booked.patient_id.uuid()),
             specialist,
             mode: booked.mode,

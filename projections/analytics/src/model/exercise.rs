@@ -21,7 +21,7 @@ closed_enum! {
 
 analytic_facts! {
     /// An exercise of a week of a plan.
-    pub struct ExerciseAssignmentFact {
+    pub struct ExerciseAssignmentFact in "exercise_assignment_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the assignment.
@@ -47,7 +47,7 @@ analytic_facts! {
     }
 
     /// A session that was done or skipped.
-    pub struct ExerciseSessionFact {
+    pub struct ExerciseSessionFact in "exercise_session_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Its place.
@@ -101,7 +101,7 @@ impl ExerciseAssignmentFact {
                 position,
                 last_position: position,
                 assignment,
-                plan: known.record_key(known.recorded.stream.id).1,
+                plan: known.stream,
                 patient: known.key.pseudonym(PseudonymKind::Patient, assigned.patient_id.uuid()),
                 exercise_id: assigned.exercise_id,
                 week: assigned.week,
@@ -131,7 +131,7 @@ impl ExerciseAssignmentFact {
 impl ExerciseSessionFact {
     /// The session that an event tells of.
     pub(super) fn of(event: &TreatmentPlanEvent, known: &Known<'_>) -> Option<Self> {
-        let plan = known.record_key(known.recorded.stream.id).1;
+        let plan = known.stream;
         let (organization_id, position) = (known.organization_id(), known.recorded.position);
         let happened_on = day(known.recorded.occurred_at);
         let patient = |id| known.key.pseudonym(PseudonymKind::Patient, id);

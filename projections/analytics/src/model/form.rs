@@ -12,7 +12,7 @@ const MINUTES_PER_HOUR: i32 = 60;
 
 analytic_facts! {
     /// A form.
-    pub struct FormFact {
+    pub struct FormFact in "form_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the assignment.
@@ -50,7 +50,7 @@ impl FormFact {
                 organization_id: known.organization_id(),
                 position,
                 last_position: position,
-                form: known.record_key(known.recorded.stream.id).1,
+                form: known.stream,
                 patient: known.key.pseudonym(PseudonymKind::Patient, assigned.patient_id.uuid()),
                 template_id: assigned.template_id,
                 template_version: assigned.template_version,

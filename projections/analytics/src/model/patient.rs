@@ -36,7 +36,7 @@ closed_enum! {
 
 analytic_facts! {
     /// A patient.
-    pub struct PatientFact {
+    pub struct PatientFact in "patient_facts" {
         /// The clinic.
         pub organization_id: OrganizationId,
         /// Place of the registration.

@@ -72,6 +72,11 @@ impl<R: Clone> Rows<R> {
         self.slots.retain(|_, slot| keep(&slot.row));
     }
 
+    /// Counts every row as changed.
+    pub(super) fn touch(&mut self) {
+        self.slots.values_mut().for_each(|slot| slot.is_changed = true);
+    }
+
     /// The rows that have to be written.
     pub fn changed(&self) -> Vec<&R> {
         self.slots.values().filter(|slot| slot.is_changed).map(|slot| &slot.row).collect()

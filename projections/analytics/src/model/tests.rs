@@ -1,5 +1,7 @@
 //! What events make of facts, whole and in pieces, with and without an erasure.
 
+mod random;
+
 use std::sync::Arc;
 
 use carelog_domain::appointment::{
@@ -9,12 +11,8 @@ use carelog_domain::appointment::{
 };
 use carelog_domain::form::{FormAssigned, FormEvent, FormSaved, FormSigned, Signatory};
 use carelog_domain::patient::{PatientKeysDestroyed, PatientRegistered};
-use carelog_domain::treatment_plan::{
-    SkipReason, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted, TreatmentPlanExerciseSkipped,
-};
-use carelog_domain::{Actor, Circumstances, CorrelationId, EventId, ExerciseId, FormTemplateId, PatientId};
+use carelog_domain::{Actor, Circumstances, CorrelationId, EventId, FormTemplateId, PatientId};
 use carelog_event_log::StreamKey;
-use proptest::prelude::*;
 
 use super::*;
 
@@ -87,6 +85,8 @@ struct Tables {
     exercises: HashMap<Key, ExerciseAssignmentFact>,
     sessions: Vec<ExerciseSessionFact>,
     forms: HashMap<Key, FormFact>,
+    video_sessions: HashMap<Key, VideoSessionFact>,
+    samples: Vec<VideoQualityFact>,
 }
 
 fn key() -> PseudonymKey {
@@ -113,6 +113,7 @@ impl Tables {
             appointments: loaded(&self.appointments, &needed.appointments),
             exercises: loaded(&self.exercises, &needed.exercises),
             forms: loaded(&self.forms, &needed.forms),
+            video_sessions: loaded(&self.video_sessions, &needed.video_sessions),
             ..State::default()
         };
         for event in &events {
@@ -135,6 +136,10 @@ impl Tables {
         self.sessions.extend(state.sessions);
         self.forms
             .extend(state.forms.changed().into_iter().map(|r| (of(r.organization_id, r.form), r.clone())));
+        self.video_sessions.extend(
+            state.video_sessions.changed().into_iter().map(|r| (of(r.organization_id, r.session), r.clone())),
+        );
+        self.samples.extend(state.samples);
         self.tombstones.extend(state.new_tombstones.into_keys());
         let is_kept = |patient| !state.erased.contains(&(ORGANIZATION, patient));
         self.patients.retain(|_, row| is_kept(row.patient));
@@ -142,6 +147,8 @@ impl Tables {
         self.exercises.retain(|_, row| is_kept(row.patient));
         self.sessions.retain(|row| is_kept(row.patient));
         self.forms.retain(|_, row| is_kept(row.patient));
+        self.video_sessions.retain(|_, row| is_kept(row.patient));
+        self.samples.retain(|row| is_kept(row.patient));
         Ok(())
     }
 
@@ -317,113 +324,4 @@ fn an_event_without_its_row_is_refused_and_so_is_a_second_beginning() {
 
     assert_eq!(twice, Err(FoldError::AlreadyThere { event_type: EventType::AppointmentBooked, position: 2 }));
     assert_eq!(alone, Err(FoldError::NotThere { event_type: EventType::AppointmentStarted, position: 3 }));
-}
-
-/// One step of a random log of two patients with an appointment, a form and an exercise each.
-fn step(log: &mut Log, number: u8, choice: u8) {
-    let patient_id = patient(number);
-    let moment =
-        at("2026-03-01T12:00:00Z").saturating_add_micros(i64::try_from(log.0.len()).unwrap() * 7_000_000_000);
-    let has = |id: u128| log.0.iter().any(|event| event.stream.id == Uuid::from_u128(id));
-    let base = u128::from(number) * 0x100;
-    let (appointment, form, plan) = (0x1000 + base, 0x2000 + base, 0x3000 + base);
-    let (assignment_id, exercise_id) =
-        (AssignmentId::new(Uuid::from_u128(5)), ExerciseId::new(Uuid::from_u128(6)));
-    match choice % 8 {
-        0 if !has(appointment) => {
-            log.book(
-                appointment,
-                patient_id,
-                "2026-03-01T12:00:00Z",
-                "2026-03-09T09:30:00Z",
-                TimePrecision::Minute,
-            );
-        }
-        0 | 1 if has(appointment) => {
-            let started = AppointmentEvent::Started(AppointmentStarted { patient_id });
-            log.append(StreamKind::Appointment, appointment, moment, started);
-        }
-        2 if !has(form) => {
-            let assigned = FormAssigned {
-                patient_id,
-                template_id: FormTemplateId::new(Uuid::from_u128(5)),
-                template_version: 2,
-                appointment_id: None,
-                due_at: None,
-            };
-            log.append(StreamKind::Form, form, moment, FormEvent::Assigned(assigned));
-        }
-        2 | 3 if has(form) => {
-            let saved = FormSaved { patient_id, answer_count: 3, personal: None };
-            log.append(StreamKind::Form, form, moment, FormEvent::Saved(saved));
-        }
-        4 if !has(plan) => {
-            let assigned = TreatmentPlanExerciseAssigned {
-                patient_id,
-                assignment_id,
-                exercise_id,
-                week: 1,
-                session_count: 3,
-                sets: 1,
-                repetitions: Some(1),
-                seconds: None,
-                personal: None,
-            };
-            log.append(
-                StreamKind::TreatmentPlan,
-                plan,
-                moment,
-                TreatmentPlanEvent::ExerciseAssigned(assigned),
-            );
-        }
-        4 if has(plan) => {
-            let done = TreatmentPlanExerciseCompleted {
-                patient_id,
-                assignment_id,
-                exercise_id,
-                week: 1,
-                session: 1,
-                duration_seconds: Some(700),
-                pain: Some(1),
-                exertion: None,
-            };
-            log.append(StreamKind::TreatmentPlan, plan, moment, TreatmentPlanEvent::ExerciseCompleted(done));
-        }
-        5 if has(plan) => {
-            let reason = SkipReason::Pain;
-            let skipped = TreatmentPlanExerciseSkipped {
-                patient_id,
-                assignment_id,
-                exercise_id,
-                week: 1,
-                session: 2,
-                reason,
-            };
-            log.append(StreamKind::TreatmentPlan, plan, moment, TreatmentPlanEvent::ExerciseSkipped(skipped));
-        }
-        7 => {
-            let destroyed = PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 });
-            log.append(StreamKind::Patient, patient_id.uuid().as_u128(), moment, destroyed);
-        }
-        _ => {}
-    }
-}
-
-proptest! {
-    #[test]
-    fn facts_do_not_depend_on_how_the_log_is_cut_into_pages(
-        steps in prop::collection::vec((0_u8..3, any::<u8>()), 1..60),
-        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
-    ) {
-        let mut log = Log::default();
-        for (number, choice) in steps {
-            step(&mut log, number, choice);
-        }
-        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.index(log.0.len() + 1)).collect();
-        cuts.extend([0, log.0.len()]);
-        cuts.sort_unstable();
-        let pages = cuts.windows(2).map(|cut| &log.0[cut[0]..cut[1]]);
-
-        prop_assert_eq!(Tables::of(pages), whole(&log));
-    }
 }

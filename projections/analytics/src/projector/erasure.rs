@@ -82,6 +82,10 @@ pub(super) async fn remove(tables: &mut PgConnection, patients: &HashSet<Key>) -
             delete from exercise_assignment_facts where (organization_id, patient) in (select * from erased)
         ), sessions as (
             delete from exercise_session_facts where (organization_id, patient) in (select * from erased)
+        ), stays as (
+            delete from video_session_facts where (organization_id, patient) in (select * from erased)
+        ), samples as (
+            delete from video_quality_facts where (organization_id, patient) in (select * from erased)
         )
         delete from form_facts where (organization_id, patient) in (select * from erased)
         ",

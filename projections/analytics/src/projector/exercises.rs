@@ -4,9 +4,11 @@ use std::collections::HashSet;
 
 use carelog_domain::treatment_plan::SkipReason;
 use carelog_domain::{ExerciseId, OrganizationId};
+use carelog_event_log::Position;
 use carelog_event_log::runtime::ApplyError;
 use carelog_vault::Pseudonym;
 use sqlx::PgConnection;
+use uuid::Uuid;
 
 use super::arrays::{Cells, check_written, columns, each};
 use crate::model::{ExerciseAssignmentFact, ExerciseSessionFact, Key, Rows};
@@ -52,6 +54,48 @@ pub(super) async fn load(
     Ok(Rows::loaded(loaded))
 }
 
+/// The sessions that events at these places tell of.
+pub(super) async fn load_sessions(
+    tables: &mut PgConnection,
+    organizations: &[Uuid],
+    positions: &[Position],
+) -> Result<Vec<ExerciseSessionFact>, ApplyError> {
+    let rows = sqlx::query!(
+        "
+        select organization_id, position, plan, patient, exercise_id, week, session, outcome, skip_reason, pain,
+            exertion, duration_minutes, happened_on
+        from exercise_session_facts
+        where (organization_id, position) in (select * from unnest($1::uuid[], $2::bigint[]))
+        order by position
+        ",
+        organizations,
+        positions
+    )
+    .fetch_all(tables)
+    .await?;
+    let mut loaded = Vec::with_capacity(rows.len());
+    for row in rows {
+        let cells = Cells { table: "exercise_session_facts", position: row.position };
+        let reason = row.skip_reason.map(|name| cells.name("skip_reason", &name));
+        loaded.push(ExerciseSessionFact {
+            organization_id: OrganizationId::new(row.organization_id),
+            position: row.position,
+            plan: Pseudonym::stored(row.plan),
+            patient: Pseudonym::stored(row.patient),
+            exercise_id: ExerciseId::new(row.exercise_id),
+            week: cells.number("week", row.week)?,
+            session: cells.number("session", row.session)?,
+            outcome: cells.name("outcome", &row.outcome)?,
+            skip_reason: reason.transpose()?,
+            pain: row.pain.map(|pain| cells.number("pain", pain)).transpose()?,
+            exertion: row.exertion.map(|exertion| cells.number("exertion", exertion)).transpose()?,
+            duration_minutes: row.duration_minutes,
+            happened_on: row.happened_on,
+        });
+    }
+    Ok(loaded)
+}
+
 pub(super) async fn write_assignments(
     tables: &mut PgConnection,
     rows: &[&ExerciseAssignmentFact],
@@ -93,9 +137,8 @@ pub(super) async fn write_assignments(
 
 pub(super) async fn write_sessions(
     tables: &mut PgConnection,
-    sessions: &[ExerciseSessionFact],
+    rows: &[&ExerciseSessionFact],
 ) -> Result<(), ApplyError> {
-    let rows: &[&ExerciseSessionFact] = &sessions.iter().collect::<Vec<_>>();
     if rows.is_empty() {
         return Ok(());
     }

@@ -13,7 +13,12 @@ use super::rows::{self, Table, figures, rate};
 
 /// To a multiple of what minutes are published.
 const MINUTES_STEP: u64 = 15;
-const PUNCTUALITY_STEP: i32 = 5;
+/// To a multiple of what medians of minutes are published.
+const MEDIAN_STEP: i32 = 5;
+
+/// Quantities of which medians are taken.
+const PUNCTUALITY: usize = 0;
+const LENGTH: usize = 1;
 
 const ALL: usize = 0;
 const COMPLETED: usize = 1;
@@ -42,7 +47,7 @@ pub(super) async fn publish(
     write_utilisation(tx, organization_id, &shown).await
 }
 
-async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<Cells<7>, PublishError> {
+async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<Cells<7, 2>, PublishError> {
     let mut facts = sqlx::query!(
         r#"
         select position, patient, status, weekday, lead_days, is_reminded, planned_minutes, length_minutes,
@@ -84,7 +89,7 @@ async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<
             planned,
             if is_delivered { minutes(fact.length_minutes) } else { 0 },
         ];
-        cells.add(fact.patient, &places, weights, fact.punctuality_minutes);
+        cells.add(fact.patient, &places, weights, [fact.punctuality_minutes, fact.length_minutes]);
     }
     Ok(cells)
 }
@@ -105,7 +110,7 @@ const fn reminder(is_reminded: bool) -> CellValue {
 }
 
 /// What a cell of another dimension says; it may be shown of the whole clinic only where it is shown there.
-fn elsewhere(shown: &[Shown<7>], dimension: Dimension, value: CellValue) -> Option<u64> {
+fn elsewhere(shown: &[Shown<7, 2>], dimension: Dimension, value: CellValue) -> Option<u64> {
     match shown.iter().find(|cell| (cell.dimension, cell.value) == (dimension, value)) {
         Some(cell) => cell.figures[ALL],
         None => Some(0),
@@ -115,14 +120,14 @@ fn elsewhere(shown: &[Shown<7>], dimension: Dimension, value: CellValue) -> Opti
 async fn write_patterns(
     tx: &mut PgConnection,
     organization_id: OrganizationId,
-    shown: &[Shown<7>],
+    shown: &[Shown<7, 2>],
 ) -> Result<(), PublishError> {
-    let is_here = |cell: &&Shown<7>| cell.dimension != Dimension::Month;
-    let cells: Vec<&Shown<7>> = shown.iter().filter(is_here).collect();
+    let is_here = |cell: &&Shown<7, 2>| cell.dimension != Dimension::Month;
+    let cells: Vec<&Shown<7, 2>> = shown.iter().filter(is_here).collect();
     let table = Table::of(organization_id, &cells);
     // In every other dimension these would be tables that cross two of them.
     let of_the_clinic = |figure: Option<u64>| -> Vec<Option<u64>> {
-        let is_clinic = |cell: &&Shown<7>| cell.dimension == Dimension::Clinic && cell.patients.is_some();
+        let is_clinic = |cell: &&Shown<7, 2>| cell.dimension == Dimension::Clinic && cell.patients.is_some();
         cells.iter().map(|cell| figure.filter(|_| is_clinic(cell))).collect()
     };
     let reminded = of_the_clinic(elsewhere(shown, Dimension::Reminder, reminder(true)));
@@ -138,10 +143,8 @@ async fn write_patterns(
         cells.iter().map(|cell| rate(cell.figures[LATE_CANCELS], cell.figures[ALL])).collect();
     let same_day: Vec<Option<f64>> =
         cells.iter().zip(same_day).map(|(cell, figure)| rate(figure, cell.figures[ALL])).collect();
-    let punctuality: Vec<Option<i32>> = cells
-        .iter()
-        .map(|cell| cell.median.map(|minutes| (minutes + 2).div_euclid(PUNCTUALITY_STEP) * PUNCTUALITY_STEP))
-        .collect();
+    let punctuality = rows::nearest(cells.iter().map(|cell| cell.medians[PUNCTUALITY]), MEDIAN_STEP);
+    let lengths = rows::nearest(cells.iter().map(|cell| cell.medians[LENGTH]), MEDIAN_STEP);
     sqlx::query!(
         "delete from published.appointment_patterns where organization_id = $1",
         organization_id.uuid()
@@ -152,10 +155,11 @@ async fn write_patterns(
         "
         insert into published.appointment_patterns (
             organization_id, dimension, value, is_suppressed, patients, appointments, completed, no_shows, cancelled,
-            late_cancels, reminded, no_show_rate, late_cancel_rate, same_day_share, median_punctuality_minutes)
+            late_cancels, reminded, no_show_rate, late_cancel_rate, same_day_share, median_punctuality_minutes,
+            median_length_minutes)
         select $1, * from unnest($2::text[], $3::text[], $4::boolean[], $5::integer[], $6::integer[], $7::integer[],
             $8::integer[], $9::integer[], $10::integer[], $11::integer[], $12::float8[], $13::float8[],
-            $14::float8[], $15::integer[])
+            $14::float8[], $15::integer[], $16::integer[])
         ",
         table.organization_id,
         &table.dimensions,
@@ -172,6 +176,7 @@ async fn write_patterns(
         &late as _,
         &same_day as _,
         &punctuality as _,
+        &lengths as _,
     )
     .execute(tx)
     .await?;
@@ -181,10 +186,10 @@ async fn write_patterns(
 async fn write_utilisation(
     tx: &mut PgConnection,
     organization_id: OrganizationId,
-    shown: &[Shown<7>],
+    shown: &[Shown<7, 2>],
 ) -> Result<(), PublishError> {
-    let is_here = |cell: &&Shown<7>| matches!(cell.dimension, Dimension::Clinic | Dimension::Month);
-    let cells: Vec<&Shown<7>> = shown.iter().filter(is_here).collect();
+    let is_here = |cell: &&Shown<7, 2>| matches!(cell.dimension, Dimension::Clinic | Dimension::Month);
+    let cells: Vec<&Shown<7, 2>> = shown.iter().filter(is_here).collect();
     let table = Table::of(organization_id, &cells);
     let use_of: Vec<Option<f64>> =
         cells.iter().map(|cell| rate(cell.figures[DELIVERED], cell.figures[BOOKABLE])).collect();

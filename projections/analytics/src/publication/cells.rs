@@ -17,55 +17,90 @@ pub struct Measure {
     pub step: u64,
 }
 
-/// One value of one dimension.
-#[derive(Clone, Debug)]
-pub struct Cell<const M: usize> {
-    /// What each patient contributes to each of the measures; the first is never 0.
-    pub weights: HashMap<Patient, [u64; M]>,
-    /// What a median is taken of.
-    pub samples: Vec<(Patient, i32)>,
+/// How often a patient has a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Whose it is.
+    pub patient: Patient,
+    /// What was measured.
+    pub value: i32,
+    /// How often.
+    pub count: u64,
 }
 
-impl<const M: usize> Default for Cell<M> {
+/// One value of one dimension.
+#[derive(Clone, Debug)]
+pub struct Cell<const M: usize, const Q: usize = 1> {
+    /// What each patient contributes to each of the measures; the first is never 0.
+    pub weights: HashMap<Patient, [u64; M]>,
+    /// What percentiles are taken of.
+    pub samples: [Vec<Sample>; Q],
+}
+
+impl<const M: usize, const Q: usize> Default for Cell<M, Q> {
     fn default() -> Self {
-        Self { weights: HashMap::new(), samples: Vec::new() }
+        Self { weights: HashMap::new(), samples: [const { Vec::new() }; Q] }
     }
 }
 
-/// The cells of figures that are about the same records.
+/// The cells of figures that are about the same records: sums of `M` measures, and percentiles of `Q` quantities.
 #[derive(Clone, Debug)]
-pub struct Cells<const M: usize> {
+pub struct Cells<const M: usize, const Q: usize = 1> {
     /// What is measured; the first is what cells are about.
     pub measures: [Measure; M],
     /// By dimension and value. What stands under `clinic` is the total of every other dimension.
-    pub dimensions: BTreeMap<AnalyticsDimension, BTreeMap<CellValue, Cell<M>>>,
+    pub dimensions: BTreeMap<AnalyticsDimension, BTreeMap<CellValue, Cell<M, Q>>>,
     patients: HashMap<Uuid, Patient>,
 }
 
-impl<const M: usize> Cells<M> {
+impl<const M: usize, const Q: usize> Cells<M, Q> {
     /// Nothing yet.
     pub fn new(measures: [Measure; M]) -> Self {
         Self { measures, dimensions: BTreeMap::new(), patients: HashMap::new() }
     }
 
-    /// Adds a record to one value of each of some dimensions. One that weighs nothing is none.
+    /// Adds a record, with what was measured of it, to one value of each of some dimensions. One that weighs nothing is
+    /// none.
     pub fn add(
         &mut self,
         pseudonym: Uuid,
         places: &[(AnalyticsDimension, CellValue)],
         weights: [u64; M],
-        sample: Option<i32>,
+        samples: [Option<i32>; Q],
     ) {
         if weights.first().is_none_or(|first| *first == 0) {
             return;
         }
-        let next = Patient::try_from(self.patients.len()).unwrap_or(Patient::MAX);
-        let patient = *self.patients.entry(pseudonym).or_insert(next);
+        let patient = self.patient(pseudonym);
         for (dimension, value) in places {
             let cell = self.dimensions.entry(*dimension).or_default().entry(*value).or_default();
             let sums = cell.weights.entry(patient).or_insert([0; M]);
             sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum += weight);
-            cell.samples.extend(sample.map(|sample| (patient, sample)));
+            for (kept, value) in cell.samples.iter_mut().zip(samples) {
+                kept.extend(value.map(|value| Sample { patient, value, count: 1 }));
+            }
         }
+    }
+
+    /// Adds what was measured `count` times of a patient's records, which were added before.
+    pub fn measure(
+        &mut self,
+        pseudonym: Uuid,
+        places: &[(AnalyticsDimension, CellValue)],
+        quantity: usize,
+        (value, count): (i32, u64),
+    ) {
+        let patient = self.patient(pseudonym);
+        for (dimension, place) in places {
+            let cell = self.dimensions.get_mut(dimension).and_then(|values| values.get_mut(place));
+            if let Some(kept) = cell.and_then(|cell| cell.samples.get_mut(quantity)) {
+                kept.push(Sample { patient, value, count });
+            }
+        }
+    }
+
+    fn patient(&mut self, pseudonym: Uuid) -> Patient {
+        let next = Patient::try_from(self.patients.len()).unwrap_or(Patient::MAX);
+        *self.patients.entry(pseudonym).or_insert(next)
     }
 }

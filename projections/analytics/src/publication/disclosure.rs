@@ -11,12 +11,15 @@
 //! So the patients of what is hidden are taken together, each counted once, and as long as they are revealing the
 //! smallest of what is shown is hidden too. Both ways are gone until neither hides any more. Nothing at all is shown as
 //! 0: it is about nobody. Counts and sums are rounded, and everything that is made of them is made of the rounded ones.
+//!
+//! A median is shown where those of whom it was taken are not revealing; what few samples exceed, only where those who
+//! have such samples are not revealing either, since it is theirs alone that decide it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use carelog_domain::access::{AnalyticsDimension, CellValue};
 
-use super::cells::{Cell, Cells, Measure, Patient};
+use super::cells::{Cell, Cells, Measure, Patient, Sample};
 
 /// No clinic can set its threshold lower, patients.
 pub const LEAST_THRESHOLD: usize = 5;
@@ -27,7 +30,7 @@ const RECORDS: usize = 0;
 
 /// A cell as it is published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown<const M: usize> {
+pub struct Shown<const M: usize, const Q: usize = 1> {
     /// By what.
     pub dimension: AnalyticsDimension,
     /// Its value.
@@ -36,8 +39,10 @@ pub struct Shown<const M: usize> {
     pub patients: Option<u64>,
     /// The measures.
     pub figures: [Option<u64>; M],
-    /// The median of the samples.
-    pub median: Option<i32>,
+    /// The median of the samples of each quantity.
+    pub medians: [Option<i32>; Q],
+    /// What 95 of 100 samples of each quantity do not exceed.
+    pub highs: [Option<i32>; Q],
 }
 
 /// What of a cell is hidden.
@@ -63,7 +68,7 @@ impl Group {
 }
 
 /// The cells with what may be shown of them.
-pub fn disclose<const M: usize>(cells: &Cells<M>, threshold: usize) -> Vec<Shown<M>> {
+pub fn disclose<const M: usize, const Q: usize>(cells: &Cells<M, Q>, threshold: usize) -> Vec<Shown<M, Q>> {
     let threshold = threshold.max(LEAST_THRESHOLD);
     let hidden = Tables::new(cells, threshold).close();
     let mut shown = Vec::new();
@@ -76,13 +81,13 @@ pub fn disclose<const M: usize>(cells: &Cells<M>, threshold: usize) -> Vec<Shown
     shown
 }
 
-fn show<const M: usize>(
+fn show<const M: usize, const Q: usize>(
     (dimension, value): (AnalyticsDimension, CellValue),
-    cell: &Cell<M>,
+    cell: &Cell<M, Q>,
     measures: &[Measure; M],
     hides: Hidden<M>,
     threshold: usize,
-) -> Shown<M> {
+) -> Shown<M, Q> {
     let mut figures = [None; M];
     for (measure, (figure, (is_hidden, Measure { step, .. }))) in
         figures.iter_mut().zip(hides.into_iter().zip(measures)).enumerate()
@@ -92,7 +97,15 @@ fn show<const M: usize>(
     }
     let is_shown = figures.first().is_some_and(Option::is_some);
     let patients = is_shown.then(|| rounded(cell.weights.len() as u64, COUNT_STEP));
-    Shown { dimension, value, patients, figures, median: median(cell, threshold).filter(|_| is_shown) }
+    let (mut medians, mut highs) = ([None; Q], [None; Q]);
+    if is_shown {
+        for ((median, high), samples) in medians.iter_mut().zip(&mut highs).zip(&cell.samples) {
+            let sorted = Sorted::new(samples);
+            *median = sorted.median(threshold);
+            *high = sorted.high(threshold);
+        }
+    }
+    Shown { dimension, value, patients, figures, medians, highs }
 }
 
 /// The nearest multiple. What is not nothing does not become nothing.
@@ -101,25 +114,57 @@ fn rounded(number: u64, step: u64) -> u64 {
     if number > 0 { nearest.max(step) } else { 0 }
 }
 
-/// Of the samples, unless those that have any are revealing.
-fn median<const M: usize>(cell: &Cell<M>, threshold: usize) -> Option<i32> {
-    let mut group = Group::default();
-    let mut samples: Vec<i32> = Vec::with_capacity(cell.samples.len());
-    for (patient, sample) in &cell.samples {
-        group.add(*patient, 1);
-        samples.push(*sample);
+/// Samples of a quantity, from the least to the greatest.
+struct Sorted(Vec<Sample>);
+
+impl Sorted {
+    fn new(samples: &[Sample]) -> Self {
+        let mut samples = samples.to_vec();
+        samples.sort_unstable_by_key(|sample| sample.value);
+        Self(samples)
     }
-    if group.is_revealing(threshold) {
-        return None;
+
+    fn count(&self) -> u64 {
+        self.0.iter().map(|sample| sample.count).sum()
     }
-    samples.sort_unstable();
-    let middle = samples.len() / 2;
-    let upper = i64::from(*samples.get(middle)?);
-    if samples.len() % 2 == 1 {
-        return i32::try_from(upper).ok();
+
+    /// The sample with so many before it.
+    fn after(&self, count: u64) -> Option<i32> {
+        let mut before = 0;
+        let found = self.0.iter().find(|sample| {
+            before += sample.count;
+            before > count
+        });
+        found.map(|sample| sample.value)
     }
-    let lower = i64::from(*samples.get(middle.checked_sub(1)?)?);
-    i32::try_from((lower + upper).div_euclid(2)).ok()
+
+    fn is_revealing<'a>(samples: impl Iterator<Item = &'a Sample>, threshold: usize) -> bool {
+        let mut group = Group::default();
+        samples.for_each(|sample| group.add(sample.patient, sample.count));
+        group.is_revealing(threshold)
+    }
+
+    /// Unless those that have any samples are revealing.
+    fn median(&self, threshold: usize) -> Option<i32> {
+        if Self::is_revealing(self.0.iter(), threshold) {
+            return None;
+        }
+        let count = self.count();
+        let upper = i64::from(self.after(count / 2)?);
+        if count % 2 == 1 {
+            return i32::try_from(upper).ok();
+        }
+        let lower = i64::from(self.after((count / 2).checked_sub(1)?)?);
+        i32::try_from((lower + upper).div_euclid(2)).ok()
+    }
+
+    /// The least sample that 95 of 100 do not exceed, unless those who reach it are revealing.
+    fn high(&self, threshold: usize) -> Option<i32> {
+        let rank = (self.count() * 95).div_ceil(100).checked_sub(1)?;
+        let high = self.after(rank)?;
+        let reach_it = self.0.iter().filter(|sample| sample.value >= high);
+        (!Self::is_revealing(reach_it, threshold)).then_some(high)
+    }
 }
 
 fn of<const M: usize>(weights: &[u64; M], measure: usize) -> u64 {
@@ -127,15 +172,15 @@ fn of<const M: usize>(weights: &[u64; M], measure: usize) -> u64 {
 }
 
 /// What is hidden so far.
-struct Tables<'a, const M: usize> {
-    cells: &'a Cells<M>,
+struct Tables<'a, const M: usize, const Q: usize> {
+    cells: &'a Cells<M, Q>,
     threshold: usize,
     hidden: BTreeMap<(AnalyticsDimension, CellValue), Hidden<M>>,
 }
 
-impl<'a, const M: usize> Tables<'a, M> {
+impl<'a, const M: usize, const Q: usize> Tables<'a, M, Q> {
     /// Hides what is revealing by itself.
-    fn new(cells: &'a Cells<M>, threshold: usize) -> Self {
+    fn new(cells: &'a Cells<M, Q>, threshold: usize) -> Self {
         let mut hidden = BTreeMap::new();
         for (dimension, values) in &cells.dimensions {
             for (value, cell) in values {
@@ -180,7 +225,7 @@ impl<'a, const M: usize> Tables<'a, M> {
     }
 
     /// Within a cell: the parts of a figure.
-    fn close_cell(&mut self, place: (AnalyticsDimension, CellValue), cell: &Cell<M>) {
+    fn close_cell(&mut self, place: (AnalyticsDimension, CellValue), cell: &Cell<M, Q>) {
         if self.is_hidden(place, RECORDS) {
             (0..M).for_each(|measure| self.hide(place, measure));
             return;
@@ -218,7 +263,7 @@ impl<'a, const M: usize> Tables<'a, M> {
     fn close_dimension(
         &mut self,
         dimension: AnalyticsDimension,
-        values: &BTreeMap<CellValue, Cell<M>>,
+        values: &BTreeMap<CellValue, Cell<M, Q>>,
         measure: usize,
     ) {
         let totals = self.cells.dimensions.get(&AnalyticsDimension::Clinic);
@@ -254,7 +299,7 @@ impl<'a, const M: usize> Tables<'a, M> {
 }
 
 /// What the patients of a cell have of a measure.
-fn group<const M: usize>(cell: &Cell<M>, measure: usize) -> Group {
+fn group<const M: usize, const Q: usize>(cell: &Cell<M, Q>, measure: usize) -> Group {
     let mut group = Group::default();
     cell.weights.iter().for_each(|(patient, weights)| group.add(*patient, of(weights, measure)));
     group

@@ -56,7 +56,7 @@ async fn read_weeks(
             count("completed_sessions", fact.completed_sessions)?,
             count("skipped_sessions", fact.skipped_sessions)?,
         ];
-        cells.add(fact.patient, &[(Dimension::ProgrammeWeek, CellValue::Number(week))], weights, None);
+        cells.add(fact.patient, &[(Dimension::ProgrammeWeek, CellValue::Number(week))], weights, [None]);
     }
     Ok(cells)
 }
@@ -130,7 +130,7 @@ async fn read_streaks(
             4..=6 => CellValue::Name(CellName::Days4To6),
             7.. => CellValue::Name(CellName::Days7),
         };
-        cells.add(patient.patient, &[(Dimension::LongestStreak, value)], [1], None);
+        cells.add(patient.patient, &[(Dimension::LongestStreak, value)], [1], [None]);
     }
     Ok(cells)
 }

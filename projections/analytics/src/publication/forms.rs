@@ -42,7 +42,7 @@ async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<
         ];
         let is_signed = u64::from(fact.turnaround_hours.is_some());
         let weights = [1, is_signed, is_signed * u64::from(fact.is_late == Some(true))];
-        cells.add(fact.patient, &places, weights, fact.turnaround_hours);
+        cells.add(fact.patient, &places, weights, [fact.turnaround_hours]);
     }
     Ok(cells)
 }
@@ -54,7 +54,7 @@ async fn write(
 ) -> Result<(), PublishError> {
     let cells: Vec<&Shown<3>> = shown.iter().collect();
     let table = Table::of(organization_id, &cells);
-    let medians: Vec<Option<i32>> = cells.iter().map(|cell| cell.median).collect();
+    let medians: Vec<Option<i32>> = cells.iter().map(|cell| cell.medians[0]).collect();
     sqlx::query!("delete from published.form_turnaround where organization_id = $1", organization_id.uuid())
         .execute(&mut *tx)
         .await?;

@@ -7,7 +7,7 @@
 //! An erasure is certified after the publication without the patient.
 //!
 //! # How
-//! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`), finds out
+//! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds out
 //! which figures lead to few patients (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. A lock
 //! on the clinic keeps two processes from doing the same at once. Nothing is kept from one publication to the next:
 //! the same facts give the same rows, so that a rebuild changes nothing.
@@ -20,6 +20,7 @@ mod forms;
 mod rows;
 #[cfg(test)]
 mod tests;
+mod video;
 
 use std::time::Duration;
 
@@ -90,6 +91,12 @@ pub fn due(
                             union
                             select patient from analytics.form_facts f
                             where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
+                            union
+                            select patient from analytics.video_session_facts f
+                            where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
+                            union
+                            select patient from analytics.video_quality_facts f
+                            where f.organization_id = o.organization_id and f.position > coalesce(p.position, 0)
                         ) as touched))
             order by o.organization_id
             "#,
@@ -137,6 +144,7 @@ pub fn publish(
         appointments::publish(&mut tx, organization_id, threshold).await?;
         exercises::publish(&mut tx, organization_id, threshold).await?;
         forms::publish(&mut tx, organization_id, threshold).await?;
+        video::publish(&mut tx, organization_id, threshold).await?;
         let progress = Progress {
             organization_id,
             position: organization.last_position,

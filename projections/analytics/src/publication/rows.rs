@@ -17,7 +17,10 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn of<const M: usize>(organization_id: OrganizationId, cells: &[&Shown<M>]) -> Self {
+    pub(super) fn of<const M: usize, const Q: usize>(
+        organization_id: OrganizationId,
+        cells: &[&Shown<M, Q>],
+    ) -> Self {
         let patients: Vec<Option<u64>> = cells.iter().map(|cell| cell.patients).collect();
         Self {
             organization_id: organization_id.uuid(),
@@ -30,16 +33,29 @@ impl Table {
 }
 
 /// One measure of every cell, as counts.
-pub(super) fn figures<const M: usize>(cells: &[&Shown<M>], measure: usize) -> Vec<Option<i32>> {
+pub(super) fn figures<const M: usize, const Q: usize>(
+    cells: &[&Shown<M, Q>],
+    measure: usize,
+) -> Vec<Option<i32>> {
     let figures: Vec<Option<u64>> =
         cells.iter().map(|cell| cell.figures.get(measure).copied().flatten()).collect();
     numbers(&figures)
 }
 
 /// One measure of every cell, as sums.
-pub(super) fn sums<const M: usize>(cells: &[&Shown<M>], measure: usize) -> Vec<Option<i64>> {
-    let figure = |cell: &&Shown<M>| cell.figures.get(measure).copied().flatten();
+pub(super) fn sums<const M: usize, const Q: usize>(
+    cells: &[&Shown<M, Q>],
+    measure: usize,
+) -> Vec<Option<i64>> {
+    let figure = |cell: &&Shown<M, Q>| cell.figures.get(measure).copied().flatten();
     cells.iter().map(figure).map(|sum| sum.map(|sum| i64::try_from(sum).unwrap_or(i64::MAX))).collect()
+}
+
+/// To the nearest multiple of a step.
+pub(super) fn nearest(figures: impl Iterator<Item = Option<i32>>, step: i32) -> Vec<Option<i32>> {
+    figures
+        .map(|figure| figure.map(|figure| figure.saturating_add(step / 2).div_euclid(step) * step))
+        .collect()
 }
 
 pub(super) fn numbers(figures: &[Option<u64>]) -> Vec<Option<i32>> {

@@ -25,7 +25,7 @@ fn cells(records: &[Record]) -> Cells<3> {
     let mut cells = Cells::new([RECORDS, part_of(0), part_of(0)]);
     for (patient, weekday, [first, second]) in records {
         let places = [(Dimension::Clinic, ALL), (Dimension::Weekday, CellValue::Number(*weekday))];
-        cells.add(Uuid::from_u128((*patient).into()), &places, [1, *first, *second], None);
+        cells.add(Uuid::from_u128((*patient).into()), &places, [1, *first, *second], [None]);
     }
     cells
 }
@@ -109,7 +109,7 @@ fn a_median_of_few_is_hidden_and_numbers_are_rounded() {
     let mut cells = Cells::new([RECORDS]);
     let mut add = |patients: std::ops::Range<u128>, value: CellValue, sample: Option<i32>| {
         for patient in patients {
-            cells.add(Uuid::from_u128(patient), &[(Dimension::Weekday, value)], [1], sample);
+            cells.add(Uuid::from_u128(patient), &[(Dimension::Weekday, value)], [1], [sample]);
         }
     };
     add(0..17, CellValue::Number(1), None);
@@ -118,7 +118,7 @@ fn a_median_of_few_is_hidden_and_numbers_are_rounded() {
 
     let shown = disclose(&cells, K);
 
-    let told: Vec<_> = shown.iter().map(|cell| (cell.patients, cell.figures, cell.median)).collect();
+    let told: Vec<_> = shown.iter().map(|cell| (cell.patients, cell.figures, cell.medians[0])).collect();
     assert_eq!(told, [(Some(15), [Some(25)], None), (Some(25), [Some(25)], Some(20))]);
 }
 

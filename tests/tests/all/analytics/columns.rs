@@ -6,8 +6,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
 use carelog_analytics::publication::publish;
-use carelog_domain::OrganizationId;
 use carelog_domain::file::{ContentType, LinkDisposition};
+use carelog_domain::{OrganizationId, PatientId};
 use carelog_files::{Download, Storage};
 use carelog_tests::{Answer, Api, ApiClinic, python_client, until};
 use reqwest::Method;
@@ -15,16 +15,40 @@ use reqwest::header::ACCEPT;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::video::consult;
+
 const PATIENTS: usize = 12;
-pub(super) const VIEWS: [&str; 5] = [
+pub(super) const VIEWS: [&str; 7] = [
     "appointment_patterns",
     "clinic_utilisation",
     "exercise_completion",
     "exercise_streaks",
     "form_turnaround",
+    "video_quality",
+    "video_sessions",
 ];
 
-/// A clinic with appointments in two months and a form of each patient, published.
+/// A plan of a patient with an exercise that was done twice.
+async fn exercise(clinic: &ApiClinic<'_>, patient: &str) {
+    let staff = json!({ "profession": "physiotherapist", "name": "Grace", "email": "g@example.org" });
+    let specialist = clinic.post("/v1/specialists", &staff).await.id().to_owned();
+    let plan = json!({
+        "patient_id": patient, "specialist_id": specialist, "starts_at": "2026-03-02T00:00:00Z", "week_count": 2,
+        "title": "Knee",
+    });
+    let path =
+        format!("/v1/treatment-plans/{}/exercises", clinic.post("/v1/treatment-plans", &plan).await.id());
+    let squats = "0197a000-0000-7000-8000-00000000000a";
+    let exercise =
+        json!({ "exercise_id": squats, "week": 1, "session_count": 3, "sets": 3, "repetitions": 12 });
+    let assignment = clinic.post(&path, &exercise).await.text_at("/assignment_id").to_owned();
+    for _ in 0..2 {
+        let done = clinic.post(&format!("{path}/{assignment}/complete"), &json!({ "pain": 3 })).await;
+        assert!(done.status < 300, "{done:?}");
+    }
+}
+
+/// A clinic with two appointments, a form, an exercise and a video consultation of each patient, published.
 pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
     let clinic = api.clinic("Klinik").await;
     for _ in 0..PATIENTS {
@@ -37,12 +61,19 @@ pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
             clinic.post("/v1/appointments", &booking).await.id();
         }
         clinic.form(&patient).await.id();
+        exercise(&clinic, &patient).await;
+        let patient_id = PatientId::new(patient.parse().unwrap());
+        consult(&api.server.system().log, OrganizationId::new(clinic.id), patient_id).await;
     }
     until("everything is counted", async || {
         let facts = "select (select count(*) from analytics.appointment_facts where organization_id = $1)
-            + (select count(*) from analytics.form_facts where organization_id = $1)";
+            + (select count(*) from analytics.form_facts where organization_id = $1)
+            + (select count(*) from analytics.exercise_session_facts where organization_id = $1)
+            + (select count(*) from analytics.video_session_facts where length_minutes is not null
+                   and organization_id = $1)
+            + (select count(*) from analytics.video_quality_facts where organization_id = $1)";
         let count: i64 = sqlx::query_scalar(facts).bind(clinic.id).fetch_one(&api.analytics).await.unwrap();
-        (count == i64::try_from(3 * PATIENTS).unwrap()).then_some(())
+        (count == i64::try_from(9 * PATIENTS).unwrap()).then_some(())
     })
     .await;
     let now = api.server.system().log.clock().now();
@@ -122,8 +153,8 @@ async fn parquet_and_arrow_hold_the_rows_of_the_json_for_pyarrow_and_duckdb() {
             std::fs::write(&file, &bytes).unwrap();
             let told = read(form, &file).await;
 
-            let is_empty = json.items().is_empty();
-            assert_eq!(is_empty, view.starts_with("exercise"), "{view} has cells");
+            let shown = json.items().iter().filter(|cell| cell["is_suppressed"] == false).count();
+            assert!(shown > 0, "{view} shows something");
             assert_read_alike(&format!("{view} as {form}"), &told, json.items());
             assert_eq!(headers["content-type"], accept.split(',').next().unwrap());
             assert_eq!(
@@ -182,7 +213,7 @@ fn paths(output: &Output) -> Vec<String> {
     files.iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect()
 }
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 11] = [
     "appointment_patterns/figures.parquet",
     "clinic_utilisation/month=2099-01/figures.parquet",
     "clinic_utilisation/month=2099-02/figures.parquet",
@@ -190,6 +221,10 @@ const FILES: [&str; 7] = [
     "exercise_completion/figures.parquet",
     "exercise_streaks/figures.parquet",
     "form_turnaround/figures.parquet",
+    "video_quality/month=2099-01/figures.parquet",
+    "video_quality/month=__HIVE_DEFAULT_PARTITION__/figures.parquet",
+    "video_sessions/month=2099-01/figures.parquet",
+    "video_sessions/month=__HIVE_DEFAULT_PARTITION__/figures.parquet",
 ];
 
 /// Every view of a folder, as the readers find it, is what the API shows.
@@ -197,7 +232,7 @@ async fn assert_holds_what_is_shown(clinic: &ApiClinic<'_>, folder: &Path) {
     for view in VIEWS {
         let items = clinic.get(&format!("/v1/analytics/{view}")).await;
         let (form, path) = match view {
-            "clinic_utilisation" => ("partitions", folder.join(view)),
+            "clinic_utilisation" | "video_quality" | "video_sessions" => ("partitions", folder.join(view)),
             _ => ("parquet", folder.join(view).join("figures.parquet")),
         };
         let told = read(form, &path).await;
@@ -320,4 +355,31 @@ async fn an_export_to_the_clinics_storage_replaces_the_one_before() {
     let logged = queries_in_the_log(&clinic).await;
     assert_eq!(logged.iter().map(|(view, ..)| &**view).collect::<Vec<_>>(), VIEWS);
     assert_holds_what_is_shown(&clinic, directory.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_exports_into_one_storage_do_not_mix() {
+    let api = Api::start().await;
+    let clinic = published_clinic(&api).await;
+    let id = clinic.id.to_string();
+    // Another process is in the midst of an export.
+    let other = "select pg_advisory_lock(hashtext('carelog.export'), hashtext($1))";
+    let mut exporting = api.analytics.acquire().await.unwrap();
+    sqlx::query(other).bind(&id).execute(&mut *exporting).await.unwrap();
+
+    let output = export(&clinic, &id, &["--to-storage"]);
+
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("another export of organization"), "{said}");
+    assert_eq!(queries_in_the_log(&clinic).await, [], "what is refused is not in the log");
+    let storages = api.server.system().storages.get().unwrap();
+    let storage = storages.of(OrganizationId::new(clinic.id)).await.unwrap();
+    assert_eq!(keys(&storage).await, [""; 0], "and leaves nothing");
+    exporting.close_on_drop();
+    drop(exporting);
+    until("the other has ended", async || {
+        export(&clinic, &id, &["--to-storage"]).status.success().then_some(())
+    })
+    .await;
+    assert_eq!(keys(&storage).await.len(), FILES.len());
 }

@@ -86,6 +86,8 @@ async fn roles_reach_what_they_need_and_nothing_else() {
         "exercise_streaks",
         "form_turnaround",
         "freshness",
+        "video_quality",
+        "video_sessions",
     ];
     let of = |role: &str| views.map(|view| format!("{role} {view} select"));
 

@@ -53,6 +53,30 @@ async fn a_picture_of_each_view_is_well_formed_and_in_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn months_can_be_looked_at_closer_by_links_alone() {
+    let api = Api::start().await;
+    let clinic = published_clinic(&api).await;
+    let analyst = clinic.key(&json!({ "role": "analyst", "scopes": ["reads"] })).await;
+    let page = async |query: &str| {
+        let path = format!("/console/analytics/clinic_utilisation{query}");
+        in_the_console(&clinic, &analyst.text, &path).await
+    };
+
+    let (status, _, all) = page("").await;
+    assert_eq!(status, 200);
+    assert!(all.contains("<polyline ") && all.contains("2099-02"), "{all}");
+    assert!(all.contains("Figures about fewer than 11 patients are not shown."), "{all}");
+    let earlier = "?from=2098-12&amp;until=2099-01";
+    assert!(all.contains(earlier) && !all.contains("All months"), "{all}");
+
+    let (status, _, closer) = page(&earlier.replace("&amp;", "&")).await;
+    assert_eq!(status, 200);
+    assert!(closer.contains("2099-01") && !closer.contains("<td>2099-02</td>"), "{closer}");
+    assert!(closer.contains("All months") && !closer.contains("<script"), "{closer}");
+    assert_eq!(page("?from=never").await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn in_a_browser_an_analyst_sees_chart_and_table_and_nothing_else() {
     let api = Api::start().await;
     let clinic = published_clinic(&api).await;

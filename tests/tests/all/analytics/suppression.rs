@@ -57,7 +57,7 @@ pub(super) async fn clinic(
     id
 }
 
-async fn run(product: &Product, statements: &str) {
+pub(super) async fn run(product: &Product, statements: &str) {
     let mut owner = product.databases().analytics_owner.acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(statements.to_owned())).execute(&mut *owner).await.unwrap();
 }
@@ -94,7 +94,7 @@ async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments
 }
 
 /// What is published in a table, by dimension and value.
-async fn published(product: &Product, id: OrganizationId, table: &str) -> Value {
+pub(super) async fn published(product: &Product, id: OrganizationId, table: &str) -> Value {
     let mut tx = as_app(product, id).await;
     let cells = format!(
         "select coalesce(jsonb_object_agg(dimension || ' ' || value, to_jsonb(c)), '{{}}')::text

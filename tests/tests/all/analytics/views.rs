@@ -121,6 +121,8 @@ async fn the_dictionary_tells_what_every_column_means() {
         "exercise_completion",
         "exercise_streaks",
         "form_turnaround",
+        "video_quality",
+        "video_sessions",
     ];
     assert_eq!(names, expected);
     for view in dictionary.items() {

@@ -5,6 +5,14 @@ use sqlx::{Executor, PgPool};
 
 /// Facts of an appointment for each patient, on average.
 const PER_PATIENT: i32 = 8;
+const TABLES: [&str; 6] = [
+    "appointment_facts",
+    "form_facts",
+    "exercise_assignment_facts",
+    "exercise_session_facts",
+    "video_session_facts",
+    "video_quality_facts",
+];
 
 /// Makes so many facts about appointments, and a quarter as many each about forms and exercises.
 pub(super) async fn fill(owner: &PgPool, organization_id: OrganizationId, count: u32) -> anyhow::Result<()> {
@@ -50,7 +58,8 @@ pub(super) async fn fill(owner: &PgPool, organization_id: OrganizationId, count:
     .execute(owner)
     .await?;
     fill_others(owner, organization_id, count / 4, patients).await?;
-    for table in ["appointment_facts", "form_facts", "exercise_assignment_facts", "exercise_session_facts"] {
+    fill_video(owner, organization_id, count / 4, patients).await?;
+    for table in TABLES {
         owner.execute(sqlx::AssertSqlSafe(format!("vacuum analyze analytics.{table}"))).await?;
     }
     Ok(())
@@ -101,6 +110,50 @@ async fn fill_others(
         select $1, n, md5('plan' || n % $3)::uuid, md5('patient' || n % $3)::uuid, md5('exercise' || n % 20)::uuid,
             1 + n % 12, 1, 'completed', n % 11, n % 11, 15, date '2024-01-01' + n / $3 * (1 + n % 2)
         from generate_series(1, $2::integer) as n
+        ",
+        id,
+        count,
+        patients
+    )
+    .execute(owner)
+    .await?;
+    Ok(())
+}
+
+/// Stays in video rooms, each with four samples.
+async fn fill_video(
+    owner: &PgPool,
+    organization_id: OrganizationId,
+    count: i32,
+    patients: i32,
+) -> anyhow::Result<()> {
+    let id = organization_id.uuid();
+    sqlx::query!(
+        "
+        insert into analytics.video_session_facts (
+            organization_id, position, last_position, session, appointment, patient, participant, participant_kind,
+            joined_at, length_minutes)
+        select $1, n, n, md5('session' || n)::uuid, md5('appointment' || n / 2)::uuid, md5('patient' || n % $3)::uuid,
+            md5('participant' || n / 2)::uuid, case n % 2 when 0 then 'patient' else 'specialist' end,
+            timestamptz '2024-01-01 08:00Z' + make_interval(days => n / 9 % 730), 20 + n % 3 * 5
+        from generate_series(1, $2::integer) as n
+        ",
+        id,
+        count,
+        patients
+    )
+    .execute(owner)
+    .await?;
+    sqlx::query!(
+        "
+        insert into analytics.video_quality_facts (
+            organization_id, position, session, patient, sampled_at, state, round_trip_ms, jitter_ms,
+            send_loss_permille, receive_loss_permille, sent_kbps, received_kbps, freeze_count)
+        select $1, n * 4 + sample, md5('session' || n)::uuid, md5('patient' || n % $3)::uuid,
+            timestamptz '2024-01-01 08:00Z' + make_interval(days => n / 9 % 730),
+            case n % 10 when 0 then 'warning' else 'good' end, 20 + n % 300, n % 20, n % 12, n % 9, 900, 900, n % 2
+        from generate_series(1, $2::integer) as n
+        cross join generate_series(0, 3) as sample
         ",
         id,
         count,

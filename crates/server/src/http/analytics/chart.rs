@@ -1,12 +1,19 @@
 //! Each view as a picture: bars, drawn on the server as SVG, with a title and a description for whoever does not see it.
 //!
-//! A panel is one dimension, a bar one of its values. What is withheld, or has nothing to divide by, has no bar, and a
-//! word says so. The same markup
-//! stands by itself or within a page.
+//! A panel is one dimension, a bar one of its values; months are a line (`series.rs`), which can be looked at closer
+//! (`zoom.rs`). What is withheld, or has nothing to divide by, has no bar, and a word says so. The chart says from when it
+//! is and below how many patients figures are withheld. The same markup stands by itself or within a page.
 
+mod series;
+mod zoom;
+
+use carelog_analytics::queries::Figures;
+use carelog_domain::Timestamp;
 use carelog_domain::access::{AnalyticsDimension, AnalyticsView};
 use maud::{Markup, html};
 use serde_json::Value;
+
+pub(in crate::http) use self::zoom::{Zoom, zooms};
 
 const WIDTH: u32 = 720;
 /// Where bars begin.
@@ -54,6 +61,14 @@ const fn measure(view: AnalyticsView) -> Measure {
             title: "Patients by their most days in a row with an exercise",
             unit: Unit::Patients,
         },
+        AnalyticsView::VideoQuality => {
+            Measure { column: "good_share", title: "Good network in video consultations", unit: Unit::Share }
+        }
+        AnalyticsView::VideoSessions => Measure {
+            column: "reconnect_rate",
+            title: "Stays in video rooms after a lost connection",
+            unit: Unit::Share,
+        },
         AnalyticsView::FormTurnaround => Measure {
             column: "median_turnaround_hours",
             title: "Median time from a form's assignment to its signature",
@@ -75,8 +90,30 @@ struct Panel {
     bars: Vec<Bar>,
 }
 
+/// From when figures are, and what of them is withheld.
+#[derive(Clone, Debug, Default)]
+pub(in crate::http) struct About(Option<String>);
+
+impl About {
+    /// Of figures that were read.
+    pub(in crate::http) fn of(figures: &Figures) -> Self {
+        let Some(fresh) = figures.freshness else { return Self(None) };
+        let at = Timestamp::try_from(fresh.published_at).ok().map(|at| at.to_string());
+        Self::at(at.as_deref(), Some(fresh.small_cell_threshold.into()))
+    }
+
+    /// Of a moment as in RFC 3339, and a number of patients; nothing before the first publication.
+    pub(in crate::http) fn at(published_at: Option<&str>, threshold: Option<i64>) -> Self {
+        let minute = published_at.and_then(|at| at.get(..16)).map(|minute| minute.replace('T', " "));
+        let said = minute.zip(threshold).map(|(minute, threshold)| {
+            format!("Of {minute} UTC. Figures about fewer than {threshold} patients are not shown.")
+        });
+        Self(said)
+    }
+}
+
 /// Draws cells of a view.
-pub(in crate::http) fn draw(view: AnalyticsView, cells: &[Value]) -> Markup {
+pub(in crate::http) fn draw(view: AnalyticsView, cells: &[Value], about: &About) -> Markup {
     let measure = measure(view);
     let panels = panels(view, &measure, cells);
     let longest =
@@ -87,23 +124,34 @@ pub(in crate::http) fn draw(view: AnalyticsView, cells: &[Value]) -> Markup {
     let mut placed = Vec::new();
     for panel in &panels {
         placed.push((height, panel));
-        height += HEADING + pixels(panel.bars.len(), ROW);
+        height += HEADING
+            + match panel.dimension {
+                AnalyticsDimension::Month => series::HEIGHT,
+                _ => pixels(panel.bars.len(), ROW),
+            };
     }
     html! {
-        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (height + ROW) } width=(WIDTH) height=(height + ROW)
+        svg xmlns="http://www.w3.org/2000/svg" viewBox={ "0 0 " (WIDTH) " " (height + 2 * ROW) } width=(WIDTH) height=(height + 2 * ROW)
             role="img" aria-labelledby={ "title-" (view) " description-" (view) }
             font-family="system-ui, sans-serif" font-size="14" {
             title id={ "title-" (view) } { (measure.title) }
-            desc id={ "description-" (view) } { (description(&measure, &panels)) }
+            desc id={ "description-" (view) } { (description(&measure, &panels, about)) }
             text x="0" y="20" font-size="18" font-weight="700" fill="currentColor" { (measure.title) }
             @for (top, panel) in placed {
                 text x="0" y=(top + 26) font-weight="700" fill="currentColor" { (words(panel.dimension)) }
-                @for (index, bar) in panel.bars.iter().enumerate() {
-                    (drawn(bar, measure.unit, whole, top + HEADING + pixels(index, ROW)))
+                @if panel.dimension == AnalyticsDimension::Month {
+                    (series::drawn(&panel.bars, measure.unit, whole, top + HEADING))
+                } @else {
+                    @for (index, bar) in panel.bars.iter().enumerate() {
+                        (drawn(bar, measure.unit, whole, top + HEADING + pixels(index, ROW)))
+                    }
                 }
             }
             @if panels.is_empty() {
                 text x="0" y=(HEADING + 20) fill="currentColor" { "There are no figures to show." }
+            }
+            @if let About(Some(said)) = about {
+                text x="0" y=(height + ROW) font-size="12" fill="currentColor" { (said) }
             }
         }
     }
@@ -120,22 +168,22 @@ fn drawn(bar: &Bar, unit: Unit, whole: f64, top: u32) -> Markup {
             rect x=(LEFT) y=(top) width=(format!("{length:.1}")) height=(BAR) fill=(COLOUR) {}
         }
         text x=(format!("{:.1}", f64::from(LEFT) + length + 8.0)) y=(middle) dominant-baseline="central"
-            fill="currentColor" { (told(bar, unit)) }
+            fill="currentColor" { (told(bar.figure, unit)) }
     }
 }
 
 /// What a chart says, for whoever hears it.
-fn description(measure: &Measure, panels: &[Panel]) -> String {
+fn description(measure: &Measure, panels: &[Panel], about: &About) -> String {
     let panel = |panel: &Panel| {
-        let bars = panel.bars.iter().map(|bar| format!("{} {}", bar.label, told(bar, measure.unit)));
+        let bars = panel.bars.iter().map(|bar| format!("{} {}", bar.label, told(bar.figure, measure.unit)));
         format!("{}: {}.", words(panel.dimension), bars.collect::<Vec<_>>().join(", "))
     };
     let bars = format!("Bars, {}.", measure.title.to_lowercase());
-    std::iter::once(bars).chain(panels.iter().map(panel)).collect::<Vec<_>>().join(" ")
+    std::iter::once(bars).chain(panels.iter().map(panel)).chain(about.0.clone()).collect::<Vec<_>>().join(" ")
 }
 
-fn told(bar: &Bar, unit: Unit) -> String {
-    match (bar.figure, unit) {
+fn told(figure: Option<f64>, unit: Unit) -> String {
+    match (figure, unit) {
         (None, _) => "not shown".to_owned(),
         (Some(share), Unit::Share) => format!("{:.1} %", share * 100.0),
         (Some(hours), Unit::Hours) => format!("{hours:.0} h"),
@@ -176,6 +224,7 @@ const fn words(dimension: AnalyticsDimension) -> &'static str {
         AnalyticsDimension::ProgrammeWeek => "By week of the plan",
         AnalyticsDimension::LongestStreak => "By days in a row",
         AnalyticsDimension::Template => "By template",
+        AnalyticsDimension::Participant => "By participant",
     }
 }
 
@@ -214,7 +263,7 @@ mod tests {
             cell("weekday", "1", Some(0.125)),
         ];
 
-        let svg = draw(AnalyticsView::AppointmentPatterns, &cells).into_string();
+        let svg = draw(AnalyticsView::AppointmentPatterns, &cells, &About::default()).into_string();
 
         let said = "Bars, no-show rate of appointments. Whole clinic: all 25.0 %. By weekday: Monday 12.5 %. \
                     By days from booking to beginning: 7-13 not shown, 14-29 50.0 %.";
@@ -233,10 +282,36 @@ mod tests {
             let dimension = view.dimensions()[0];
             let cells = [json!({ "dimension": dimension.as_str(), "value": "all", (measure.column): 3 })];
 
-            let (svg, empty) = (draw(view, &cells).into_string(), draw(view, &[]).into_string());
+            let (svg, empty) = (
+                draw(view, &cells, &About::default()).into_string(),
+                draw(view, &[], &About::default()).into_string(),
+            );
 
             assert!(svg.contains("<rect ") && svg.contains("role=\"img\""), "{svg}");
             assert!(empty.contains("There are no figures to show.") && !empty.contains("<rect "), "{empty}");
         }
+    }
+
+    #[test]
+    fn months_are_a_line_with_a_gap_and_the_chart_says_from_when_it_is() {
+        let month = |month: &str, use_of: Option<f64>| json!({ "dimension": "month", "value": month, "utilisation": use_of });
+        let cells = [
+            month("2026-01", Some(0.5)),
+            month("2026-02", Some(1.0)),
+            month("2026-03", None),
+            month("2026-04", Some(0.25)),
+            month("2026-05", Some(0.5)),
+        ];
+        let about = About::at(Some("2026-05-31T22:10:00.000000Z"), Some(11));
+
+        let svg = draw(AnalyticsView::ClinicUtilisation, &cells, &about).into_string();
+
+        // The highest figure lies at the top of the plot, the months lie a quarter of it apart.
+        assert_eq!(svg.matches("<polyline ").count(), 2, "{svg}");
+        assert!(svg.contains("points=\"200.0,140.0 300.0,80.0\""), "{svg}");
+        assert!(svg.contains("points=\"500.0,170.0 600.0,140.0\""), "{svg}");
+        assert!(svg.contains("<title>2026-03 not shown</title>"), "{svg}");
+        let said = "Of 2026-05-31 22:10 UTC. Figures about fewer than 11 patients are not shown.";
+        assert_eq!(svg.matches(said).count(), 2, "drawn, and told: {svg}");
     }
 }

@@ -7,6 +7,7 @@ use carelog_domain::access::AnalyticsFormat;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
+use super::chart::About;
 use super::{Cells, chart};
 use crate::http::accept::{Offer, preferred, varies};
 use crate::http::command::json;
@@ -62,7 +63,7 @@ pub(super) fn answer(figures: &Figures, format: AnalyticsFormat) -> Result<Respo
 
 /// Shown where it is opened, and able to load nothing.
 fn picture(figures: &Figures) -> Response {
-    let svg = chart::draw(figures.view, &figures.rows).into_string();
+    let svg = chart::draw(figures.view, &figures.rows, &About::of(figures)).into_string();
     let headers = [
         (header::CONTENT_TYPE, essence(AnalyticsFormat::Svg)),
         (header::CONTENT_SECURITY_POLICY, "default-src 'none'"),

@@ -1,19 +1,45 @@
 //! Published figures: a chart and a table of each view, and files of them.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use carelog_domain::access::{AnalyticsFormat, AnalyticsView};
+use carelog_domain::access::{AnalyticsFormat, AnalyticsView, YearMonth};
 use http::{HeaderValue, Method, header};
 use maud::{Markup, html};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::Console;
 use super::asking::Trouble;
 use super::session::Visitor;
 use super::view::{Page, moment};
-use crate::http::analytics::chart;
+use crate::http::analytics::chart::{self, About, Zoom, zooms};
 
 const ANALYTICS: &str = "/v1/analytics";
+
+/// Which months are looked at; all where nothing is said.
+#[derive(Debug, Deserialize)]
+pub(super) struct Months {
+    from: Option<String>,
+    until: Option<String>,
+}
+
+impl Months {
+    /// As the API takes it, with the sign that begins it; empty where nothing is said.
+    fn query(&self) -> Result<String, Trouble> {
+        let mut parts = Vec::new();
+        for (name, month) in [("from", &self.from), ("until", &self.until)] {
+            if let Some(month) = month {
+                let month: YearMonth = month.parse().map_err(|_| Trouble::NotFound)?;
+                parts.push(format!("{name}={month}"));
+            }
+        }
+        Ok(if parts.is_empty() { String::new() } else { format!("?{}", parts.join("&")) })
+    }
+}
+
+fn query(zoom: &Zoom) -> String {
+    zoom.range.as_ref().map_or_else(String::new, |(first, last)| format!("?from={first}&until={last}"))
+}
 
 /// `GET /console/analytics`
 pub(super) async fn list(State(console): State<Console>, visitor: Visitor) -> Result<Response, Trouble> {
@@ -35,10 +61,15 @@ pub(super) async fn show(
     State(console): State<Console>,
     visitor: Visitor,
     Path(view): Path<String>,
+    Query(months): Query<Months>,
 ) -> Result<Response, Trouble> {
     let view: AnalyticsView = view.parse().map_err(|_| Trouble::NotFound)?;
     let dictionary = console.get(&visitor, ANALYTICS).await?;
-    let cells = console.get(&visitor, &format!("{ANALYTICS}/{view}")).await?;
+    let range = months.query()?;
+    let cells = console.get(&visitor, &format!("{ANALYTICS}/{view}{range}")).await?;
+    let threshold = cells.get("small_cell_threshold").and_then(Value::as_i64);
+    let about = About::at(cells.get("published_at").and_then(Value::as_str), threshold);
+    let zooms = zooms(items(&cells), !range.is_empty());
     let described = items(&dictionary).iter().find(|described| text(described, "view") == view.as_str());
     let columns = described.and_then(|view| view.get("columns")).and_then(Value::as_array);
     let names: Vec<&str> = columns.into_iter().flatten().map(|column| text(column, "name")).collect();
@@ -51,7 +82,14 @@ pub(super) async fn show(
             a href={ "/console/analytics/" (view) "/figures.parquet" } { "Parquet" } ", "
             a href={ "/console/analytics/" (view) "/figures.svg" } { "SVG" } "."
         }
-        figure { (chart::draw(view, items(&cells))) }
+        figure { (chart::draw(view, items(&cells), &about)) }
+        @if !zooms.is_empty() {
+            nav aria-label="Months" {
+                @for zoom in &zooms {
+                    a href={ "/console/analytics/" (view) (query(zoom)) } { (zoom.title) } " "
+                }
+            }
+        }
         (table(&names, items(&cells)))
     };
     Ok(Page { title: &title(view.as_str()), sections: Some(visitor.sections), body }.into_response())

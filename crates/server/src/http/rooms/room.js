@@ -648,10 +648,11 @@ class Talk {
     /* What the network did since the last time; counters are differences. */
     async sample() {
         if (this.peer.connectionState !== "connected") return;
-        const sums = { at: performance.now(), sent: 0, received: 0, lost: 0, packets: 0 };
+        const sums = { at: performance.now(), sent: 0, received: 0, lost: 0, packets: 0, freezes: 0 };
         const shares = [];
         const jitters = [];
         let roundTrip = null;
+        let countsFreezes = false;
         for (const stats of (await this.peer.getStats()).values()) {
             if (stats.type === "outbound-rtp") sums.sent += stats.bytesSent || 0;
             if (stats.type === "inbound-rtp") {
@@ -659,13 +660,17 @@ class Talk {
                 sums.lost += stats.packetsLost || 0;
                 sums.packets += stats.packetsReceived || 0;
                 if (Number.isFinite(stats.jitter)) jitters.push(stats.jitter);
+                if (Number.isFinite(stats.freezeCount)) {
+                    countsFreezes = true;
+                    sums.freezes += stats.freezeCount;
+                }
             }
             if (stats.type === "remote-inbound-rtp" && Number.isFinite(stats.fractionLost)) shares.push(stats.fractionLost);
             if (stats.type === "candidate-pair" && stats.nominated && Number.isFinite(stats.currentRoundTripTime)) {
                 roundTrip = stats.currentRoundTripTime;
             }
         }
-        const last = this.last || { at: sums.at - SAMPLE_MS, sent: 0, received: 0, lost: 0, packets: 0 };
+        const last = this.last || { at: sums.at - SAMPLE_MS, sent: 0, received: 0, lost: 0, packets: 0, freezes: 0 };
         this.last = sums;
         const lost = Math.max(0, sums.lost - last.lost);
         const packets = Math.max(0, sums.packets - last.packets);
@@ -678,6 +683,7 @@ class Talk {
             receive_loss: lost + packets ? lost / (lost + packets) : null,
             sent_kbps: kbps(sums.sent, last.sent),
             received_kbps: kbps(sums.received, last.received),
+            freezes: countsFreezes ? Math.max(0, sums.freezes - last.freezes) : null,
         };
         tell({ type: "quality", ...sample });
         this.judge(sample);

@@ -1,0 +1,224 @@
+//! Facts in ClickHouse, over its HTTP interface, a page at a time as columns (`JSONColumns`).
+//!
+//! Every statement may be sent again: rows are named by their places, the newest replaces the others, and removing what
+//! is not there does nothing. See <https://clickhouse.com/docs/interfaces/http>.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use carelog_domain::OrganizationId;
+use futures::future::BoxFuture;
+use percent_encoding::percent_decode_str;
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+use url::Url;
+
+use crate::model::{Fact, Key};
+use crate::sink::{FactSink, Facts};
+
+/// The tables, as they are made where they are missing.
+pub const TABLES: &str = include_str!("clickhouse.sql");
+
+/// Longest time of a statement: a page of some thousand rows takes far less.
+const TIMEOUT: Duration = Duration::from_mins(1);
+/// Of what a server says that refuses, so much is kept.
+const TOLD_CHARS: usize = 500;
+/// Moments come as in RFC 3339, and a column that the tables do not have is an error, not a loss.
+const SETTINGS: [(&str, &str); 3] = [
+    ("date_time_input_format", "best_effort"),
+    ("input_format_skip_unknown_fields", "0"),
+    ("wait_end_of_query", "1"),
+];
+/// Tables whose rows are about patients: all.
+const FACTS: [&str; 7] = [
+    "patient_facts",
+    "appointment_facts",
+    "exercise_assignment_facts",
+    "exercise_session_facts",
+    "form_facts",
+    "video_session_facts",
+    "video_quality_facts",
+];
+
+/// Why ClickHouse did not take something.
+#[derive(Debug, thiserror::Error)]
+pub enum ClickHouseError {
+    /// The address names no server that can be asked.
+    #[error("the address of ClickHouse is none of http or https with a host")]
+    Address,
+    /// It cannot be reached, or did not answer in time.
+    #[error("ClickHouse does not answer")]
+    Unreachable(#[source] reqwest::Error),
+    /// It refused a statement.
+    #[error("ClickHouse refuses with {status}: {told}")]
+    Refused {
+        /// The status of its answer.
+        status: StatusCode,
+        /// The beginning of what it says.
+        told: String,
+    },
+}
+
+/// A database of a ClickHouse server.
+#[derive(Clone)]
+pub struct ClickHouse {
+    client: Client,
+    url: Url,
+    user: Option<(String, String)>,
+}
+
+impl std::fmt::Debug for ClickHouse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClickHouse").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
+}
+
+impl ClickHouse {
+    /// From an address such as `https://user:password@host:8443/database`; the database is `default` where none is
+    /// named, and exists.
+    ///
+    /// # Errors
+    /// When the address names no server, or no client can be made.
+    pub fn new(address: &Url) -> Result<Self, ClickHouseError> {
+        if !is_address(address) {
+            return Err(ClickHouseError::Address);
+        }
+        let mut url = address.clone();
+        let decoded = |text: &str| {
+            let text = percent_decode_str(text).decode_utf8().map_err(|_| ClickHouseError::Address)?;
+            Ok::<_, ClickHouseError>(text.into_owned())
+        };
+        let user = match (address.username(), address.password()) {
+            ("", None) => None,
+            (name, password) => Some((decoded(name)?, decoded(password.unwrap_or_default())?)),
+        };
+        let database = match address.path().trim_matches('/') {
+            "" => "default".to_owned(),
+            name => decoded(name)?,
+        };
+        url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| ClickHouseError::Address)?;
+        url.set_path("/");
+        url.query_pairs_mut().clear().append_pair("database", &database).extend_pairs(SETTINGS);
+        let client = Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(ClickHouseError::Unreachable)?;
+        Ok(Self { client, url, user })
+    }
+
+    /// Makes the tables where they are missing.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn prepare(&self) -> Result<(), ClickHouseError> {
+        for statement in TABLES.split(';').filter(|statement| !statement.trim().is_empty()) {
+            self.run(statement, String::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes every row.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn empty(&self) -> Result<(), ClickHouseError> {
+        for table in FACTS {
+            self.run(&format!("truncate table {table}"), String::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the rows of a clinic.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn forget(&self, organization_id: OrganizationId) -> Result<(), ClickHouseError> {
+        for table in FACTS {
+            // A UUID's text needs no quoting.
+            let statement = format!("delete from {table} where organization_id = '{organization_id}'");
+            self.run(&statement, String::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert<F: Fact>(&self, rows: &[&F]) -> Result<(), ClickHouseError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let statement = format!("insert into {} ({}) format JSONColumns", F::TABLE, F::COLUMNS.join(", "));
+        self.run(&statement, columns(rows)).await
+    }
+
+    async fn remove(&self, patients: &HashSet<Key>) -> Result<(), ClickHouseError> {
+        if patients.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<String> = patients
+            .iter()
+            .map(|(organization_id, patient)| format!("('{organization_id}', '{}')", patient.uuid()))
+            .collect();
+        for table in FACTS {
+            let statement =
+                format!("delete from {table} where (organization_id, patient) in ({})", keys.join(", "));
+            self.run(&statement, String::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// One statement; `rows` are what an insert brings.
+    async fn run(&self, statement: &str, rows: String) -> Result<(), ClickHouseError> {
+        let mut url = self.url.clone();
+        let body = if rows.is_empty() {
+            statement.to_owned()
+        } else {
+            url.query_pairs_mut().append_pair("query", statement);
+            rows
+        };
+        let mut request = self.client.post(url).body(body);
+        if let Some((name, password)) = &self.user {
+            request = request.basic_auth(name, Some(password));
+        }
+        let without_url = |error: reqwest::Error| ClickHouseError::Unreachable(error.without_url());
+        let answer = request.send().await.map_err(without_url)?;
+        let status = answer.status();
+        let told = answer.text().await.map_err(without_url)?;
+        if status.is_success() {
+            return Ok(());
+        }
+        Err(ClickHouseError::Refused { status, told: told.chars().take(TOLD_CHARS).collect() })
+    }
+}
+
+/// Whether a server can be asked there.
+pub fn is_address(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.has_host()
+}
+
+impl FactSink for ClickHouse {
+    type Error = ClickHouseError;
+
+    fn write<'a>(&'a mut self, facts: &'a Facts<'a>) -> BoxFuture<'a, Result<(), ClickHouseError>> {
+        Box::pin(async move {
+            self.insert(&facts.patients).await?;
+            self.insert(&facts.appointments).await?;
+            self.insert(&facts.exercises).await?;
+            self.insert(&facts.sessions).await?;
+            self.insert(&facts.forms).await?;
+            self.insert(&facts.video_sessions).await?;
+            self.insert(&facts.samples).await?;
+            self.remove(facts.erased).await
+        })
+    }
+}
+
+/// `{"column": [value of the first row, …], …}`
+fn columns<F: Fact>(rows: &[&F]) -> String {
+    let mut columns: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for row in rows {
+        for (name, cell) in F::COLUMNS.iter().zip(row.cells()) {
+            columns.entry(name).or_default().push(cell);
+        }
+    }
+    serde_json::to_string(&columns).expect("texts and numbers are JSON")
+}

@@ -1,0 +1,305 @@
+//! Copies facts to ClickHouse, for installations whose facts outgrow PostgreSQL.
+//!
+//! PostgreSQL stays where facts are made: there a page and its checkpoint are one transaction. The worker follows the log
+//! behind the projector. Of each page of events it finds out which rows these touched, reads the rows as they stand now,
+//! and writes them; what they become later comes with later events. It may write a page twice, and then writes the same
+//! rows. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
+//!
+//! It stands still before an event that waits in the projector's quarantine, since that may still change rows.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use carelog_domain::OrganizationId;
+use carelog_event_log::read::ReadError;
+use carelog_event_log::runtime::{ApplyError, Projector as _};
+use carelog_event_log::{EventLog, Lane, Position, RecordedEvent};
+use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
+use sqlx::PgPool;
+use tracing::instrument;
+use uuid::Uuid;
+
+use crate::Analytics;
+use crate::clickhouse::{ClickHouse, ClickHouseError};
+use crate::model::{Known, Needed, State};
+use crate::projector::{load, load_parts};
+use crate::sink::FactSink as _;
+
+/// Events of a page: its rows are some hundred kilobytes.
+const PAGE_EVENTS: usize = 2_000;
+
+/// Why nothing was copied.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// ClickHouse did not do its part.
+    #[error(transparent)]
+    ClickHouse(#[from] ClickHouseError),
+    /// The database of analytics failed.
+    #[error("the database of analytics failed")]
+    Database(#[from] sqlx::Error),
+    /// Facts cannot be read.
+    #[error("facts cannot be read")]
+    Facts(#[source] ApplyError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+    /// The vault refuses, or does not answer.
+    #[error("the vault gives no key of pseudonyms")]
+    Vault(#[from] VaultError),
+}
+
+/// Copies facts to a database of ClickHouse.
+#[derive(Debug)]
+pub struct Copier {
+    log: EventLog,
+    pseudonyms: Arc<Pseudonyms>,
+    pool: PgPool,
+    clickhouse: ClickHouse,
+}
+
+/// Where the projector and the copy stand in a lane.
+struct Place {
+    version: i32,
+    copied: Position,
+    /// Up to where the rows will not be changed by older events any more.
+    applied: Position,
+}
+
+impl Copier {
+    /// Between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are there.
+    pub const fn new(
+        log: EventLog,
+        pseudonyms: Arc<Pseudonyms>,
+        pool: PgPool,
+        clickhouse: ClickHouse,
+    ) -> Self {
+        Self { log, pseudonyms, pool, clickhouse }
+    }
+
+    /// Copies a page of each lane that has one. Says whether there was any.
+    ///
+    /// # Errors
+    /// See [`CopyError`]; what was not noted as copied is copied again.
+    #[instrument(name = "analytics.facts.copy", skip_all)]
+    pub async fn run_once(&mut self) -> Result<bool, CopyError> {
+        self.follow_version().await?;
+        self.follow_epochs().await?;
+        let mut has_copied = false;
+        for lane in self.log.lanes() {
+            has_copied |= self.copy_page(lane).await?;
+        }
+        Ok(has_copied)
+    }
+
+    /// At the beginning, and after a rebuild, everything is copied anew.
+    async fn follow_version(&self) -> Result<(), CopyError> {
+        let version = sqlx::query_scalar!(
+            r#"
+            select p.live_version
+            from runtime.projections p
+            where p.projector = $1
+                and not exists (select from copies.lanes c where c.version = p.live_version)
+            "#,
+            Analytics::NAME
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(version) = version else { return Ok(()) };
+        self.clickhouse.empty().await?;
+        restart(&self.pool).await?;
+        let lanes: Vec<Lane> = self.log.lanes().collect();
+        sqlx::query!(
+            "
+            insert into copies.lanes (lane, version, position)
+            select lane, $2, 0 from unnest($1::smallint[]) as lanes (lane)
+            on conflict (lane) do nothing
+            ",
+            &lanes,
+            version
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// A clinic whose facts were rebuilt under other pseudonyms: none of the old ones stays.
+    async fn follow_epochs(&self) -> Result<(), CopyError> {
+        let changed = sqlx::query_scalar!(
+            "
+            select c.organization_id
+            from copies.organizations c
+            left join analytics.analytics_organizations o using (organization_id)
+            where o.pseudonym_epoch is distinct from c.pseudonym_epoch
+            order by c.organization_id
+            "
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        for id in changed {
+            self.clickhouse.forget(OrganizationId::new(id)).await?;
+            let mut tx = self.pool.begin().await?;
+            sqlx::query!("update copies.lanes set position = 0").execute(&mut *tx).await?;
+            sqlx::query!("delete from copies.organizations where organization_id = $1", id)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_page(&mut self, lane: Lane) -> Result<bool, CopyError> {
+        let Some(place) = self.place(lane).await? else { return Ok(false) };
+        if place.copied >= place.applied {
+            return Ok(false);
+        }
+        let mut page = self.log.page(lane, place.copied, PAGE_EVENTS).await?;
+        page.retain(|event| event.position <= place.applied);
+        let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
+        let keys = self.keys(&page).await?;
+        let events: Vec<Known<'_>> = page
+            .iter()
+            .filter_map(|event| {
+                let (_, key) = keys.get(&event.stream.organization_id)?;
+                // What does not parse was discarded from the quarantine, and left no rows.
+                Known::of(event, key).ok()
+            })
+            .collect();
+        let needed = Needed::by(&events);
+        let state = self.state(&page, &needed).await?;
+        drop(events);
+        self.clickhouse.write(&state.facts()).await?;
+        self.note(lane, &place, last, &keys).await?;
+        Ok(true)
+    }
+
+    /// Nothing while the projector has not begun.
+    async fn place(&self, lane: Lane) -> Result<Option<Place>, CopyError> {
+        let place = sqlx::query!(
+            r#"
+            select c.version, l.position as copied,
+                least(c.position, coalesce((
+                    select min(q.position) - 1
+                    from runtime.quarantine q
+                    where q.projector = c.projector and q.version = c.version and q.lane = c.lane
+                        and q.discarded_at is null
+                ), c.position)) as "applied!"
+            from runtime.projections p
+            join runtime.checkpoints c on c.projector = p.projector and c.version = p.live_version
+            join copies.lanes l on l.lane = c.lane and l.version = c.version
+            where p.projector = $1 and c.lane = $2
+            "#,
+            Analytics::NAME,
+            lane
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(place.map(|row| Place { version: row.version, copied: row.copied, applied: row.applied }))
+    }
+
+    /// The keys of the epochs that the rows stand under.
+    async fn keys(
+        &self,
+        page: &[Arc<RecordedEvent>],
+    ) -> Result<HashMap<OrganizationId, (i32, PseudonymKey)>, CopyError> {
+        let ids: HashSet<Uuid> = page.iter().map(|event| event.stream.organization_id.uuid()).collect();
+        let rows = sqlx::query!(
+            "
+            select organization_id, pseudonym_epoch
+            from analytics.analytics_organizations
+            where organization_id = any($1)
+            ",
+            &ids.into_iter().collect::<Vec<_>>()
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let mut keys = HashMap::new();
+        for row in rows {
+            let id = OrganizationId::new(row.organization_id);
+            keys.insert(id, (row.pseudonym_epoch, self.pseudonyms.key(id, row.pseudonym_epoch).await?));
+        }
+        Ok(keys)
+    }
+
+    /// The rows that the events touched, as they stand at one moment.
+    async fn state(&self, page: &[Arc<RecordedEvent>], needed: &Needed) -> Result<State, CopyError> {
+        let begin =
+            "begin isolation level repeatable read read only; set local search_path to analytics, public";
+        let mut tx = self.pool.begin_with(begin).await?;
+        let mut state = State::default();
+        load(&mut tx, &mut state, needed).await.map_err(CopyError::Facts)?;
+        let places: Vec<(OrganizationId, Position)> =
+            page.iter().map(|event| (event.stream.organization_id, event.position)).collect();
+        load_parts(&mut tx, &mut state, &places).await.map_err(CopyError::Facts)?;
+        tx.commit().await?;
+        state.touch(needed.erased.clone());
+        Ok(state)
+    }
+
+    async fn note(
+        &self,
+        lane: Lane,
+        place: &Place,
+        last: Position,
+        keys: &HashMap<OrganizationId, (i32, PseudonymKey)>,
+    ) -> Result<(), CopyError> {
+        let (organizations, epochs): (Vec<Uuid>, Vec<i32>) =
+            keys.iter().map(|(id, (epoch, _))| (id.uuid(), *epoch)).unzip();
+        let mut tx = self.pool.begin().await?;
+        sqlx::query!(
+            "
+            insert into copies.organizations (organization_id, pseudonym_epoch)
+            select * from unnest($1::uuid[], $2::integer[])
+            on conflict (organization_id) do nothing
+            ",
+            &organizations,
+            &epochs
+        )
+        .execute(&mut *tx)
+        .await?;
+        // Nothing where the copy began anew meanwhile.
+        sqlx::query!(
+            "
+            update copies.lanes
+            set position = $3
+            where lane = $1 and version = $2 and position = $4
+            ",
+            lane,
+            place.version,
+            last,
+            place.copied
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Lets the copy begin anew.
+///
+/// # Errors
+/// When the database fails.
+pub async fn restart(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("delete from copies.lanes").execute(&mut *tx).await?;
+    sqlx::query!("delete from copies.organizations").execute(&mut *tx).await?;
+    tx.commit().await
+}
+
+/// Up to where a lane is copied; nothing where nothing was ever copied.
+///
+/// # Errors
+/// When the database fails.
+pub async fn copied(pool: &PgPool, lane: Lane) -> Result<Option<Position>, sqlx::Error> {
+    sqlx::query_scalar!("select position from copies.lanes where lane = $1", lane).fetch_optional(pool).await
+}
+
+/// Holds others off, as long as the connection lasts; false where another process copies.
+///
+/// # Errors
+/// When the database fails.
+pub async fn take(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtext('carelog.copy'), 0) as "is_taken!""#)
+        .fetch_one(connection)
+        .await
+}

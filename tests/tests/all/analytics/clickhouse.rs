@@ -1,0 +1,229 @@
+//! Facts in ClickHouse: written by `carelog serve` through its HTTP requests, executed by the real engine (chdb).
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use carelog_domain::OrganizationId;
+use carelog_tests::{Api, ApiClinic, python_client, until};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+use tempfile::TempDir;
+
+use super::columns::published_clinic;
+
+const TABLES: [&str; 7] = [
+    "patient_facts",
+    "appointment_facts",
+    "exercise_assignment_facts",
+    "exercise_session_facts",
+    "form_facts",
+    "video_session_facts",
+    "video_quality_facts",
+];
+/// With signs that an address has to escape.
+const PASSWORD: &str = "a b/c@d";
+
+/// A process that is killed when the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A ClickHouse engine behind its HTTP interface.
+struct Engine {
+    port: u16,
+    _process: Running,
+    _output: BufReader<ChildStdout>,
+    _directory: TempDir,
+}
+
+impl Engine {
+    async fn start() -> Self {
+        let directory = TempDir::new().unwrap();
+        let mut client = python_client("clickhouse").await;
+        client.arg(directory.path()).args(["carelog", PASSWORD]).stdout(Stdio::piped());
+        let mut process = client.spawn().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        let process = Running(process);
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        let port = u16::try_from(told["listening"].as_u64().unwrap()).unwrap();
+        Self { port, _process: process, _output: output, _directory: directory }
+    }
+
+    fn url(&self) -> String {
+        format!("http://carelog:a%20b%2Fc%40d@127.0.0.1:{}/facts", self.port)
+    }
+
+    /// Rows of a statement in JSON; nothing while the tables are not there.
+    async fn rows(&self, statement: &str) -> Option<Vec<Value>> {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = client.post(format!("http://127.0.0.1:{}/?database=facts", self.port));
+        let request = request.basic_auth("carelog", Some(PASSWORD));
+        let answer = request.body(format!("{statement} format JSONEachRow")).send().await.unwrap();
+        let is_there = answer.status() == 200;
+        let text = answer.text().await.unwrap();
+        is_there.then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+    }
+}
+
+/// `carelog serve` with ClickHouse in its configuration, beside the server of the API.
+fn serve(api: &Api, engine: &Engine) -> Running {
+    let [core, audit, analytics, vault] = api.database_urls();
+    let storages = api.server.system().storages.get().unwrap();
+    let process = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+        .env_clear()
+        .env("CARELOG_HOME", api.home())
+        .env("CARELOG_STORAGE_LISTEN", storages.own_address().unwrap().to_string())
+        .env("DATABASE_URL", core)
+        .env("CARELOG_DATABASE_AUDIT_URL", audit)
+        .env("CARELOG_DATABASE_ANALYTICS_URL", analytics)
+        .env("CARELOG_DATABASE_VAULT_URL", vault)
+        .env("CARELOG_ANALYTICS_CLICKHOUSE_URL", engine.url())
+        .args(["serve", "--roles", "workers"])
+        .stdin(Stdio::null())
+        .spawn();
+    Running(process.unwrap())
+}
+
+/// Rows of PostgreSQL, in the order of their places, with moments as ClickHouse writes them.
+async fn facts(api: &Api, table: &str) -> Vec<Value> {
+    let statement = format!(
+        "select row_to_json(f)::text from analytics.{table} f order by f.organization_id::text, f.position"
+    );
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&api.analytics).await.unwrap();
+    rows.iter().map(|row| serde_json::from_str(row).unwrap()).map(|row: Value| told_alike(&row)).collect()
+}
+
+/// `2026-03-02T09:15:00+00:00` and `2026-03-02 09:15:00.000000` are the same moment.
+fn told_alike(row: &Value) -> Value {
+    let cells = row.as_object().unwrap().iter().map(|(name, value)| {
+        let value = match value.as_str() {
+            Some(text) if name.ends_with("_at") => {
+                let text = text.replace('T', " ");
+                json!(text.split(['.', '+']).next().unwrap())
+            }
+            _ => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    cells.collect::<serde_json::Map<_, _>>().into()
+}
+
+async fn copied(engine: &Engine, table: &str) -> Option<Vec<Value>> {
+    let statement = format!("select * from {table} final order by toString(organization_id), position");
+    let rows = engine.rows(&statement).await?;
+    Some(rows.iter().map(told_alike).collect())
+}
+
+async fn is_copied(api: &Api, engine: &Engine) {
+    for table in TABLES {
+        until(&format!("ClickHouse has the rows of {table}"), async || {
+            (copied(engine, table).await? == facts(api, table).await).then_some(())
+        })
+        .await;
+    }
+}
+
+/// What both say to the same question; each in its own SQL.
+async fn answers_alike(api: &Api, engine: &Engine, postgres: &str, clickhouse: &str) {
+    let rows: Vec<String> =
+        sqlx::query_scalar(AssertSqlSafe(postgres.to_owned())).fetch_all(&api.analytics).await.unwrap();
+    let rows: Vec<Value> = rows.iter().map(|row| serde_json::from_str(row).unwrap()).collect();
+    assert!(!rows.is_empty(), "{postgres}");
+    assert_eq!(engine.rows(clickhouse).await.unwrap(), rows, "{clickhouse}");
+}
+
+async fn erased(clinic: &ApiClinic<'_>, patient: &str) {
+    let erasure = format!("/v1/patients/{patient}/erasure");
+    let asked = clinic.post(&erasure, &json!({ "ground": "patient_request" })).await;
+    assert!(asked.status < 300, "{asked:?}");
+    until("the patient is erased", async || {
+        let shown = clinic.get(&format!("/v1/patients/{patient}")).await;
+        (shown.body["status"] == "erased").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
+    let (api, engine) = (Api::start().await, Engine::start().await);
+    let clinic = published_clinic(&api).await;
+
+    let server = serve(&api, &engine);
+    is_copied(&api, &engine).await;
+
+    for table in TABLES {
+        assert!(!facts(&api, table).await.is_empty(), "{table}");
+    }
+    let by_state = |count: &str| {
+        format!("select state, {count} as samples from video_quality_facts group by state order by state")
+    };
+    let postgres = by_state("count(*)").replace("video_quality", "analytics.video_quality");
+    let postgres = format!("select row_to_json(r)::text from ({postgres}) r");
+    let clickhouse = by_state("count()").replace("_facts", "_facts final");
+    answers_alike(&api, &engine, &postgres, &clickhouse).await;
+    answers_alike(
+        &api,
+        &engine,
+        "select row_to_json(r)::text from (
+             select weekday, mode, count(distinct patient) as patients, sum(planned_minutes)::bigint as minutes
+             from analytics.appointment_facts group by weekday, mode order by weekday, mode) r",
+        "select weekday, mode, uniqExact(patient) as patients, sum(planned_minutes) as minutes
+         from appointment_facts final group by weekday, mode order by weekday, mode",
+    )
+    .await;
+
+    // What happens later replaces the row, and does not stand beside it.
+    let patient = clinic.patient("Ada").await.id().to_owned();
+    let appointment = clinic.book(&patient).await.id().to_owned();
+    is_copied(&api, &engine).await;
+    let onboarded = clinic.post(&format!("/v1/appointments/{appointment}/onboard"), &json!({})).await;
+    assert!(onboarded.status < 300, "{onboarded:?}");
+    until("the row tells of it", async || {
+        let onboarded = "select count() as n from appointment_facts final where status = 'onboarded'";
+        (engine.rows(onboarded).await? == [json!({ "n": 1 })]).then_some(())
+    })
+    .await;
+    is_copied(&api, &engine).await;
+
+    // Killed, and begun anew from the first event on: every page is written twice.
+    drop(server);
+    sqlx::query("update copies.lanes set position = 0").execute(&api.analytics).await.unwrap();
+    let _server = serve(&api, &engine);
+    until("everything is copied again", async || {
+        let behind = "select count(*) from copies.lanes c join runtime.checkpoints k using (lane, version)
+            where k.projector = 'analytics' and c.position < k.position";
+        let behind: i64 = sqlx::query_scalar(behind).fetch_one(&api.analytics).await.unwrap();
+        (behind == 0).then_some(())
+    })
+    .await;
+    is_copied(&api, &engine).await;
+
+    // No certificate of an erasure before ClickHouse is without the patient.
+    let key = api.server.system().pseudonyms.key(OrganizationId::new(clinic.id), 1).await.unwrap();
+    let kind = carelog_vault::PseudonymKind::Patient;
+    let pseudonym = key.pseudonym(kind, patient.parse().unwrap()).uuid();
+    let of_the_patient =
+        format!("select count() as n from appointment_facts final where patient = '{pseudonym}'");
+    assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 1 })]);
+    erased(&clinic, &patient).await;
+    assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 0 })]);
+    is_copied(&api, &engine).await;
+
+    // Other pseudonyms, after a rebuild: none of the old ones is left.
+    let system = api.server.system();
+    assert_eq!(system.pseudonyms.rotate(OrganizationId::new(clinic.id)).await.unwrap(), 2);
+    let analytics = carelog_analytics::Analytics::new(std::sync::Arc::clone(&system.pseudonyms));
+    let scope = carelog_event_log::runtime::RebuildScope::Organization(OrganizationId::new(clinic.id));
+    let progress = tokio::sync::watch::Sender::default();
+    let owner = &system.databases.analytics_owner;
+    carelog_event_log::runtime::rebuild(&analytics, &system.log, owner, scope, &progress).await.unwrap();
+    is_copied(&api, &engine).await;
+}

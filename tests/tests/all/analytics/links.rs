@@ -1,0 +1,124 @@
+//! Links to charts, for pages of others: what they show, to whom it is told, and when they end.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use carelog_domain::OrganizationId;
+use carelog_server::config::PageOrigin;
+use carelog_tests::{Answer, Api, ApiClinic, ApiKey, send};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::columns::{published_clinic, queries_in_the_log};
+
+async fn ask(clinic: &ApiClinic<'_>, key: &ApiKey, view: &str, body: &Value) -> Answer {
+    let path = format!("/v1/analytics/{view}/links");
+    send(clinic.api.request(Method::POST, &path).bearer_auth(&key.text).json(body)).await
+}
+
+/// The path of a link that a key makes.
+async fn link(clinic: &ApiClinic<'_>, key: &ApiKey, view: &str, body: &Value) -> String {
+    let made = ask(clinic, key, view, body).await;
+    assert_eq!(made.status, 200, "{made:?}");
+    let address = format!("http://{}", clinic.api.server.address.unwrap());
+    made.text_at("/url").strip_prefix(&address).unwrap().to_owned()
+}
+
+/// The parts of a link: what it says, and its signature.
+fn parts(link: &str) -> (Value, String) {
+    let (said, signature) = link.strip_prefix("/charts/").unwrap().split_once('.').unwrap();
+    (serde_json::from_slice(&URL_SAFE_NO_PAD.decode(said).unwrap()).unwrap(), signature.to_owned())
+}
+
+fn joined(said: &Value, signature: &str) -> String {
+    let said = URL_SAFE_NO_PAD.encode(serde_json::to_vec(said).unwrap());
+    format!("/charts/{said}.{signature}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
+    let portal = PageOrigin::try_from("https://portal.example".to_owned()).unwrap();
+    let api = Api::start_with(|config| config.analytics.frame_ancestors = vec![portal]).await;
+    let (clinic, other) = (published_clinic(&api).await, api.clinic("Andere").await);
+    let key = clinic.key(&json!({ "role": "analyst", "scopes": ["reads"] })).await;
+    let january = json!({ "from": "2099-01", "until": "2099-01" });
+
+    let link = link(&clinic, &key, "clinic_utilisation", &january).await;
+
+    assert_eq!(queries_in_the_log(&clinic).await, [], "a link alone shows nothing");
+    let shown = send(api.request(Method::GET, &link)).await;
+    assert_eq!((shown.status, shown.header("content-type")), (200, "image/svg+xml"));
+    assert_eq!(
+        shown.header("content-security-policy"),
+        "default-src 'none'; frame-ancestors https://portal.example"
+    );
+    assert_eq!(shown.header("cache-control"), "private, no-store");
+    assert_eq!(shown.header("referrer-policy"), "no-referrer");
+    assert!(shown.text.contains("2099-01") && !shown.text.contains("2099-02"), "{}", shown.text);
+    assert!(shown.text.contains("Figures about fewer than 11 patients are not shown."), "{}", shown.text);
+    let logged = queries_in_the_log(&clinic).await;
+    assert_eq!(logged, [("clinic_utilisation".to_owned(), "svg".to_owned(), 1)]);
+    let actor = "select actor_id::text from log.events where event_type = 'access.analytics_queried'";
+    let actor: String = sqlx::query_scalar(actor).fetch_one(&api.core).await.unwrap();
+    assert_eq!(actor, key.id, "in the name of the key that made it");
+
+    // What was changed is no link, whatever it says.
+    let (said, signature) = parts(&link);
+    let changed = |name: &str, value: Value| {
+        let mut said = said.clone();
+        said[name] = value;
+        joined(&said, &signature)
+    };
+    for (what, path) in [
+        ("another view", changed("view", json!("appointment_patterns"))),
+        ("another end", changed("expires_at", json!("2199-01-01T00:00:00.000000Z"))),
+        ("another clinic", changed("organization_id", json!(other.id.to_string()))),
+        ("no signature", joined(&said, "")),
+        ("nothing", "/charts/nothing".to_owned()),
+    ] {
+        let refused = send(api.request(Method::GET, &path)).await;
+        assert_eq!(refused.problem(), (401, "unauthorized"), "{what}");
+    }
+
+    // One that has ended, signed by the clinic.
+    let mut ended = said.clone();
+    ended["expires_at"] = json!("2020-01-01T00:00:00.000000Z");
+    let vault = api.server.system().log.vault();
+    let secret = vault.derived_secret(OrganizationId::new(clinic.id), "chart_link").await.unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(&*secret).unwrap();
+    mac.update(&serde_json::to_vec(&ended).unwrap());
+    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    let gone = send(api.request(Method::GET, &joined(&ended, &signature))).await;
+    assert_eq!(gone.problem(), (410, "link_expired"));
+    assert_eq!(queries_in_the_log(&clinic).await.len(), 1, "none of them showed anything");
+
+    // It ends with its key.
+    let path = format!("/v1/api-keys/{}", key.id);
+    let revoked = send(clinic.request(Method::DELETE, &path)).await;
+    assert!(revoked.status < 300, "{revoked:?}");
+    carelog_tests::until("the link ends with its key", async || {
+        let refused = send(api.request(Method::GET, &link)).await;
+        (refused.status == 401).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_show_nothing_or_work_for_ever_are_refused() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    for (body, problem) in [
+        (json!({ "valid_hours": 0 }), (422, "invalid_body")),
+        (json!({ "valid_hours": 9_000 }), (422, "invalid_body")),
+        (json!({ "dimension": "template" }), (422, "invalid_query")),
+        (json!({ "from": "2026-02", "until": "2026-01" }), (422, "invalid_query")),
+        (json!({ "patient": "Ada" }), (422, "invalid_body")),
+    ] {
+        let refused = clinic.post("/v1/analytics/clinic_utilisation/links", &body).await;
+        assert_eq!(refused.problem(), problem, "{body}: {refused:?}");
+    }
+    let specialist = clinic.key_of("specialist").await;
+    let refused = ask(&clinic, &specialist, "clinic_utilisation", &json!({})).await;
+    assert_eq!(refused.problem(), (403, "wrong_role"));
+}
