@@ -6,7 +6,7 @@
 //! whether they belong to one tree, and one witness for this log stands for all organizations.
 //!
 //! It is signed, served and cosigned like the others, under the id of no organization ([`META`]). What it is made of is
-//! kept in `signer.meta_leaves`, which no rebuild touches; the tree in `proof` grows again from there. A leaf is shown to
+//! kept in `signer.meta_leaves`, which no rebuild touches; a rebuild of the trees makes this one from there. A leaf is shown to
 //! its own organization alone, because sizes tell how much happens in a clinic; its hash tells nothing.
 
 use carelog_domain::{OrganizationId, Timestamp};
@@ -90,14 +90,15 @@ pub fn append<'a>(
     })
 }
 
-/// Appends to the tree the leaves that it lacks: new ones, or all of them after a rebuild.
-async fn grow_tree(tx: &mut PgConnection) -> Result<(), SignerError> {
+/// Appends to the tree the leaves that it lacks: new ones, or all of them in a rebuild. Unqualified names have to mean the
+/// tables of `proof`, or those that are to take their place.
+pub(crate) async fn grow_tree(tx: &mut PgConnection) -> Result<(), SignerError> {
     loop {
         let rows = sqlx::query!(
             "
             select m.leaf_index, m.text, m.appended_at
             from signer.meta_leaves m
-            where m.leaf_index >= coalesce((select t.size from proof.trees t where t.organization_id = $1), 0)
+            where m.leaf_index >= coalesce((select t.size from trees t where t.organization_id = $1), 0)
             order by m.leaf_index
             limit $2
             ",

@@ -24,7 +24,9 @@ use time::OffsetDateTime;
 
 pub use self::growth::SealError;
 use self::growth::{Growth, NewLeaf, Tree};
+use crate::meta;
 use crate::proof::Hash;
+use crate::signer::SignerError;
 
 /// Why a tree that no lane has leaves for cannot grow.
 #[derive(Debug, thiserror::Error)]
@@ -128,11 +130,16 @@ impl Projector for Sealer {
 
     fn check_rebuilt<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
         Box::pin(async move {
-            match store::smaller_than_signed(tables, &self.origin).await? {
-                None => Ok(()),
-                Some((organization_id, signed, found)) => {
-                    Err(ApplyError::poison(SealError::Shrunk { organization_id, signed, found }))
-                }
+            if let Some((organization_id, signed, found)) =
+                store::smaller_than_signed(tables, &self.origin).await?
+            {
+                return Err(ApplyError::poison(SealError::Shrunk { organization_id, signed, found }));
+            }
+            // No event leads to the log of checkpoints: without this it would be missing until it grows again.
+            match meta::grow_tree(tables).await {
+                Ok(()) => Ok(()),
+                Err(SignerError::Database(error)) => Err(ApplyError::Transient(error)),
+                Err(error) => Err(ApplyError::poison(error)),
             }
         })
     }

@@ -82,7 +82,7 @@ pub(super) async fn leaf_hashes(
 }
 
 /// A tree that has fewer leaves than were signed of it: whose, how many were, and how many it has. The log of checkpoints
-/// is not made of events, and grows again by itself.
+/// is not made of events.
 pub(super) async fn smaller_than_signed(
     tables: &mut PgConnection,
     origin: &str,

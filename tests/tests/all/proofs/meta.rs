@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 
 use carelog_audit::proof::{Checkpoint, TlogProof, VerifierKey, leaf_hash};
 use carelog_domain::OrganizationId;
+use carelog_event_log::runtime::RebuildScope;
 use carelog_server::doctor::{Leaves, examine};
-use carelog_tests::{Api, ApiClinic, until};
+use carelog_tests::{Api, ApiClinic, rebuild_all, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor};
@@ -82,6 +83,24 @@ async fn each_clinic_finds_its_own_checkpoints_and_no_others() {
         assert_eq!(one.get(&format!("/v1/proofs/meta/{path}")).await.status, status, "{path}");
     }
     assert_eq!(api.request(Method::GET, "/v1/proofs/meta/checkpoint").send().await.unwrap().status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_of_the_trees_has_the_log_of_checkpoints_at_once() {
+    let api = fast_api().await;
+    let clinic = api.clinic("Klinik").await;
+    happen(&api, OrganizationId::new(clinic.id), 4).await;
+    let (before, _) = proof(&clinic, 4).await;
+
+    rebuild_all(api.server.system(), RebuildScope::Everything).await;
+
+    let statement =
+        "select size from proof.trees where organization_id = '00000000-0000-0000-0000-000000000000'";
+    let size: i64 = sqlx::query_scalar(statement).fetch_one(&api.audit).await.unwrap();
+    assert!(size.unsigned_abs() >= before.checkpoint.claim().size);
+    let (after, own) = proof(&clinic, 4).await;
+    let leaf = leaf_hash(own.to_string().as_bytes());
+    assert_eq!(after.verify(leaf, &[meta_key(&clinic).await]), Ok(()));
 }
 
 async fn sql(api: &Api, statement: &str) {
