@@ -222,3 +222,57 @@ fn columns<F: Fact>(rows: &[&F]) -> String {
     }
     serde_json::to_string(&columns).expect("texts and numbers are JSON")
 }
+
+#[cfg(test)]
+mod tests {
+    use carelog_domain::OrganizationId;
+    use carelog_vault::Pseudonym;
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{AgeBand, PatientFact};
+
+    #[test]
+    fn only_servers_of_the_web_can_be_asked() {
+        for (address, is_one) in [
+            ("https://carelog:secret@clickhouse.example:8443/facts", true),
+            ("http://127.0.0.1:8123", true),
+            ("tcp://clickhouse.example:9000", false),
+            ("file:///var/lib", false),
+            ("mailto:operator@clickhouse.example", false),
+        ] {
+            assert_eq!(is_address(&address.parse().unwrap()), is_one, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_written_column_by_column_under_the_names_of_the_table() {
+        let row = |position, age_band| PatientFact {
+            organization_id: OrganizationId::new(Uuid::from_u128(1)),
+            position,
+            patient: Pseudonym::stored(Uuid::from_u128(2)),
+            age_band,
+        };
+        let (first, second) = (row(7, AgeBand::From90), row(9, AgeBand::Unknown));
+
+        let page: Value = serde_json::from_str(&columns(&[&first, &second])).unwrap();
+
+        let (one, two) = ("00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002");
+        let expected = json!({
+            "organization_id": [one, one], "position": [7, 9], "patient": [two, two], "age_band": ["90+", "unknown"],
+        });
+        assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn every_table_of_facts_is_made_once() {
+        let made: Vec<&str> = TABLES
+            .split("create table if not exists ")
+            .skip(1)
+            .filter_map(|statement| statement.split_whitespace().next())
+            .collect();
+
+        assert_eq!(made, FACTS);
+    }
+}
