@@ -429,7 +429,10 @@ async fn add_rows<P: Projector>(pool: &PgPool, contents: &mut Contents) {
         let name = format!("{}.{table}", P::SCHEMA.name);
         // Names are constants of the projection; the columns have the order of the migration in every version.
         let statement = AssertSqlSafe(format!("select t::text from {name} t order by t::text collate \"C\""));
-        let rows = sqlx::query_scalar(statement).fetch_all(pool).await.expect("the table can be read");
+        let mut rows: Vec<String> =
+            sqlx::query_scalar(statement).fetch_all(pool).await.expect("the table can be read");
+        // The log of checkpoints stands in the place of nobody, and grows by itself whatever happens in the log.
+        rows.retain(|row| !row.starts_with("(00000000-0000-0000-0000-000000000000,"));
         contents.insert(name, rows);
     }
 }
