@@ -250,6 +250,23 @@ pub(crate) fn open_rooms(
     })
 }
 
+/// How many rooms are not as they should be: making, moving or closing them did not succeed so far.
+///
+/// # Errors
+/// When the database fails.
+pub fn count_failing(connection: &mut PgConnection) -> BoxFuture<'_, Result<i64, QueryError>> {
+    Box::pin(async move {
+        let count = sqlx::query_scalar!(
+            r#"
+            select count(*) as "count!"
+            from video_rooms
+            where attempt_count > 0 and (wish = 'wanted' or status = 'open')
+            "#
+        );
+        Ok(count.fetch_one(connection).await?)
+    })
+}
+
 /// Organizations that record consultations, or did.
 ///
 /// # Errors

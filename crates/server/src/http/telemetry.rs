@@ -7,8 +7,10 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use carelog_event_log::effects::{self, Depth};
 use carelog_event_log::runtime::{Lag, lag};
+use carelog_video::queries::{QueryError, count_failing};
 use http::header;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sqlx::AssertSqlSafe;
 use tokio_util::sync::CancellationToken;
 
 use super::Api;
@@ -62,6 +64,10 @@ pub(super) async fn serve(State(api): State<Arc<Api>>) -> Result<Response, Probl
         Ok(depth) => observe_webhooks(&depth),
         Err(error) => tracing::warn!(%error, "the depth of the webhooks' queues cannot be read"),
     }
+    match rooms(&api).await {
+        Ok((looks, failing)) => observe_rooms(&looks, failing),
+        Err(error) => tracing::warn!(%error, "the state of the video rooms cannot be read"),
+    }
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, content_type)], handle.render()).into_response())
 }
@@ -91,6 +97,24 @@ fn observe_webhooks(depth: &Depth) {
     }
     metrics::gauge!("carelog_webhook_oldest_due_seconds").set(depth.oldest_due_seconds);
     metrics::gauge!("carelog_webhook_failing_subscriptions").set(number(depth.failing_queues));
+}
+
+/// Looks at video rooms that wait, and rooms that are not as they should be.
+async fn rooms(api: &Api) -> Result<(Depth, i64), QueryError> {
+    let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
+    let mut tx = api.system.databases.core_system.begin_with(begin).await?;
+    let looks = effects::depth(&mut tx, carelog_video::REACTOR).await?;
+    let failing = count_failing(&mut tx).await?;
+    tx.commit().await?;
+    Ok((looks, failing))
+}
+
+fn observe_rooms(looks: &Depth, failing: i64) {
+    for (state, count) in [("due", looks.due), ("later", looks.later), ("held", looks.held)] {
+        metrics::gauge!("carelog_video_waiting", "state" => state).set(number(count));
+    }
+    metrics::gauge!("carelog_video_oldest_due_seconds").set(looks.oldest_due_seconds);
+    metrics::gauge!("carelog_video_failing_rooms").set(number(failing));
 }
 
 fn observe(lag: &Lag) {
