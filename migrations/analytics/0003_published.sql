@@ -228,7 +228,7 @@ comment on column published.video_sessions.is_suppressed is 'Whether the figures
 comment on column published.video_sessions.patients is 'Distinct patients, to the nearest 5. Class: number';
 comment on column published.video_sessions.stays is 'Stays, to the nearest 5. Class: number';
 comment on column published.video_sessions.reconnects is 'Those of somebody who had been in the room of the same appointment before, to the nearest 5. Class: number';
-comment on column published.video_sessions.stay_minutes is 'How long they took together, to the nearest 15 minutes. Class: number';
+comment on column published.video_sessions.stay_minutes is 'How long they took together, to the nearest 60 minutes. Class: number';
 comment on column published.video_sessions.reconnect_rate is 'reconnects by stays, as they stand here; 0 to 1. Class: number';
 comment on column published.video_sessions.median_stay_minutes is 'Median of their lengths, to the nearest 5 minutes. Class: number';
 

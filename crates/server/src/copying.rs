@@ -44,9 +44,7 @@ async fn copy(system: &System, clickhouse: &ClickHouse) -> anyhow::Result<()> {
     let pseudonyms = Arc::clone(&system.pseudonyms);
     let mut copier = Copier::new(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone());
     loop {
-        // Whoever has lost the lock must not write what another has removed since.
-        lock.ping().await?;
-        if !copier.run_once().await? {
+        if !copier.run_once(&mut lock).await? {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

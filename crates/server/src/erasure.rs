@@ -4,6 +4,8 @@
 //! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
 //! the same at once meet in the stream, where one of them is refused.
 //!
+//! Keys are destroyed first, those of every patient who waits for it: no projection that lags keeps them.
+//!
 //! A projection that has set an event of the patient aside has not erased it: the erasure waits until that is mended. Nor
 //! is it complete before the clinic's figures are published without the patient.
 //!
@@ -24,6 +26,7 @@ use carelog_records::queries::{self, Page};
 use carelog_records::{PatientRecord, PatientStatus};
 use cqrs_es::Aggregate;
 use sqlx::AssertSqlSafe;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::databases::Databases;
@@ -35,7 +38,7 @@ const PROJECTIONS: [&str; 3] =
     [carelog_records::Records::NAME, carelog_audit::Audit::NAME, carelog_analytics::Analytics::NAME];
 /// How often unfinished erasures are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long one erasure waits for the projections before it is left for the next look.
+/// How long one look waits for the projections; erasures that they have not reached are left for the next one.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
 /// Erasures of one look and organization.
@@ -56,8 +59,20 @@ pub async fn run(system: System) {
 /// # Errors
 /// When a database or the vault does not answer.
 pub async fn run_once(system: &System) -> anyhow::Result<()> {
+    let patients = unfinished(system).await?;
     let mut failed = HashSet::new();
-    for patient in unfinished(system).await? {
+    for patient in &patients {
+        if system.runtime.stop.is_cancelled() {
+            return Ok(());
+        }
+        if failed.contains(&patient.organization_id) {
+            continue;
+        }
+        let shredded = shred(system, patient.organization_id, patient.patient_id).await;
+        note(patient, shredded, &mut failed);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    for patient in &patients {
         if system.runtime.stop.is_cancelled() {
             break;
         }
@@ -65,12 +80,17 @@ pub async fn run_once(system: &System) -> anyhow::Result<()> {
         if failed.contains(&patient.organization_id) {
             continue;
         }
-        if let Err(error) = carry_out(system, patient.organization_id, patient.patient_id).await {
-            warn!(patient.id = %patient.patient_id, error = format!("{error:#}"), "an erasure failed");
-            failed.insert(patient.organization_id);
-        }
+        let completed = complete(system, patient.organization_id, patient.patient_id, deadline).await;
+        note(patient, completed, &mut failed);
     }
     Ok(())
+}
+
+fn note(patient: &PatientRecord, step: anyhow::Result<()>, failed: &mut HashSet<OrganizationId>) {
+    if let Err(error) = step {
+        warn!(patient.id = %patient.patient_id, error = format!("{error:#}"), "an erasure failed");
+        failed.insert(patient.organization_id);
+    }
 }
 
 async fn unfinished(system: &System) -> anyhow::Result<Vec<PatientRecord>> {
@@ -87,7 +107,8 @@ async fn unfinished(system: &System) -> anyhow::Result<Vec<PatientRecord>> {
     Ok(patients)
 }
 
-async fn carry_out(
+/// Destroys the keys of a patient whose erasure has come no further.
+async fn shred(
     system: &System,
     organization_id: OrganizationId,
     patient_id: PatientId,
@@ -99,9 +120,19 @@ async fn carry_out(
         let command = PatientCommand::RecordKeysDestroyed { key_count };
         execute(system, organization_id, patient_id, requested_by, command).await?;
     }
+    Ok(())
+}
+
+/// Completes the erasure of a patient whose keys are destroyed, once nothing of the patient is left.
+async fn complete(
+    system: &System,
+    organization_id: OrganizationId,
+    patient_id: PatientId,
+    deadline: Instant,
+) -> anyhow::Result<()> {
     let Erasure { step, requested_by, newest } = step_of(system, organization_id, patient_id).await?;
     if let (Some(ErasureStep::KeysDestroyed), Some(newest)) = (step, newest) {
-        if !projections_passed(system, newest).await? {
+        if !projections_passed(system, newest, deadline).await? {
             info!(%patient_id, "an erasure waits for the projections");
             return Ok(());
         }
@@ -210,9 +241,9 @@ async fn publish_without(
     Ok(())
 }
 
-/// Whether every projection has seen the log up to a place, and ClickHouse where facts are copied there, within a while.
-async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Result<bool> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+/// Whether every projection has seen the log up to a place, and ClickHouse where facts are copied there. It is
+/// looked once, and again until the deadline.
+async fn projections_passed(system: &System, place: LogPosition, deadline: Instant) -> anyhow::Result<bool> {
     loop {
         let mut lags = lag(&system.log, &mut *system.databases.core_system.acquire().await?).await?;
         lags.extend(lag(&system.log, &mut *system.databases.audit_system.acquire().await?).await?);
@@ -226,7 +257,7 @@ async fn projections_passed(system: &System, place: LogPosition) -> anyhow::Resu
         if has_passed && copied.is_none_or(|position| position >= place.position) {
             return Ok(true);
         }
-        if tokio::time::Instant::now() >= deadline || system.runtime.stop.is_cancelled() {
+        if Instant::now() >= deadline || system.runtime.stop.is_cancelled() {
             return Ok(false);
         }
         tokio::time::sleep(POLL).await;

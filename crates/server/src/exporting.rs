@@ -77,10 +77,35 @@ pub struct ExportFile {
     bytes: Vec<u8>,
 }
 
+/// The right to export an organization's figures to its storage: as long as it is there, no other export has it.
+#[derive(Debug)]
+pub struct Turn {
+    /// Its lock ends with the connection, however that ends.
+    _lock: PgConnection,
+}
+
+impl Turn {
+    /// Is taken before figures are read: otherwise an older export could follow a newer one.
+    ///
+    /// # Errors
+    /// When another export is under way, or the database fails.
+    pub async fn take(pool: &PgPool, organization_id: OrganizationId) -> Result<Self, ExportError> {
+        let mut lock =
+            PgConnection::connect_with(&pool.connect_options()).await.map_err(ExportError::Database)?;
+        let is_taken = sqlx::query_scalar!(
+            r#"select pg_try_advisory_lock(hashtext('carelog.export'), hashtext($1)) as "is_taken!""#,
+            organization_id.to_string()
+        )
+        .fetch_one(&mut lock)
+        .await
+        .map_err(ExportError::Database)?;
+        if is_taken { Ok(Self { _lock: lock }) } else { Err(ExportError::UnderWay(organization_id)) }
+    }
+}
+
 /// Figures that were read and have not left yet.
 #[derive(Debug)]
 pub struct Export {
-    pool: PgPool,
     organization_id: OrganizationId,
     views: Vec<Figures>,
 }
@@ -106,7 +131,7 @@ impl Export {
                 read.push(figures);
             }
             tx.commit().await.map_err(FiguresError::from)?;
-            Ok(Self { pool: pool.clone(), organization_id, views: read })
+            Ok(Self { organization_id, views: read })
         })
     }
 
@@ -165,18 +190,19 @@ impl Export {
         sync_folder(directory)
     }
 
-    /// Writes the export to the log, and then to the organization's storage, in the place of an earlier one.
+    /// Writes the export to the log, and then to the organization's storage, in the place of an earlier one. The turn
+    /// was taken before the figures were read.
     ///
     /// # Errors
     /// See [`ExportError`]; some of the files may be there. Another export mends that.
     pub async fn to_storage(
         &self,
+        turn: Turn,
         log: &EventLog,
         scope: &Scope,
         storage: &Storage,
     ) -> Result<Vec<ExportFile>, ExportError> {
         let mut files = self.files()?;
-        let lock = self.lock().await?;
         self.record(log, scope).await?;
         for file in &mut files {
             file.path = format!("analytics/{}/{}", self.organization_id, file.path);
@@ -186,23 +212,8 @@ impl Export {
             let folder = format!("analytics/{}/{}/", self.organization_id, figures.view);
             remove_others(storage, &folder, &files).await?;
         }
-        // Ends with the connection, also where this function ends before.
-        drop(lock);
+        drop(turn);
         Ok(files)
-    }
-
-    /// The connection that keeps other exports of the organization off.
-    async fn lock(&self) -> Result<PgConnection, ExportError> {
-        let mut lock =
-            PgConnection::connect_with(&self.pool.connect_options()).await.map_err(ExportError::Database)?;
-        let is_taken = sqlx::query_scalar!(
-            r#"select pg_try_advisory_lock(hashtext('carelog.export'), hashtext($1)) as "is_taken!""#,
-            self.organization_id.to_string()
-        )
-        .fetch_one(&mut lock)
-        .await
-        .map_err(ExportError::Database)?;
-        if is_taken { Ok(lock) } else { Err(ExportError::UnderWay(self.organization_id)) }
     }
 
     fn files(&self) -> Result<Vec<ExportFile>, ColumnarError> {

@@ -24,9 +24,11 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// Of what a server says that refuses, so much is kept.
 const TOLD_CHARS: usize = 500;
 /// Moments come as in RFC 3339, and a column that the tables do not have is an error, not a loss.
-const SETTINGS: [(&str, &str); 3] = [
+const SETTINGS: [(&str, &str); 4] = [
     ("date_time_input_format", "best_effort"),
     ("input_format_skip_unknown_fields", "0"),
+    // Seconds, as long as is waited for an answer: nothing goes on that nobody waits for.
+    ("max_execution_time", "60"),
     ("wait_end_of_query", "1"),
 ];
 /// Tables whose rows are about patients: all.
@@ -136,8 +138,7 @@ impl ClickHouse {
     pub async fn forget(&self, organization_id: OrganizationId) -> Result<(), ClickHouseError> {
         for table in FACTS {
             // A UUID's text needs no quoting.
-            let statement = format!("delete from {table} where organization_id = '{organization_id}'");
-            self.run(&statement, String::new()).await?;
+            self.delete(table, &format!("organization_id = '{organization_id}'")).await?;
         }
         Ok(())
     }
@@ -159,11 +160,16 @@ impl ClickHouse {
             .map(|(organization_id, patient)| format!("('{organization_id}', '{}')", patient.uuid()))
             .collect();
         for table in FACTS {
-            let statement =
-                format!("delete from {table} where (organization_id, patient) in ({})", keys.join(", "));
-            self.run(&statement, String::new()).await?;
+            self.delete(table, &format!("(organization_id, patient) in ({})", keys.join(", "))).await?;
         }
         Ok(())
+    }
+
+    /// Writes the parts of a table anew without some rows, and waits for it, on every replica. The statement `delete`
+    /// would only hide them. See <https://clickhouse.com/docs/sql-reference/statements/alter/delete>.
+    async fn delete(&self, table: &str, which: &str) -> Result<(), ClickHouseError> {
+        let statement = format!("alter table {table} delete where {which} settings mutations_sync = 2");
+        self.run(&statement, String::new()).await
     }
 
     /// One statement; `rows` are what an insert brings.

@@ -15,8 +15,8 @@ use carelog_event_log::read::ReadError;
 use carelog_event_log::runtime::{ApplyError, Projector as _};
 use carelog_event_log::{EventLog, Lane, Position, RecordedEvent};
 use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
-use sqlx::PgPool;
-use tracing::instrument;
+use sqlx::{Connection as _, PgConnection, PgPool};
+use tracing::{error, instrument};
 use uuid::Uuid;
 
 use crate::Analytics;
@@ -63,6 +63,8 @@ struct Place {
     copied: Position,
     /// Up to where the rows will not be changed by older events any more.
     applied: Position,
+    /// Up to where the projector has gone, past what it set aside.
+    reached: Position,
 }
 
 impl Copier {
@@ -76,17 +78,28 @@ impl Copier {
         Self { log, pseudonyms, pool, clickhouse }
     }
 
-    /// Copies a page of each lane that has one. Says whether there was any.
+    /// Copies a page of each lane that has one. Says whether there was any. The connection is that which [`take`] took.
     ///
     /// # Errors
     /// See [`CopyError`]; what was not noted as copied is copied again.
     #[instrument(name = "analytics.facts.copy", skip_all)]
-    pub async fn run_once(&mut self) -> Result<bool, CopyError> {
+    pub async fn run_once(&mut self, lock: &mut PgConnection) -> Result<bool, CopyError> {
+        // Whoever has lost the lock must not write what another has removed since.
+        lock.ping().await?;
         self.follow_version().await?;
         self.follow_epochs().await?;
-        let mut has_copied = false;
+        let (mut has_copied, mut held) = (false, Vec::new());
         for lane in self.log.lanes() {
-            has_copied |= self.copy_page(lane).await?;
+            let Some(place) = self.place(lane).await? else { continue };
+            if place.copied < place.applied {
+                lock.ping().await?;
+                has_copied |= self.copy_page(lane, &place).await?;
+            } else if place.applied < place.reached {
+                held.push(lane);
+            }
+        }
+        if !has_copied && !held.is_empty() {
+            error!(lanes = ?held, "events in the quarantine of analytics hold the copy in ClickHouse up");
         }
         Ok(has_copied)
     }
@@ -106,8 +119,10 @@ impl Copier {
         .await?;
         let Some(version) = version else { return Ok(()) };
         self.clickhouse.empty().await?;
-        restart(&self.pool).await?;
         let lanes: Vec<Lane> = self.log.lanes().collect();
+        // At once: an erasure that found no lanes meanwhile would not wait for the copy.
+        let mut tx = self.pool.begin().await?;
+        remove_places(&mut tx).await?;
         sqlx::query!(
             "
             insert into copies.lanes (lane, version, position)
@@ -117,8 +132,9 @@ impl Copier {
             &lanes,
             version
         )
-        .execute(&self.pool)
+        .execute(&mut *tx)
         .await?;
+        tx.commit().await?;
         Ok(())
     }
 
@@ -147,11 +163,7 @@ impl Copier {
         Ok(())
     }
 
-    async fn copy_page(&mut self, lane: Lane) -> Result<bool, CopyError> {
-        let Some(place) = self.place(lane).await? else { return Ok(false) };
-        if place.copied >= place.applied {
-            return Ok(false);
-        }
+    async fn copy_page(&mut self, lane: Lane, place: &Place) -> Result<bool, CopyError> {
         let mut page = self.log.page(lane, place.copied, PAGE_EVENTS).await?;
         page.retain(|event| event.position <= place.applied);
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
@@ -168,7 +180,7 @@ impl Copier {
         let state = self.state(&page, &needed).await?;
         drop(events);
         self.clickhouse.write(&state.facts()).await?;
-        self.note(lane, &place, last, &keys).await?;
+        self.note(lane, place, last, &keys).await?;
         Ok(true)
     }
 
@@ -176,7 +188,7 @@ impl Copier {
     async fn place(&self, lane: Lane) -> Result<Option<Place>, CopyError> {
         let place = sqlx::query!(
             r#"
-            select c.version, l.position as copied,
+            select c.version, l.position as copied, c.position as reached,
                 least(c.position, coalesce((
                     select min(q.position) - 1
                     from runtime.quarantine q
@@ -193,7 +205,12 @@ impl Copier {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(place.map(|row| Place { version: row.version, copied: row.copied, applied: row.applied }))
+        Ok(place.map(|row| Place {
+            version: row.version,
+            copied: row.copied,
+            applied: row.applied,
+            reached: row.reached,
+        }))
     }
 
     /// The keys of the epochs that the rows stand under.
@@ -275,15 +292,32 @@ impl Copier {
     }
 }
 
-/// Lets the copy begin anew.
+/// Lets the copy begin anew. Erasures wait until it has come up to them.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn restart(pool: &PgPool) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
-    sqlx::query!("delete from copies.lanes").execute(&mut *tx).await?;
+    // No version of the projection is 0, so that the worker empties ClickHouse first.
+    sqlx::query!("update copies.lanes set version = 0, position = 0").execute(&mut *tx).await?;
     sqlx::query!("delete from copies.organizations").execute(&mut *tx).await?;
     tx.commit().await
+}
+
+/// Forgets that anything was copied, once nothing is any more: no erasure waits for the copy then.
+///
+/// # Errors
+/// When the database fails.
+pub async fn give_up(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    remove_places(&mut tx).await?;
+    tx.commit().await
+}
+
+async fn remove_places(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("delete from copies.lanes").execute(&mut *tx).await?;
+    sqlx::query!("delete from copies.organizations").execute(&mut *tx).await?;
+    Ok(())
 }
 
 /// Up to where a lane is copied; nothing where nothing was ever copied.
@@ -298,7 +332,7 @@ pub async fn copied(pool: &PgPool, lane: Lane) -> Result<Option<Position>, sqlx:
 ///
 /// # Errors
 /// When the database fails.
-pub async fn take(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+pub async fn take(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtext('carelog.copy'), 0) as "is_taken!""#)
         .fetch_one(connection)
         .await

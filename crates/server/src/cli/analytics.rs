@@ -127,8 +127,14 @@ pub(super) async fn run(
         }
         AnalyticsCommand::Export(arguments) => export::run(config, system, &arguments).await?,
         AnalyticsCommand::Recopy => {
-            worker::restart(&system.databases.analytics_system).await?;
-            println!("the copy begins anew, where ClickHouse is configured");
+            let pool = &system.databases.analytics_system;
+            if config.analytics.clickhouse_url.is_some() {
+                worker::restart(pool).await?;
+                println!("the copy begins anew; erasures wait for it");
+            } else {
+                worker::give_up(pool).await?;
+                println!("no ClickHouse is configured: erasures wait for no copy any more");
+            }
         }
         AnalyticsCommand::Login(command) => login(system, databases, command).await?,
         AnalyticsCommand::Epoch(command) => epoch(system, command).await?,

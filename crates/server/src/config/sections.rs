@@ -379,7 +379,9 @@ impl TryFrom<String> for PageOrigin {
         let is_web = matches!(url.scheme(), "http" | "https") && origin.is_tuple();
         let origin = origin.ascii_serialization();
         // Nothing but an origin: what else stood there would be taken for a part of the policy.
-        (is_web && text.trim_end_matches('/') == origin).then_some(Self(origin)).ok_or(wrong)
+        // Nor does a `*` stand for hosts that nobody named.
+        let is_one = is_web && !origin.contains('*');
+        (is_one && text.trim_end_matches('/') == origin).then_some(Self(origin)).ok_or(wrong)
     }
 }
 

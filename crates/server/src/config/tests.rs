@@ -83,6 +83,7 @@ fn analytics_take_origins_and_a_server_of_clickhouse_and_nothing_else() {
         "frame_ancestors = [\"*\"]",
         "frame_ancestors = [\"https://portal.example/page\"]",
         "frame_ancestors = [\"https://portal.example; script-src *\"]",
+        "frame_ancestors = [\"https://*.example\"]",
         "frame_ancestors = [\"file:///home\"]",
         "clickhouse_url = \"postgres://me:hunter2@db.example\"",
     ] {

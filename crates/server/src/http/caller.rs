@@ -147,6 +147,11 @@ impl Caller {
         })
     }
 
+    /// Whether the address that asks, without a key, may still do so.
+    pub(super) fn check_address(parts: &Parts, api: &Api) -> Result<(), Problem> {
+        api.limits.check_address(Call::of(parts, api)?.address)
+    }
+
     /// The answer to whoever brings a link that nobody signed.
     pub(super) fn unknown(parts: &Parts, api: &Api) -> Problem {
         match Call::of(parts, api) {

@@ -2,9 +2,10 @@
 //!
 //! # When
 //! A clinic is published when its last publication is as old as the operator's setting says *and* something has been
-//! written about as many patients as its threshold demands, so that two publications never differ by one person alone;
-//! and at once after an erasure or another threshold. A first publication waits for that many patients, and for no time.
-//! An erasure is certified after the publication without the patient.
+//! written about as many patients as its threshold demands, so that two publications never differ by one person alone
+//! as a whole; a single cell may, and then its rounding hides that in most cases, not in all. And it is published at once
+//! after an erasure or another threshold. A first publication waits for that many patients, and for no time. An erasure is
+//! certified after the publication without the patient.
 //!
 //! # How
 //! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds out

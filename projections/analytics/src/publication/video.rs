@@ -12,8 +12,8 @@ use super::cells::{Cells, Measure};
 use super::disclosure::{COUNT_STEP, Shown, disclose};
 use super::rows::{self, Table, rate, sums};
 
-/// To a multiple of what minutes are published.
-const MINUTES_STEP: u64 = 15;
+/// To a multiple of what minutes are published: one patient alone brings hundreds.
+const MINUTES_STEP: u64 = 60;
 /// To a multiple of what medians and high values are published: minutes, milliseconds or permille.
 const VALUE_STEP: i32 = 5;
 

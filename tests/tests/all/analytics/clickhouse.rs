@@ -20,6 +20,8 @@ const TABLES: [&str; 7] = [
     "video_session_facts",
     "video_quality_facts",
 ];
+/// Where the configuration takes the address from.
+const ADDRESS: &str = "CARELOG_ANALYTICS_CLICKHOUSE_URL";
 /// With signs that an address has to escape.
 const PASSWORD: &str = "a b/c@d";
 
@@ -72,11 +74,12 @@ impl Engine {
     }
 }
 
-/// `carelog serve` with ClickHouse in its configuration, beside the server of the API.
-fn serve(api: &Api, engine: &Engine) -> Running {
+/// The program beside the server of the API, with nothing but its databases in its configuration.
+fn program(api: &Api) -> Command {
     let [core, audit, analytics, vault] = api.database_urls();
     let storages = api.server.system().storages.get().unwrap();
-    let process = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
+    let mut program = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"));
+    program
         .env_clear()
         .env("CARELOG_HOME", api.home())
         .env("CARELOG_STORAGE_LISTEN", storages.own_address().unwrap().to_string())
@@ -84,11 +87,15 @@ fn serve(api: &Api, engine: &Engine) -> Running {
         .env("CARELOG_DATABASE_AUDIT_URL", audit)
         .env("CARELOG_DATABASE_ANALYTICS_URL", analytics)
         .env("CARELOG_DATABASE_VAULT_URL", vault)
-        .env("CARELOG_ANALYTICS_CLICKHOUSE_URL", engine.url())
-        .args(["serve", "--roles", "workers"])
-        .stdin(Stdio::null())
-        .spawn();
-    Running(process.unwrap())
+        .stdin(Stdio::null());
+    program
+}
+
+/// `carelog serve` with ClickHouse in its configuration.
+fn serve(api: &Api, engine: &Engine) -> Running {
+    let mut server = program(api);
+    server.env(ADDRESS, engine.url()).args(["serve", "--roles", "workers"]);
+    Running(server.spawn().unwrap())
 }
 
 /// Rows of PostgreSQL, in the order of their places, with moments as ClickHouse writes them.
@@ -140,10 +147,13 @@ async fn answers_alike(api: &Api, engine: &Engine, postgres: &str, clickhouse: &
     assert_eq!(engine.rows(clickhouse).await.unwrap(), rows, "{clickhouse}");
 }
 
-async fn erased(clinic: &ApiClinic<'_>, patient: &str) {
+async fn erase(clinic: &ApiClinic<'_>, patient: &str) {
     let erasure = format!("/v1/patients/{patient}/erasure");
     let asked = clinic.post(&erasure, &json!({ "ground": "patient_request" })).await;
     assert!(asked.status < 300, "{asked:?}");
+}
+
+async fn is_erased(clinic: &ApiClinic<'_>, patient: &str) {
     until("the patient is erased", async || {
         let shown = clinic.get(&format!("/v1/patients/{patient}")).await;
         (shown.body["status"] == "erased").then_some(())
@@ -213,8 +223,15 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
     let of_the_patient =
         format!("select count() as n from appointment_facts final where patient = '{pseudonym}'");
     assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 1 })]);
-    erased(&clinic, &patient).await;
-    assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 0 })]);
+    erase(&clinic, &patient).await;
+    is_erased(&clinic, &patient).await;
+    for table in TABLES {
+        // Nor are there rows that are only hidden.
+        let of_the_patient = format!(
+            "select count() as n from {table} where patient = '{pseudonym}' settings apply_deleted_mask = 0"
+        );
+        assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 0 })], "{table}");
+    }
     is_copied(&api, &engine).await;
 
     // Other pseudonyms, after a rebuild: none of the old ones is left.
@@ -226,4 +243,47 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
     let owner = &system.databases.analytics_owner;
     carelog_event_log::runtime::rebuild(&analytics, &system.log, owner, scope, &progress).await.unwrap();
     is_copied(&api, &engine).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn erasures_wait_for_a_copy_that_begins_anew_until_it_is_given_up() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let patients =
+        [clinic.patient("Ada").await.id().to_owned(), clinic.patient("Bela").await.id().to_owned()];
+    let copied = "insert into copies.lanes (lane, version, position)
+        select lane, version, 1000000 from runtime.checkpoints where projector = 'analytics'";
+    let lanes = sqlx::query(copied).execute(&api.analytics).await.unwrap().rows_affected();
+    let places = async || -> Vec<(i32, i64)> {
+        let places = "select version, position from copies.lanes order by lane";
+        sqlx::query_as(places).fetch_all(&api.analytics).await.unwrap()
+    };
+
+    // There is no server at the address: nothing is copied.
+    let recopied = program(&api).env(ADDRESS, "http://127.0.0.1:9/").args(["analytics", "recopy"]).output();
+    let recopied = recopied.unwrap();
+    assert!(recopied.status.success(), "{recopied:?}");
+
+    assert!(lanes > 0);
+    assert_eq!(places().await, vec![(0, 0); usize::try_from(lanes).unwrap()]);
+    for patient in &patients {
+        erase(&clinic, patient).await;
+    }
+    until("the keys of both are destroyed", async || {
+        let destroyed = "select count(*) from log.events where event_type = 'patient.keys_destroyed'";
+        let destroyed: i64 = sqlx::query_scalar(destroyed).fetch_one(&api.core).await.unwrap();
+        (destroyed == 2).then_some(())
+    })
+    .await;
+    for patient in &patients {
+        let shown = clinic.get(&format!("/v1/patients/{patient}")).await;
+        assert_eq!(shown.body["status"], "erasing", "the copy may still hold the patient");
+    }
+
+    let given_up = program(&api).args(["analytics", "recopy"]).output().unwrap();
+    assert!(given_up.status.success(), "{given_up:?}");
+    assert_eq!(places().await, []);
+    for patient in &patients {
+        is_erased(&clinic, patient).await;
+    }
 }

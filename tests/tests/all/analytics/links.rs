@@ -55,6 +55,7 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
     );
     assert_eq!(shown.header("cache-control"), "private, no-store");
     assert_eq!(shown.header("referrer-policy"), "no-referrer");
+    assert_eq!(shown.header("cross-origin-resource-policy"), "same-origin", "no image in other pages");
     assert!(shown.text.contains("2099-01") && !shown.text.contains("2099-02"), "{}", shown.text);
     assert!(shown.text.contains("Figures about fewer than 11 patients are not shown."), "{}", shown.text);
     let logged = queries_in_the_log(&clinic).await;
@@ -102,6 +103,24 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
         (refused.status == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_a_link_looks_no_more_often_than_others_without_a_key() {
+    let rate = std::num::NonZeroU32::new(5).unwrap();
+    let api = Api::start_with(|config| config.http.anonymous_requests_per_second = rate).await;
+    let clinic = api.clinic("Klinik").await;
+    let link = link(&clinic, &clinic.admin, "clinic_utilisation", &json!({})).await;
+
+    let limited = carelog_tests::until("the budget of the address is spent", async || {
+        let answer = send(api.request(Method::GET, &link)).await;
+        (answer.status == 429).then_some(answer)
+    })
+    .await;
+
+    assert_eq!(limited.problem(), (429, "rate_limited"));
+    // The key has its own, and is asked for nothing here.
+    assert_eq!(clinic.get("/v1/me").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

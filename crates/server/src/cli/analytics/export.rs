@@ -11,7 +11,7 @@ use serde_json::json;
 use super::Clinic;
 use crate::audit::command::scope;
 use crate::config::Config;
-use crate::exporting::{Export, ExportFile};
+use crate::exporting::{Export, ExportFile, Turn};
 use crate::serve::Roles;
 use crate::storages::Storages;
 use crate::system::System;
@@ -47,16 +47,19 @@ struct Destination {
 pub(super) async fn run(config: &Config, system: &System, arguments: &ExportArguments) -> anyhow::Result<()> {
     let organization_id = arguments.clinic.id();
     let views = arguments.view.as_ref().map_or(AnalyticsView::ALL, std::slice::from_ref);
-    let export = Export::read(&system.databases.analytics_app, organization_id, views).await?;
+    let pool = &system.databases.analytics_app;
     // A server that runs beside this process hears of the event at once.
     system.follow_other_processes();
     let scope = scope(organization_id);
     let files = if let Some(directory) = &arguments.destination.to {
+        let export = Export::read(pool, organization_id, views).await?;
         export.to_directory(&system.log, &scope, directory).await?
     } else {
         let storages = Storages::open(config, system, Roles::NONE).await?;
         let storage = storages.of(organization_id).await.context("the storage cannot be used")?;
-        export.to_storage(&system.log, &scope, &storage).await?
+        let turn = Turn::take(pool, organization_id).await?;
+        let export = Export::read(pool, organization_id, views).await?;
+        export.to_storage(turn, &system.log, &scope, &storage).await?
     };
     tell(&files, arguments.json)?;
     Ok(())

@@ -15,7 +15,7 @@ use carelog_analytics::queries::{self, CellFilter};
 use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
 use carelog_domain::{ApiKeyId, OrganizationId, Timestamp};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use utoipa::ToSchema;
@@ -31,6 +31,8 @@ use crate::http::{Api, access, schemas};
 /// Where links lead.
 pub(in crate::http) const PATH: &str = "/charts/{link}";
 const PURPOSE: &str = "chart_link";
+/// <https://fetch.spec.whatwg.org/#cross-origin-resource-policy-header>
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// How long a link works where nothing else is said, and at most; hours.
 const HOURS: u16 = 30 * 24;
 const MAX_HOURS: u16 = 366 * 24;
@@ -67,7 +69,7 @@ pub(super) struct ChartLinkView {
     /// The view that it shows.
     #[schema(schema_with = schemas::analytics_view)]
     view: AnalyticsView,
-    /// The address of the chart, for a frame or an image. Whoever has it sees the chart.
+    /// The address of the chart, for a frame. Whoever has it sees the chart.
     url: String,
     /// Until when it works, unless the key that made it ends before.
     #[schema(value_type = String, format = DateTime)]
@@ -132,6 +134,8 @@ pub(in crate::http) async fn serve(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
+    // Whoever has no key looks up no more of them, and writes no more to the log, than others without one.
+    Caller::check_address(&parts, &api)?;
     let Some(claims) = read(&api, &link).await? else { return Err(Caller::unknown(&parts, &api)) };
     if claims.expires_at <= api.now() {
         return Err(Problem::new(StatusCode::GONE, "link_expired").detail("the link to the chart has ended"));
@@ -148,6 +152,8 @@ pub(in crate::http) async fn serve(
     headers.insert(header::CONTENT_SECURITY_POLICY, api.chart_policy.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // As an image it would show in every page: `frame-ancestors` holds for frames alone.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     Ok(answer)
 }
 
