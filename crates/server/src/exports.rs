@@ -45,6 +45,8 @@ const PAUSE_MICROS: i64 = 30 * 1_000_000;
 const MAX_ATTEMPTS: i32 = 5;
 /// How long files are kept.
 const KEEP_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
+/// Pause before a file that could not be removed is tried again.
+const LEFT_OVER_PAUSE_MICROS: i64 = 3_600 * 1_000_000;
 /// Files that are removed in one look.
 const REMOVED_AT_A_TIME: i64 = 50;
 /// Largest file: what a storage takes in ten thousand parts of five mebibytes, rounded down.
@@ -105,6 +107,13 @@ async fn make_next(system: &System, exporter: &Exporter) -> anyhow::Result<bool>
     let job = store::claim(&mut audit, owner, now, now.saturating_add_micros(LEASE_MICROS)).await?;
     drop(audit);
     let Some(job) = job else { return Ok(false) };
+    if job.attempts > MAX_ATTEMPTS {
+        // Each process that began it died of it: another one would as well.
+        let mut audit = system.databases.audit_system.acquire().await?;
+        store::end(&mut audit, &job, owner, End::Failed { failure: "gave_up" }, now).await?;
+        warn!(organization.id = %job.organization_id, export.id = %job.export_id, "an export is given up");
+        return Ok(true);
+    }
     let done = Arc::new(AtomicI64::new(0));
     let made = tokio::select! {
         made = Box::pin(make(system, exporter, &job, Arc::clone(&done))) => made,
@@ -220,9 +229,10 @@ async fn bring_file(storage: &Storage, key: &str, form: ExportForm, path: &Path)
 
 /// Removes files whose days are over.
 async fn remove_late(system: &System) -> anyhow::Result<()> {
-    let before: Timestamp = system.log.clock().now().saturating_add_micros(-KEEP_MICROS);
+    let now: Timestamp = system.log.clock().now();
+    let before = now.saturating_add_micros(-KEEP_MICROS);
     let mut audit = system.databases.audit_system.acquire().await?;
-    let late = store::late(&mut audit, before, REMOVED_AT_A_TIME).await?;
+    let late = store::late(&mut audit, before, now, REMOVED_AT_A_TIME).await?;
     drop(audit);
     for (organization_id, export_id) in late {
         let storages = system.storages.get().context("no server was started")?;
@@ -230,14 +240,18 @@ async fn remove_late(system: &System) -> anyhow::Result<()> {
             let storage = storages.of(organization_id).await?;
             storage.remove(&object_key(organization_id, export_id)).await.map_err(StoragesError::from)
         };
-        match removed.await {
-            Ok(()) => {
-                let mut audit = system.databases.audit_system.acquire().await?;
+        let removed = removed.await;
+        let mut audit = system.databases.audit_system.acquire().await?;
+        match removed {
+            // A storage that is gone took the file with it.
+            Ok(()) | Err(StoragesError::NotConfigured) => {
                 store::expire(&mut audit, organization_id, export_id).await?;
             }
             // One clinic's storage keeps no other from being cleaned.
             Err(error) => {
                 warn!(organization.id = %organization_id, %error, "the file of an export is left over");
+                let until = now.saturating_add_micros(LEFT_OVER_PAUSE_MICROS);
+                store::put_off(&mut audit, organization_id, export_id, until).await?;
             }
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! An organization whose checkpoints were signed twice, in one history for itself and in another for somebody else, has
 //! both in this log, or one of them nowhere that it can be proved. Whoever reads the leaves of one organization sees
-//! whether they belong to one tree, and one witness for this log stands for all organizations.
+//! whether they belong to one tree. A checkpoint that is newer than the last append is not in it yet, and bundles carry no
+//! proof from it: a witness for this log alone does not stand for the organizations.
 //!
 //! It is signed, served and cosigned like the others, under the id of no organization ([`META`]). What it is made of is
 //! kept in `signer.meta_leaves`, which no rebuild touches; a rebuild of the trees makes this one from there. A leaf is shown to
@@ -52,7 +53,7 @@ pub fn append<'a>(
     Box::pin(async move {
         let mut tx = connection.begin_with("begin; set local search_path to proof, public").await?;
         // One process at a time, so that places follow each other.
-        sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).fetch_one(&mut *tx).await?;
+        lock(&mut tx).await?;
         let appended = sqlx::query!(
             "
             insert into signer.meta_leaves (leaf_index, organization_id, origin, size, text, appended_at)
@@ -90,9 +91,21 @@ pub fn append<'a>(
     })
 }
 
+/// Grows the tree that a rebuild makes by all leaves, in the transaction in which it takes the place of the one that serves.
+pub(crate) async fn grow_rebuilt(tx: &mut PgConnection) -> Result<(), SignerError> {
+    lock(tx).await?;
+    grow_tree(tx).await
+}
+
+/// Keeps others from appending until the transaction ends.
+async fn lock(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("select pg_advisory_xact_lock($1)", LOCK).fetch_one(tx).await?;
+    Ok(())
+}
+
 /// Appends to the tree the leaves that it lacks: new ones, or all of them in a rebuild. Unqualified names have to mean the
 /// tables of `proof`, or those that are to take their place.
-pub(crate) async fn grow_tree(tx: &mut PgConnection) -> Result<(), SignerError> {
+async fn grow_tree(tx: &mut PgConnection) -> Result<(), SignerError> {
     loop {
         let rows = sqlx::query!(
             "

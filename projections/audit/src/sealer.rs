@@ -136,7 +136,7 @@ impl Projector for Sealer {
                 return Err(ApplyError::poison(SealError::Shrunk { organization_id, signed, found }));
             }
             // No event leads to the log of checkpoints: without this it would be missing until it grows again.
-            match meta::grow_tree(tables).await {
+            match meta::grow_rebuilt(tables).await {
                 Ok(()) => Ok(()),
                 Err(SignerError::Database(error)) => Err(ApplyError::Transient(error)),
                 Err(error) => Err(ApplyError::poison(error)),

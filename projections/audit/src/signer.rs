@@ -20,7 +20,7 @@ use carelog_domain::OrganizationId;
 use time::OffsetDateTime;
 
 pub use self::cosignatures::{
-    Cosigned, Uncosigned, cosigned_checkpoints, cosigned_size, keep_cosignature, uncosigned,
+    Cosigned, Looked, Uncosigned, cosigned_checkpoints, cosigned_size, keep_cosignature, uncosigned,
 };
 pub use self::holder::{HolderError, KeyFiles, KeyHolder, KnownKey};
 pub use self::key_file::{LockedKey, create_key, failed, replace};

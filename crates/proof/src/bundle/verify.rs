@@ -70,6 +70,8 @@ pub struct Report {
     pub continues: Option<u64>,
     /// Leaves of the log of checkpoints, where that was read and found to have no other history.
     pub meta_size: Option<u64>,
+    /// How many of these leaves are about the organization: where none is, nothing was compared.
+    pub meta_own_count: Option<u64>,
 }
 
 impl Report {
@@ -127,6 +129,7 @@ pub fn verify<S: Source + ?Sized>(source: &S, options: &Options<'_>) -> Result<R
         witnesses,
         continues,
         meta_size: None,
+        meta_own_count: None,
     })
 }
 

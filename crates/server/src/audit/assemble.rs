@@ -84,6 +84,7 @@ impl Exporter {
             event_count,
             erased_count,
             unsealed_count,
+            resumed_from: None,
         };
         writer.finish(manifest)?.flush()?;
         Ok(summary)

@@ -148,9 +148,12 @@ pub async fn export(
         }
     };
     bar.finish();
-    let summary = result?;
+    let (summary, collected) = result?;
     file.as_file().sync_all()?;
     file.persist_noclobber(out).with_context(|| format!("{} cannot be made", out.display()))?;
+    if let Some(collected) = collected {
+        collected.remove()?;
+    }
     tell_export(&summary, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -175,14 +178,20 @@ fn tell_export(summary: &ExportSummary, out: &Path, as_json: bool) -> io::Result
     if as_json {
         return writeln!(stdout, "{}", serde_json::to_string(summary)?);
     }
-    let ExportSummary { origin, tree_size, from, to, event_count, erased_count, unsealed_count, shape } =
+    let ExportSummary { origin, tree_size, from, to, event_count, erased_count, unsealed_count, .. } =
         summary;
     writeln!(stdout, "{}: {event_count} events of {origin}", out.display())?;
     writeln!(stdout, "indexes {from} to {to} of {tree_size} that are signed; {erased_count} erased")?;
     if *unsealed_count > 0 {
         writeln!(stdout, "{unsealed_count} newer events are not signed yet and not in it")?;
     }
-    writeln!(stdout, "{}", shape.proves())
+    if let Some(index) = summary.resumed_from {
+        writeln!(
+            stdout,
+            "it went on from index {index}, under the checkpoint of {tree_size} events with which it was begun"
+        )?;
+    }
+    writeln!(stdout, "{}", summary.shape.proves())
 }
 
 impl VerifyArguments {
@@ -326,7 +335,16 @@ fn tell(out: &mut impl Write, report: &Report, is_live: bool) -> io::Result<()> 
         writeln!(out, "continues the earlier checkpoint of {size} events")?;
     }
     if let Some(size) = report.meta_size {
-        writeln!(out, "the log of checkpoints, of {size} leaves, has no other history")?;
+        match report.meta_own_count {
+            None | Some(0) => writeln!(
+                out,
+                "the log of checkpoints, of {size} leaves, has none of this organization yet: nothing was compared"
+            )?,
+            Some(count) => writeln!(
+                out,
+                "the log of checkpoints, of {size} leaves, has {count} of this organization and no other history"
+            )?,
+        }
     }
     if !report.witnesses.is_empty() {
         writeln!(out, "seen by {}", report.witnesses.join(", "))?;

@@ -125,8 +125,7 @@ pub fn verify_live<'a>(
         let total = head.sequence.max(claim.size);
         walk.signed_part(tree, claim, total).await?;
         walk.tail(claim.size, total).await?;
-        let meta_size =
-            meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
+        let told = meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
         Ok(Report {
             origin: claim.origin.clone(),
             organization_id: options.organization_id.to_string(),
@@ -141,7 +140,8 @@ pub fn verify_live<'a>(
             unsealed_count: total - claim.size,
             witnesses,
             continues,
-            meta_size,
+            meta_size: told.as_ref().map(|told| told.size),
+            meta_own_count: told.as_ref().map(|told| told.own_count),
         })
     })
 }

@@ -32,7 +32,7 @@ use tokio::time::Instant;
 use crate::config::WitnessAddress;
 
 pub use self::live::{LiveError, LiveOptions, verify_live};
-use self::unfinished::Unfinished;
+pub use self::unfinished::Unfinished;
 
 /// Events that are held in memory at a time.
 const PAGE: i64 = 500;
@@ -84,6 +84,9 @@ pub struct ExportSummary {
     pub erased_count: u64,
     /// Events that were in the log and under no checkpoint yet.
     pub unsealed_count: u64,
+    /// The index from which an export that was cut off went on, under the checkpoint with which it was begun: what was
+    /// signed since is not in it.
+    pub resumed_from: Option<u64>,
 }
 
 /// Why there is no bundle.
@@ -153,15 +156,16 @@ impl ExportError {
             | Self::Missing(_)
             | Self::Changed(_)
             | Self::Contradicted
-            | Self::NoText
-            | Self::Record(_) => true,
+            | Self::NoText => true,
             Self::Read(_)
             | Self::Database(_)
             | Self::Tree(_)
             | Self::Signer(_)
             | Self::Key(_)
             | Self::Vault(_)
-            | Self::Write(_) => false,
+            | Self::Write(_)
+            // The log may take it the next time.
+            | Self::Record(_) => false,
         }
     }
 }
@@ -194,12 +198,13 @@ impl Exporter {
         Box::pin(self.make(options, scope, None, file, progress))
     }
 
-    /// The same, by way of a directory from which an export that was cut off goes on. It is removed in the end. Whoever
-    /// exports is recorded before anything is kept there; a patient's events, which are few, are not.
+    /// The same, by way of a directory from which an export that was cut off goes on. It is handed back, to be removed once
+    /// the bundle has its name. Whoever exports is recorded before anything is kept there; a patient's events, which are
+    /// few, are not.
     ///
     /// # Errors
-    /// See [`ExportError`]; what is in `file` is then no bundle, and what was collected stays in the directory, unless another try would end so
-    /// as well.
+    /// See [`ExportError`]; what is in `file` is then no bundle, and what was collected stays in the directory, unless
+    /// another try would end so as well.
     pub fn export_by_way_of<'a>(
         &'a self,
         options: &'a ExportOptions,
@@ -207,17 +212,25 @@ impl Exporter {
         directory: &'a Path,
         file: &'a mut NamedTempFile,
         progress: &'a (dyn Fn(ExportProgress) + Send + Sync),
-    ) -> BoxFuture<'a, Result<ExportSummary, ExportError>> {
+    ) -> BoxFuture<'a, Result<(ExportSummary, Option<Unfinished>), ExportError>> {
         Box::pin(async move {
             if options.patient_id.is_some() {
-                return self.make(options, scope, None, file, progress).await;
+                return Ok((self.make(options, scope, None, file, progress).await?, None));
             }
             let unfinished = Unfinished::open(directory)?;
             let made = self.make(options, scope, Some(&unfinished), file, progress).await;
-            if made.as_ref().err().is_none_or(ExportError::is_final) {
-                unfinished.remove()?;
+            match made {
+                Ok(summary) => Ok((summary, Some(unfinished))),
+                Err(error) => {
+                    if error.is_final() {
+                        unfinished.remove()?;
+                    } else {
+                        // Only an empty directory goes.
+                        let _ = std::fs::remove_dir(directory);
+                    }
+                    Err(error)
+                }
             }
-            made
         })
     }
 
@@ -236,6 +249,7 @@ impl Exporter {
             let (signed, head) = self.newest(options).await?;
             (signed, head, None)
         };
+        let resumed_from = state.as_ref().map(|state| state.next);
         let size = signed.claim().size;
         let (from, to) = (options.from.unwrap_or(0), options.to.unwrap_or(size));
         if from >= to || to > size || options.since.is_some_and(|since| since > size) {
@@ -261,7 +275,8 @@ impl Exporter {
             self.record(options, scope, collected.event_count).await?;
         }
         let unsealed_count = head.saturating_sub(size);
-        self.assemble(&wanted, &signed, collected, unsealed_count, file).await
+        let summary = self.assemble(&wanted, &signed, collected, unsealed_count, file).await?;
+        Ok(ExportSummary { resumed_from, ..summary })
     }
 
     /// The checkpoint to export under, and the number of events that were in the log when it was asked for. Waits a

@@ -21,6 +21,9 @@ use super::collect::{Collected, Destroyer};
 use super::spool::Spool;
 use super::{ExportError, ExportOptions};
 
+#[cfg(test)]
+mod tests;
+
 const STATE: &str = "state.json";
 const LEAVES: &str = "leaves.ndjson";
 const PAYLOADS: &str = "payloads.ndjson";
@@ -29,9 +32,10 @@ const MAX_STATE_BYTES: u64 = 1 << 30;
 
 /// The directory of an export that is under way. No other process uses it at the same time.
 #[derive(Debug)]
-pub(super) struct Unfinished {
+pub struct Unfinished {
     directory: PathBuf,
-    _lock: File,
+    /// The directory itself, locked.
+    lock: File,
 }
 
 /// How far an export had come.
@@ -65,7 +69,7 @@ impl Unfinished {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let lock = File::open(directory)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_path_buf(), _lock: lock }),
+            Ok(()) => Ok(Self { directory: directory.to_path_buf(), lock }),
             Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another process makes this export")),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -84,8 +88,12 @@ impl Unfinished {
         (is_same && options.patient_id.is_none()).then_some((state, checkpoint))
     }
 
-    /// New lists, in the place of others.
+    /// New lists, in the place of others. What says how long those were goes first: no crash leaves it beside shorter ones.
     pub(super) fn begin(&self, edge: Edge) -> Result<Collected, ExportError> {
+        match fs::remove_file(self.directory.join(STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => self.lock.sync_all()?,
+        }
         let leaves = Spool::open(&self.directory.join(LEAVES), 0)?;
         Ok(Collected::of(leaves, Spool::open(&self.directory.join(PAYLOADS), 0)?, edge))
     }
@@ -131,8 +139,11 @@ impl Unfinished {
         Ok(replace(&self.directory.join(STATE), &state)?)
     }
 
-    /// Removes everything, once the export is complete.
-    pub(super) fn remove(self) -> io::Result<()> {
+    /// Removes everything, once the bundle has its name.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(self) -> io::Result<()> {
         fs::remove_dir_all(&self.directory)
     }
 }

@@ -329,29 +329,56 @@ pub async fn end(
     Ok(ended.rows_affected() == 1)
 }
 
-/// Complete exports that ended before a moment: their files are to be removed.
+/// Complete exports that ended before a moment and were not put off: their files are to be removed.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn late(
     connection: &mut PgConnection,
     before: Timestamp,
+    now: Timestamp,
     limit: i64,
 ) -> Result<Vec<(OrganizationId, Uuid)>, sqlx::Error> {
     let rows = sqlx::query!(
         "
         select organization_id, export_id
         from exports.jobs
-        where status = 'complete' and finished_at < $1
+        where status = 'complete' and finished_at < $1 and (leased_until is null or leased_until < $2)
         order by finished_at
-        limit $2
+        limit $3
         ",
         OffsetDateTime::from(before),
+        OffsetDateTime::from(now),
         limit
     )
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(|row| (OrganizationId::new(row.organization_id), row.export_id)).collect())
+}
+
+/// Puts off the removal of a file that could not be removed.
+///
+/// # Errors
+/// When the database fails.
+pub async fn put_off(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    export_id: Uuid,
+    until: Timestamp,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "
+        update exports.jobs
+        set leased_until = $3
+        where organization_id = $1 and export_id = $2 and status = 'complete'
+        ",
+        organization_id.uuid(),
+        export_id,
+        OffsetDateTime::from(until)
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// Notes that the file of an export was removed.

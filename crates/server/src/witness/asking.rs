@@ -4,14 +4,14 @@
 //! as they are there. A witness that knows less than it has cosigned was set back, and is shown no proof that would let
 //! it go on; one that has seen more than there is says that this log was set back. Both are alarms.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use carelog_audit::proof::{AddCheckpoint, Cosignature, SignatureLine};
-use carelog_audit::signer::{self, Uncosigned, cosigned_size, keep_cosignature, uncosigned};
+use carelog_audit::signer::{self, Looked, Uncosigned, cosigned_size, keep_cosignature, uncosigned};
 use carelog_audit::trees;
 use carelog_domain::OrganizationId;
 use futures::StreamExt;
@@ -33,9 +33,11 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// Logs that a witness is asked about in one round.
-const MAX_PER_ROUND: i64 = 200;
+const MAX_PER_ROUND: u16 = 200;
 /// Pause before a witness is asked again about a log that it does not know.
 const UNKNOWN_PAUSE: Duration = Duration::from_mins(5);
+/// Pause before a witness is asked again about a log about which it could not answer.
+const BUSY_PAUSE: Duration = Duration::from_secs(10);
 /// Pause after a witness could not be reached; twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
@@ -50,6 +52,26 @@ pub enum Refused {
         witness: String,
         /// The log.
         origin: String,
+    },
+    /// The witness has cosigned the log and knows nothing of it any more.
+    #[error("{witness} has cosigned {cosigned} leaves of {origin} and does not know it any more")]
+    LogForgotten {
+        /// The witness.
+        witness: String,
+        /// The log.
+        origin: String,
+        /// Leaves that it cosigned.
+        cosigned: u64,
+    },
+    /// The witness could not answer about the log this time.
+    #[error("{witness} answers {status} about {origin}")]
+    Busy {
+        /// The witness.
+        witness: String,
+        /// The log.
+        origin: String,
+        /// What it answered.
+        status: StatusCode,
     },
     /// The witness has forgotten what it cosigned.
     #[error(
@@ -100,9 +122,10 @@ struct Asking {
     witness: WitnessAddress,
     url: Url,
     client: Client,
-    /// Logs that the witness does not know, until it is asked again.
-    unknown: HashMap<OrganizationId, Instant>,
-    refused: BTreeSet<String>,
+    /// Logs that the witness does not know, or could not answer about, until it is asked again.
+    paused: HashMap<OrganizationId, Instant>,
+    /// Logs about which somebody has to look at the witness's last answer, and that answer.
+    refused: BTreeMap<OrganizationId, String>,
 }
 
 /// Asks one witness until the process stops.
@@ -152,44 +175,74 @@ impl Asking {
         }
         let client = client.build().context("no HTTP client can be built")?;
         let prefix = origin_prefix(config, &system.log);
-        Ok(Self { system, prefix, witness, url, client, unknown: HashMap::new(), refused: BTreeSet::new() })
+        Ok(Self { system, prefix, witness, url, client, paused: HashMap::new(), refused: BTreeMap::new() })
     }
 
-    /// Asks about each checkpoint that the witness has not cosigned.
+    /// Asks about each checkpoint that the witness has not cosigned. What it does not answer about keeps no other log waiting:
+    /// a log that is paused is not asked about, and one that was refused comes last.
     async fn round(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
-        self.unknown.retain(|_, until| *until > now);
+        self.paused.retain(|_, until| *until > now);
+        let paused: Vec<_> = self.paused.keys().copied().collect();
+        let refused: Vec<_> = self.refused.keys().copied().collect();
+        let looked = Looked {
+            prefix: &self.prefix,
+            witness: &self.witness.key,
+            paused: &paused,
+            refused: &refused,
+            limit: MAX_PER_ROUND.into(),
+        };
         let mut audit = self.system.databases.audit_system.acquire().await?;
-        let wanted = uncosigned(&mut audit, &self.prefix, &self.witness.key, MAX_PER_ROUND).await?;
+        let wanted = uncosigned(&mut audit, looked).await?;
         drop(audit);
-        let mut refusals = BTreeSet::new();
+        if wanted.len() < usize::from(MAX_PER_ROUND) {
+            // What is not wanted any more was cosigned, maybe for another process.
+            let left: BTreeSet<_> = wanted.iter().map(|wanted| wanted.organization_id).collect();
+            let paused = &self.paused;
+            self.refused.retain(|id, _| paused.contains_key(id) || left.contains(id));
+        }
+        let asked = self.ask_each(wanted).await;
+        let count = f64::from(u32::try_from(self.refused.len()).unwrap_or(u32::MAX));
+        metrics::gauge!("carelog_witness_refused_logs", "witness" => self.name()).set(count);
+        asked
+    }
+
+    async fn ask_each(&mut self, wanted: Vec<Uncosigned>) -> anyhow::Result<()> {
         for wanted in wanted {
-            if self.unknown.contains_key(&wanted.organization_id) {
-                continue;
-            }
+            let organization_id = wanted.organization_id;
             match self.ask(&wanted).await? {
-                Ok(()) => metrics::counter!("carelog_cosignatures_total").increment(1),
-                Err(refusal) => {
-                    if matches!(refusal, Refused::UnknownLog { .. }) {
-                        self.unknown.insert(wanted.organization_id, now + UNKNOWN_PAUSE);
-                        continue;
-                    }
-                    refusals.insert(refusal.to_string());
+                Ok(()) => {
+                    metrics::counter!("carelog_cosignatures_total").increment(1);
+                    self.refused.remove(&organization_id);
                 }
+                Err(refusal) => self.refuse(organization_id, &refusal),
             }
         }
-        self.raise_alarms(refusals);
         Ok(())
     }
 
-    fn raise_alarms(&mut self, refusals: BTreeSet<String>) {
-        let count = f64::from(u32::try_from(refusals.len()).unwrap_or(u32::MAX));
-        let name = self.witness.key.name().to_owned();
-        metrics::gauge!("carelog_witness_refused_logs", "witness" => name).set(count);
-        for refusal in refusals.difference(&self.refused) {
-            error!(refusal, "a witness does not cosign: somebody has to look at it");
+    /// Pauses what would be answered so again for a while, and raises an alarm where somebody has to look at it.
+    fn refuse(&mut self, organization_id: OrganizationId, refusal: &Refused) {
+        let pause = match refusal {
+            Refused::UnknownLog { .. } | Refused::LogForgotten { .. } => Some(UNKNOWN_PAUSE),
+            Refused::Busy { .. } => Some(BUSY_PAUSE),
+            Refused::WitnessSetBack { .. } | Refused::LogSetBack { .. } | Refused::Other { .. } => None,
+        };
+        if let Some(pause) = pause {
+            self.paused.insert(organization_id, Instant::now() + pause);
         }
-        self.refused = refusals;
+        match refusal {
+            Refused::UnknownLog { .. } => {
+                self.refused.remove(&organization_id);
+            }
+            Refused::Busy { .. } => warn!(%refusal, "a witness could not answer, it is asked again"),
+            _ => {
+                let told = refusal.to_string();
+                if self.refused.insert(organization_id, told.clone()).as_ref() != Some(&told) {
+                    error!(refusal = told, "a witness does not cosign: somebody has to look at it");
+                }
+            }
+        }
     }
 
     /// Asks for one cosignature, and keeps it.
@@ -208,11 +261,11 @@ impl Asking {
                         Err(refusal) => return Ok(Err(refusal)),
                     },
                     StatusCode::NOT_FOUND => {
-                        let origin = wanted.checkpoint.claim().origin.clone();
-                        return Ok(Err(Refused::UnknownLog { witness: self.name(), origin }));
+                        return Ok(Err(self.unknown(wanted)));
                     }
                     _ if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                        anyhow::bail!("the witness answers {status}");
+                        let origin = wanted.checkpoint.claim().origin.clone();
+                        return Ok(Err(Refused::Busy { witness: self.name(), origin, status }));
                     }
                     _ => return Ok(Err(self.other(wanted, format!("it answers {status}")))),
                 }
@@ -263,6 +316,14 @@ impl Asking {
         let mut audit = self.system.databases.audit_system.acquire().await?;
         keep_cosignature(&mut audit, wanted, &cosignature, self.system.log.clock().now()).await?;
         Ok(Ok(()))
+    }
+
+    fn unknown(&self, wanted: &Uncosigned) -> Refused {
+        let (witness, origin) = (self.name(), wanted.checkpoint.claim().origin.clone());
+        match wanted.cosigned {
+            0 => Refused::UnknownLog { witness, origin },
+            cosigned => Refused::LogForgotten { witness, origin, cosigned },
+        }
     }
 
     fn name(&self) -> String {

@@ -4,6 +4,7 @@ use carelog_domain::{OrganizationId, Timestamp};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::store::number;
 use super::{Published, SignerError, origin};
@@ -32,16 +33,30 @@ pub struct Cosigned {
     pub witness_count: u64,
 }
 
+/// Which newest checkpoints are looked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Looked<'a> {
+    /// First part of the names of the logs.
+    pub prefix: &'a str,
+    /// Who has not cosigned them.
+    pub witness: &'a VerifierKey,
+    /// Logs that are left out.
+    pub paused: &'a [OrganizationId],
+    /// Logs that come after all others.
+    pub refused: &'a [OrganizationId],
+    /// How many.
+    pub limit: i64,
+}
+
 /// The newest checkpoints that a witness has not cosigned; those that waited longest come first.
 ///
 /// # Errors
 /// When the database fails or a stored checkpoint does not parse.
 pub async fn uncosigned(
     connection: &mut PgConnection,
-    prefix: &str,
-    witness: &VerifierKey,
-    limit: i64,
+    looked: Looked<'_>,
 ) -> Result<Vec<Uncosigned>, SignerError> {
+    let uuids = |ids: &[OrganizationId]| ids.iter().map(|id| id.uuid()).collect::<Vec<Uuid>>();
     let rows = sqlx::query!(
         r#"
         select h.organization_id, newest.note, coalesce(last.size, 0) as "cosigned!"
@@ -59,12 +74,15 @@ pub async fn uncosigned(
             order by s.size desc
             limit 1) last on true
         where h.origin = $1 || '/' || h.organization_id::text and newest.size > coalesce(last.size, 0)
-        order by last.cosigned_at nulls first, h.organization_id
+            and h.organization_id <> all($4)
+        order by h.organization_id = any($5), last.cosigned_at nulls first, h.organization_id
         limit $3
         "#,
-        prefix,
-        witness.to_string(),
-        limit
+        looked.prefix,
+        looked.witness.to_string(),
+        looked.limit,
+        &uuids(looked.paused),
+        &uuids(looked.refused)
     )
     .fetch_all(connection)
     .await?;

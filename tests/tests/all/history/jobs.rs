@@ -180,3 +180,67 @@ async fn what_is_a_week_old_is_removed_and_what_cannot_lie_anywhere_is_refused()
     assert_eq!(refused.problem(), (409, "storage_not_configured"));
     assert_eq!(exports_recorded(&bare).await, 0);
 }
+
+/// An export that ended so long ago that its file is to be removed.
+async fn insert_old(api: &Api, clinic: &ApiClinic<'_>, id: Uuid) {
+    let statement = format!(
+        "insert into exports.jobs (organization_id, export_id, form, until_sequence, total_count, status, size_bytes,
+                                   content_sha256, requested_at, finished_at)
+         values ('{}', '{id}', 'csv', 2, 2, 'complete', 1, sha256('x'), now() - interval '9 days',
+                 now() - interval '9 days')",
+        clinic.id
+    );
+    sql(api, statement).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storage_that_is_gone_or_does_not_answer_keeps_no_other_from_being_cleaned() {
+    const NOBODY: &str = "https://127.0.0.1:1";
+    let api = Api::start_with(|config| config.storage.allowed_endpoints = vec![NOBODY.to_owned()]).await;
+    let clinic = api.clinic("Klinik").await;
+    let settings = json!({ "settings": { "bucket": "clinic", "endpoint": NOBODY, "access_key_id": "a",
+        "secret_access_key": "b" } });
+    let path = "/v1/integrations/storage";
+    let put = api.call(Method::PUT, path, &clinic.admin.text, Some(&settings)).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    let silent = Uuid::from_u128(1);
+    insert_old(&api, &clinic, silent).await;
+    let bare = Api::start_with(|config| config.storage.embedded = false).await;
+    let without = bare.clinic("Klinik").await;
+    let gone = Uuid::from_u128(2);
+    insert_old(&bare, &without, gone).await;
+
+    until("the removal is put off", async || {
+        let statement = "select leased_until > now() + interval '50 minutes' from exports.jobs";
+        let is_late: Option<bool> = sqlx::query_scalar(statement).fetch_one(&api.audit).await.unwrap();
+        is_late.filter(|is_late| *is_late)
+    })
+    .await;
+    until("nothing is left to remove", async || {
+        (shown(&without, &gone.to_string()).await["status"] == "expired").then_some(())
+    })
+    .await;
+
+    assert_eq!(shown(&clinic, &silent.to_string()).await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_which_processes_died_too_often_is_given_up() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    clinic.patient("Ada").await;
+    let id = Uuid::from_u128(1);
+    let statement = format!(
+        "insert into exports.jobs (organization_id, export_id, form, until_sequence, total_count, attempt_count,
+                                   requested_at, owner, leased_until)
+         values ('{}', '{id}', 'csv', 2, 2, 5, now(), gen_random_uuid(), now() - interval '1 second')",
+        clinic.id
+    );
+    sql(&api, statement).await;
+
+    ended(&clinic, &id.to_string(), "failed").await;
+
+    let why: String =
+        sqlx::query_scalar("select failure from exports.jobs").fetch_one(&api.audit).await.unwrap();
+    assert_eq!(why, "gave_up");
+}

@@ -253,6 +253,13 @@ async fn an_export_that_was_cut_off_goes_on_where_it_was() {
     drop(file);
     assert_eq!(audit.exports_recorded().await, recorded + 1, "before anything is kept");
     assert!(unfinished.join("state.json").exists());
+    let refused = Scope { expected: Expected::Version(7), ..scope };
+    let mut file = NamedTempFile::new_in(audit.folder.path()).unwrap();
+    let unrecorded =
+        exporter.export_by_way_of(&options, &refused, &unfinished, &mut file, &|_| ()).await.map(drop);
+    assert!(matches!(unrecorded, Err(ExportError::Record(_))), "{unrecorded:?}");
+    drop(file);
+    assert!(unfinished.join("state.json").exists(), "the log may take it the next time");
     // Only what goes on does not read this event again.
     let changed = format!(
         "update log.events set actor_id = gen_random_uuid()
@@ -272,6 +279,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_was() {
     let says = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!beside.status.success() && says(&beside).contains("another process"), "{beside:?}");
     assert_eq!((&summary["event_count"], summary["to"].as_u64()), (&json!(size), Some(size)));
+    assert!(summary["resumed_from"].as_u64().is_some_and(|index| index > 0), "{summary}");
     let (code, verdict) = audit.verify("all.tar", &[]);
     assert_eq!(code, 0, "{verdict}");
     assert!(!anew.status.success() && says(&anew).contains("was changed"), "{anew:?}");

@@ -115,14 +115,26 @@ async fn found(api: &Api) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_history_in_the_log_of_checkpoints_is_found() {
+    another_history_is_found(0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_history_that_is_longer_than_the_clinics_is_found_as_well() {
+    another_history_is_found(100_000).await;
+}
+
+/// One that is so many events longer than what was signed.
+async fn another_history_is_found(ahead: u64) {
     let api = signing_api().await;
     let audit = Audit::begin(&api).await;
     let (_, origin, size, _) = checkpoint(&audit.clinic, 260).await;
+    let size = size + ahead;
     proof(&audit.clinic, 1).await;
 
     let (code, sound) = audit.verify_own(&[]);
     assert_eq!(code, 0, "{sound}");
     assert!(sound["report"]["meta_size"].as_u64().is_some_and(|size| size > 0), "{sound}");
+    assert!(sound["report"]["meta_own_count"].as_u64().is_some_and(|count| count > 0), "{sound}");
     assert_eq!(found(&api).await, Vec::<String>::new());
 
     // Somebody with every right writes another past of the clinic, and has it signed with the rest.

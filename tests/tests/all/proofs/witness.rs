@@ -1,24 +1,32 @@
 //! `carelog witness` as a process of its own: by the words of its protocol, against a log that lies, killed and restored,
 //! and beside a server whose checkpoints it cosigns.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
 
+use axum::Router;
+use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use carelog_audit::meta::META;
 use carelog_audit::proof::{
     AddCheckpoint, Algorithm, Checkpoint, ConsistencyProof, SigningKey, TileSet, leaf_hash, root,
 };
+use carelog_audit::signer::{Looked, uncosigned};
 use carelog_domain::OrganizationId;
 use carelog_server::config::Config;
 use carelog_server::serve::{Roles, Server};
 use carelog_tests::{Answer, Api, send, until};
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::bundles::Audit;
 use super::served::openssl_verifies;
@@ -287,8 +295,7 @@ async fn a_server_has_its_checkpoints_cosigned_and_auditors_can_demand_it() {
     happen(&api, OrganizationId::new(audit.clinic.id), 4).await;
     until("the server finds that the witness was set back", async || {
         let metrics = send(api.request(reqwest::Method::GET, "/metrics")).await.text;
-        let told = metrics.lines().find(|line| line.starts_with("carelog_witness_refused_logs"))?;
-        (!told.ends_with(" 0")).then_some(())
+        is_alarmed(&metrics, NAME)
     })
     .await;
     child.kill().unwrap();
@@ -303,6 +310,86 @@ async fn everything_is_cosigned(audit: &Audit<'_>) {
     until("everything is cosigned", async || {
         let answer = audit.clinic.get("/v1/proofs/checkpoint?witnesses=1").await;
         (answer.text.lines().nth(1)?.parse::<i64>().ok()? >= count).then_some(())
+    })
+    .await;
+}
+
+/// Whether the metrics tell of logs that a witness refuses.
+fn is_alarmed(metrics: &str, witness: &str) -> Option<()> {
+    let start = format!("carelog_witness_refused_logs{{witness=\"{witness}\"}}");
+    let told = metrics.lines().find(|line| line.starts_with(&start))?;
+    (!told.ends_with(" 0")).then_some(())
+}
+
+/// A witness that always answers the same.
+struct Sullen {
+    url: String,
+    /// The origins about which it was asked.
+    asked: Arc<Mutex<BTreeSet<String>>>,
+    _serving: JoinSet<io::Result<()>>,
+}
+
+async fn sullen(status: u16) -> Sullen {
+    let asked = Arc::new(Mutex::new(BTreeSet::new()));
+    let (heard, status) = (Arc::clone(&asked), StatusCode::from_u16(status).unwrap());
+    let answer = post(async move |body: String| {
+        let request = AddCheckpoint::parse(&body).unwrap();
+        heard.lock().unwrap().insert(request.checkpoint.claim().origin.clone());
+        status
+    });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/add-checkpoint", answer);
+    let mut serving = JoinSet::new();
+    serving.spawn(async move { axum::serve(listener, router).await });
+    Sullen { url, asked, _serving: serving }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_witness_cannot_answer_about_keeps_no_other_waiting() {
+    let api = signing_api().await;
+    let (one, two) = (api.clinic("One").await, api.clinic("Two").await);
+    let origins = [checkpoint(&one, 1).await.1, checkpoint(&two, 1).await.1];
+    let witness = sullen(503).await;
+    let key = SigningKey::from_seed(&[9; 32]).verifier("busy.example/w", Algorithm::Cosignature).unwrap();
+
+    let _asking = with_witness(&api, &format!("{key} {}", witness.url)).await;
+
+    until("the witness is asked about both", async || {
+        origins.iter().all(|origin| witness.asked.lock().unwrap().contains(origin)).then_some(())
+    })
+    .await;
+    let mut audit = api.server.system().databases.audit_system.acquire().await.unwrap();
+    let (prefix, [one, two]) = (api.server.system().log.name(), [one.id, two.id].map(OrganizationId::new));
+    let looked = Looked { prefix, witness: &key, paused: &[META], refused: &[], limit: 1 };
+    let mut first =
+        async |looked: Looked<'_>| uncosigned(&mut audit, looked).await.unwrap().remove(0).organization_id;
+    assert_eq!(first(Looked { paused: &[META, one], ..looked }).await, two);
+    assert_eq!(first(Looked { paused: &[META, two], ..looked }).await, one);
+    assert_eq!(first(Looked { refused: &[one], ..looked }).await, two);
+    assert_eq!(first(Looked { refused: &[two], ..looked }).await, one);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_forgot_a_log_raises_an_alarm() {
+    const FORGETFUL: &str = "forgetful.example/w";
+    let api = signing_api().await;
+    let clinic = api.clinic("Klinik").await;
+    let (_, origin, size, _) = checkpoint(&clinic, 1).await;
+    let witness = sullen(404).await;
+    let key = SigningKey::from_seed(&[9; 32]).verifier(FORGETFUL, Algorithm::Cosignature).unwrap();
+    let cosigned = sqlx::query(
+        "insert into signer.cosignatures (organization_id, origin, size, witness, line, cosigned_at)
+         values ($1, $2, $3, $4, $5, now())",
+    );
+    let cosigned = cosigned.bind(clinic.id).bind(origin).bind(i64::try_from(size).unwrap());
+    cosigned.bind(key.to_string()).bind("\n").execute(&api.audit).await.unwrap();
+    happen(&api, OrganizationId::new(clinic.id), 2).await;
+
+    let _asking = with_witness(&api, &format!("{key} {}", witness.url)).await;
+
+    until("the alarm is raised", async || {
+        is_alarmed(&send(api.request(reqwest::Method::GET, "/metrics")).await.text, FORGETFUL)
     })
     .await;
 }

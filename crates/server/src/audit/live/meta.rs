@@ -1,7 +1,7 @@
 //! The log of checkpoints, read whole.
 
 use carelog_audit::meta::{self, META};
-use carelog_audit::proof::{Checkpoint, Edge, Policy, leaf_hash};
+use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, leaf_hash};
 use carelog_audit::{signer, trees};
 use carelog_domain::OrganizationId;
 use carelog_proof::bundle::{DamageKind, trusted};
@@ -12,8 +12,17 @@ use super::{LiveError, damaged, newest};
 /// Leaves that are read at a time.
 const PAGE: i64 = 5_000;
 
+/// What was read.
+pub(super) struct Told {
+    /// Leaves.
+    pub(super) size: u64,
+    /// Leaves that are about the organization.
+    pub(super) own_count: u64,
+}
+
 /// Checks that the log of checkpoints is the one that was signed, and that all of it that is about an organization belongs
-/// to the tree whose checkpoint and tiles were verified. Gives its leaves; nothing where the policy does not name it.
+/// to the tree whose checkpoint and tiles were verified, or to what that tree has become since. Nothing where the policy
+/// does not name it.
 ///
 /// # Errors
 /// The first damage that is found, or that the database cannot be read.
@@ -23,7 +32,7 @@ pub(super) async fn verify(
     policy: &Policy,
     organization_id: OrganizationId,
     own: &Checkpoint,
-) -> Result<Option<u64>, LiveError> {
+) -> Result<Option<Told>, LiveError> {
     let origin = signer::origin(prefix, META);
     if !policy.log_keys().iter().any(|key| key.name() == origin) {
         return Ok(None);
@@ -31,7 +40,7 @@ pub(super) async fn verify(
     let note = newest(audit, prefix, META, policy, 0).await?;
     let (signed, _) = trusted(&note.to_string(), policy)?;
     let claim = signed.claim();
-    let mut edge = Edge::default();
+    let (mut edge, mut told) = (Edge::default(), Vec::new());
     while edge.size() < claim.size {
         let page = meta::leaves(audit, None, edge.size(), PAGE).await?;
         let leaves = page.iter().take_while(|leaf| leaf.index < claim.size);
@@ -41,11 +50,10 @@ pub(super) async fn verify(
                 break;
             }
             edge.append(leaf_hash(leaf.text.as_bytes()));
-            if let Ok(told) = leaf.text.parse::<Checkpoint>()
-                && told.origin == own.origin
-                && told.size <= own.size
+            if let Ok(checkpoint) = leaf.text.parse::<Checkpoint>()
+                && checkpoint.origin == own.origin
             {
-                compare(audit, organization_id, &told).await?;
+                told.push((checkpoint.size, checkpoint.root));
             }
         }
         if edge.size() == before {
@@ -53,24 +61,29 @@ pub(super) async fn verify(
             return Err(damaged(DamageKind::Incomplete, detail));
         }
     }
-    if edge.root() == claim.root {
-        Ok(Some(claim.size))
-    } else {
-        Err(damaged(DamageKind::NotIncluded, "the log of checkpoints is not the one that was signed"))
+    if edge.root() != claim.root {
+        return Err(damaged(
+            DamageKind::NotIncluded,
+            "the log of checkpoints is not the one that was signed",
+        ));
     }
+    compare(audit, organization_id, &told).await?;
+    Ok(Some(Told { size: claim.size, own_count: told.len() as u64 }))
 }
 
-/// A checkpoint of the organization has to be one of its tree.
+/// The organization's checkpoints have to be those of its tree, which was opened after they were signed.
 async fn compare(
     audit: &mut PgConnection,
     organization_id: OrganizationId,
-    told: &Checkpoint,
+    told: &[(u64, Hash)],
 ) -> Result<(), LiveError> {
     let tree = trees::open(audit, organization_id).await?;
     let mut tree = tree.ok_or_else(|| damaged(DamageKind::Incomplete, "the log has no tree"))?;
-    if tree.root(told.size).await? == told.root {
-        return Ok(());
+    for (size, root) in told {
+        if *size > tree.head().size || tree.root(*size).await? != *root {
+            let detail = format!("the log of checkpoints has another history of the first {size} events");
+            return Err(damaged(DamageKind::Inconsistent, detail));
+        }
     }
-    let detail = format!("the log of checkpoints has another history of the first {} events", told.size);
-    Err(damaged(DamageKind::Inconsistent, detail))
+    Ok(())
 }
