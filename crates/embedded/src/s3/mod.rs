@@ -31,6 +31,7 @@ mod blob;
 mod cipher;
 mod error;
 mod gate;
+mod linger;
 mod manifest;
 mod operations;
 mod server;

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use super::access::{Access, Auth};
 use super::error::S3ServerError;
 use super::gate;
+use super::linger::Linger;
 use super::operations::Operations;
 use super::store::Store;
 use super::tenants::Tenants;
@@ -104,7 +105,8 @@ impl S3Server {
         let mut builder = S3ServiceBuilder::new(Operations { store, clock: Arc::clone(&options.clock) });
         builder.set_auth(Auth(Arc::clone(&options.tenants)));
         builder.set_access(Access(Arc::clone(&options.tenants)));
-        let front = Front { service: builder.build(), clock: options.clock };
+        let linger = Linger { stop: options.stop.clone(), tasks: options.tasks.clone() };
+        let front = Front { service: builder.build(), clock: options.clock, linger };
         let tasks = options.tasks.clone();
         options.tasks.spawn(accept(listener, front, options.stop, tasks));
         Ok(Self { address, _lock: Some(lock) })
@@ -126,16 +128,18 @@ fn address_in(lock: &mut File) -> io::Result<SocketAddr> {
 struct Front {
     service: S3Service,
     clock: S3Clock,
+    linger: Linger,
 }
 
 impl Front {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, std::convert::Infallible> {
+        let request = self.linger.over(request).map(Body::http_body_unsync);
         let mut response = if request.method() == Method::OPTIONS {
             gate::preflight()
         } else if let Err(refusal) = gate::check(&request, (self.clock)()) {
             gate::refused(refusal)
         } else {
-            match self.service.call(request.map(Body::from)).await {
+            match self.service.call(request).await {
                 Ok(response) => response,
                 Err(error) => {
                     tracing::error!(?error, "the storage failed");

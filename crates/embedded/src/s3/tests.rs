@@ -1,20 +1,28 @@
 //! The store without a socket, and the gate.
 
-use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::{fs, io};
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use futures::{StreamExt as _, stream};
 use http::{Method, Request, StatusCode};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::blob::{self, Segment, Unnamed};
 use super::cipher::FRAME_BYTES;
 use super::error::StoreError;
 use super::gate;
 use super::manifest::{self, ObjectManifest, UploadManifest};
+use super::server::{S3Options, S3Server};
 use super::store::Store;
-use super::tenants::Tenant;
+use super::tenants::{Tenant, Tenants, TenantsError};
 use super::terms::etag_of;
 
 const KEY: &str = "files/0190";
@@ -346,4 +354,58 @@ fn old_signatures_and_forms_are_refused() {
         .body(())
         .unwrap();
     assert!(gate::check(&form, SIGNED).is_err());
+}
+
+/// Knows nobody.
+struct Nobody;
+
+impl Tenants for Nobody {
+    fn find<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Arc<Tenant>>, TenantsError>> {
+        Box::pin(async { Ok(None) })
+    }
+}
+
+/// Sends a request whose body goes on after the answer, and gives both answers of the connection.
+async fn sent_to_the_end(address: SocketAddr, path: &str) -> io::Result<[String; 2]> {
+    const LENGTH: usize = 16 * 1024 * 1024;
+    let (reader, mut writer) = TcpStream::connect(address).await?.into_split();
+    let mut lines = BufReader::new(reader).lines();
+    let mut status = async || {
+        loop {
+            let line = lines.next_line().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            // The body of an answer ends without a line's end.
+            if let Some(at) = line.find("HTTP/1.1") {
+                return Ok::<_, io::Error>(line[at + 9..at + 12].to_owned());
+            }
+        }
+    };
+    writer
+        .write_all(format!("PUT {path} HTTP/1.1\r\nhost: s3\r\ncontent-length: {LENGTH}\r\n\r\n").as_bytes())
+        .await?;
+    let first = status().await?;
+    writer.write_all(&vec![7; LENGTH]).await?;
+    writer.write_all(b"OPTIONS / HTTP/1.1\r\nhost: s3\r\n\r\n").await?;
+    Ok([first, status().await?])
+}
+
+#[tokio::test]
+async fn who_is_refused_while_sending_hears_why_and_keeps_the_connection() {
+    let home = TempDir::new().unwrap();
+    let stop = CancellationToken::new();
+    let options = S3Options {
+        listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        directory: home.path().to_owned(),
+        tenants: Arc::new(Nobody),
+        clock: Arc::new(|| 1_772_443_800),
+        stop: stop.clone(),
+        tasks: TaskTracker::new(),
+    };
+    let server = S3Server::start(options).await.unwrap();
+
+    let expired = "/clinic-a/x?X-Amz-Signature=0&X-Amz-Expires=60&X-Amz-Date=20200101T000000Z";
+    let by_the_gate = sent_to_the_end(server.address, expired).await.unwrap();
+    let by_s3 = sent_to_the_end(server.address, "/clinic-a/x").await.unwrap();
+
+    assert_eq!((by_the_gate, by_s3), (["403", "204"].map(str::to_owned), ["403", "204"].map(str::to_owned)));
+    stop.cancel();
 }

@@ -203,6 +203,9 @@ async fn a_storage_that_is_gone_or_does_not_answer_keeps_no_other_from_being_cle
     let path = "/v1/integrations/storage";
     let put = api.call(Method::PUT, path, &clinic.admin.text, Some(&settings)).await;
     assert_eq!(put.status, 200, "{put:?}");
+    // Until the setting shows, the clinic's files are looked for in the storage of the installation.
+    let set = clinic.get(&format!("/v1/integrations?wait_for={}", put.position())).await;
+    assert_eq!(set.status, 200, "{set:?}");
     let silent = Uuid::from_u128(1);
     insert_old(&api, &clinic, silent).await;
     let bare = Api::start_with(|config| config.storage.embedded = false).await;
