@@ -17,8 +17,9 @@ use carelog_video::queries;
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::caller::{read, text};
+use super::caller::text;
 use super::problem::Problem;
+use super::reading::read;
 use super::{Api, body};
 
 /// The route, without the organization.

@@ -200,7 +200,7 @@ async fn next_events(
 ///
 /// # Errors
 /// When too many requests of the caller's key wait already.
-pub(super) fn place_to_wait(caller: &Caller, wait_seconds: u64) -> Result<Option<Waiting<'_>>, Problem> {
+pub(super) fn place_to_wait(caller: &Caller, wait_seconds: u64) -> Result<Option<Waiting>, Problem> {
     match &caller.principal {
         Some(principal) if wait_seconds > 0 => {
             caller.api.limits.begin_waiting(principal.api_key_id).map(Some)

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carelog_domain::{ApiKeyId, OrganizationId};
@@ -19,10 +19,11 @@ use crate::config::HttpConfig;
 
 /// Refusals of one key that are written down in a minute; the rest is only counted.
 const DENIALS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// Requests of one key that wait for events at the same time. Each of them reads the database whenever anything happens
-/// in its lane, of whatever clinic; a program needs one for each subscription that it follows.
+/// Requests of one key that wait for events, or replay the trail, at the same time. Each of the former reads the database
+/// whenever anything happens in its lane, of whatever clinic, and each of the latter holds a connection for minutes; a
+/// program needs one for each subscription that it follows.
 const WAITING_PER_KEY: u8 = 8;
-/// When to come again if too many wait: a place is free when one of them got its answer, half a minute later at most.
+/// When to come again if too many wait: who waits for events has an answer half a minute later at most.
 const WAITING_RETRY_SECONDS: u64 = 5;
 
 /// All budgets of this process.
@@ -34,7 +35,7 @@ pub(super) struct Limits {
     clock: DefaultClock,
     in_flight: Mutex<HashSet<(Uuid, String)>>,
     /// How many requests of a key wait; keys without any are left out.
-    waiting: Mutex<HashMap<Uuid, u8>>,
+    waiting: Arc<Mutex<HashMap<Uuid, u8>>>,
 }
 
 impl Limits {
@@ -47,7 +48,7 @@ impl Limits {
             denials: RateLimiter::dashmap(Quota::per_minute(DENIALS_PER_MINUTE)),
             clock: DefaultClock::default(),
             in_flight: Mutex::default(),
-            waiting: Mutex::default(),
+            waiting: Arc::default(),
         }
     }
 
@@ -80,13 +81,13 @@ impl Limits {
     }
 
     /// Takes one of the key's places for requests that wait.
-    pub(super) fn begin_waiting(&self, id: ApiKeyId) -> Result<Waiting<'_>, Problem> {
+    pub(super) fn begin_waiting(&self, id: ApiKeyId) -> Result<Waiting, Problem> {
         let key = id.uuid();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let count = waiting.entry(key).or_default();
         if *count < WAITING_PER_KEY {
             *count += 1;
-            return Ok(Waiting { limits: self, key });
+            return Ok(Waiting { places: Arc::clone(&self.waiting), key });
         }
         metrics::counter!("carelog_http_rate_limited_total").increment(1);
         Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_waiting")
@@ -122,16 +123,16 @@ impl Drop for InFlight<'_> {
 }
 
 /// A place among the requests of a key that wait. It is free again when this is dropped, which happens with the
-/// request's future too when the client hangs up.
+/// request's future or the body of its answer too when the client hangs up.
 #[derive(Debug)]
-pub(super) struct Waiting<'a> {
-    limits: &'a Limits,
+pub(super) struct Waiting {
+    places: Arc<Mutex<HashMap<Uuid, u8>>>,
     key: Uuid,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiting = self.limits.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         if let Entry::Occupied(mut count) = waiting.entry(self.key) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {

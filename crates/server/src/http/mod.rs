@@ -52,6 +52,7 @@ mod patients;
 mod plans;
 mod problem;
 mod proofs;
+mod reading;
 mod receiving;
 mod references;
 mod replays;
@@ -191,7 +192,7 @@ impl Api {
     }
 
     async fn look_up_key(&self, id: ApiKeyId) -> Result<Option<Principal>, Problem> {
-        let mut tx = caller::read_all(&self.system.databases.core_system).await?;
+        let mut tx = reading::read_all(&self.system.databases.core_system).await?;
         let record = carelog_records::queries::find_api_key(&mut tx, id).await?;
         tx.commit().await?;
         Ok(record.map(|record| Principal {

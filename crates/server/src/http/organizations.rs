@@ -18,12 +18,13 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::body::Query;
-use super::caller::{Caller, Operator, read_all};
+use super::caller::{Caller, Operator};
 use super::command::{CommandAnswer, Wish, shown};
 use super::freshness::View;
 use super::opening::{Opened, open};
 use super::page::{Cursor, Fresh, Page, Window};
 use super::problem::Problem;
+use super::reading::read_all;
 use super::text::Line;
 use super::{Api, schemas};
 

@@ -1,8 +1,9 @@
 //! The trail as it happened, one entry after the other.
 
-use carelog_tests::{Answer, Api, ApiClinic, send};
+use carelog_tests::{Answer, Api, ApiClinic, send, until};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 /// So fast that no pause is left.
 const AT_ONCE: &str = "speed=1000000000";
@@ -104,4 +105,37 @@ async fn a_replay_is_written_down_before_anything_leaves_and_refused_where_it_ca
     sqlx::query(refuse).execute(&api.core).await.unwrap();
     let refused = replay(&clinic, AT_ONCE, &[]).await;
     assert!(refused.status >= 500 && !refused.text.contains("patient.registered"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_replays_so_often_at_once_and_a_client_that_hangs_up_makes_room() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let seen = clinic.patient("Ada").await;
+    let shown = replay(&clinic, &format!("{AT_ONCE}&wait_for={}", seen.position()), &[]).await;
+    assert_eq!(shown.status, 200);
+    // A minute between two entries makes a pause that outlasts the test.
+    let apart = format!(
+        "update audit.trail set recorded_at = recorded_at - interval '1 minute'
+         where sequence = 1 and organization_id = '{}'",
+        clinic.id
+    );
+    assert_eq!(sqlx::query(AssertSqlSafe(apart)).execute(&api.audit).await.unwrap().rows_affected(), 1);
+    let begin = async || clinic.request(Method::GET, "/v1/trail/replay?speed=1").send().await.unwrap();
+    let mut running = Vec::new();
+    for _ in 0..8 {
+        let replay = begin().await;
+        assert_eq!(replay.status(), 200);
+        running.push(replay);
+    }
+    let before = api.event_count().await;
+
+    let ninth = replay(&clinic, AT_ONCE, &[]).await;
+
+    assert_eq!((ninth.problem(), ninth.header("retry-after")), ((429, "too_many_waiting"), "5"));
+    assert_eq!(api.event_count().await, before, "what is refused is not an export");
+    let other = clinic.key_of("compliance").await;
+    assert_eq!(clinic.get_as(&other, &format!("/v1/trail/replay?{AT_ONCE}")).await.status, 200);
+    running.pop();
+    until("there is room", async || (begin().await.status() == 200).then_some(())).await;
 }

@@ -10,8 +10,9 @@ use carelog_webhooks::sending::{ExtraHeaders, WebhookUrl};
 use http::StatusCode;
 use uuid::Uuid;
 
-use super::super::caller::{Caller, read};
+use super::super::caller::Caller;
 use super::super::problem::Problem;
+use super::super::reading::read;
 use super::super::text::Line;
 
 /// An organization may have so many subscriptions; one that is made a second time, under the same key, counts once. Two

@@ -21,8 +21,9 @@ use sqlx::PgPool;
 use super::{EntryView, ExportForm, columns, fhir};
 use crate::exports::store::{ExportForm as JobForm, Job};
 use crate::http::access;
-use crate::http::caller::{self, Caller};
+use crate::http::caller::Caller;
 use crate::http::problem::Problem;
+use crate::http::reading;
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 1_000;
@@ -194,7 +195,7 @@ impl Progress {
 impl Source {
     async fn read(&self, after: i64) -> Result<Vec<EntryView>, Problem> {
         let page = TrailPage { order: Order::OldestFirst, after: Some(after), limit: AT_A_TIME };
-        let mut tx = caller::read_trail(&self.pool, self.organization_id).await?;
+        let mut tx = reading::read_trail(&self.pool, self.organization_id).await?;
         let entries = queries::list_entries(&mut tx, self.organization_id, &self.filter, page).await?;
         tx.commit().await?;
         let entries = entries.into_iter().take_while(|entry| entry.sequence <= self.until);

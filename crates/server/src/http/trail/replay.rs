@@ -23,7 +23,9 @@ use super::EntryView;
 use crate::http::accept::{Offer, preferred, varies};
 use crate::http::body::Query;
 use crate::http::caller::Caller;
+use crate::http::events::place_to_wait;
 use crate::http::freshness::View;
+use crate::http::limits::Waiting;
 use crate::http::past::ends_before_it_begins;
 use crate::http::problem::Problem;
 use crate::http::{access, schemas};
@@ -88,7 +90,8 @@ pub(super) struct ReplayQuery {
 /// Its entries follow each other in their order, with the pauses between the moments at which they were written, divided by
 /// `speed`. `Accept` chooses between NDJSON and server-sent events (`text/event-stream`), whose id is the entry's
 /// `sequence`; a browser that was cut off goes on by itself. A replay shows what there is when it begins, says how many
-/// entries in `carelog-entries`, and breaks after ten minutes: go on with `after`. The end is the event `end`, in NDJSON the
+/// entries in `carelog-entries`, and breaks after ten minutes: go on with `after`. A key replays and waits for events eight
+/// times at once. The end is the event `end`, in NDJSON the
 /// end of the body with `{"end": true}` on the last line.
 #[utoipa::path(get, path = "/v1/trail/replay", tag = "trail", params(ReplayQuery),
     responses((status = 200, description = "The entries.", content(
@@ -105,6 +108,8 @@ pub(super) async fn replay(
     let pace = query.pace()?;
     let filter = query.filter()?;
     let after = query.after(&headers)?;
+    // Before anything is written down: a replay that is refused is none.
+    let seat = place_to_wait(&caller, LONGEST.as_secs())?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
     let mut tx = caller.read_trail().await?;
     let until = queries::newest_sequence(&mut tx, caller.organization_id).await?;
@@ -125,6 +130,7 @@ pub(super) async fn replay(
         owed: Duration::ZERO,
         ends_at: Instant::now() + LONGEST,
         is_done: false,
+        _place: seat,
     };
     let pieces = stream::try_unfold(replaying, |replaying| replaying.next().boxed());
     let mut response = Body::from_stream(pieces).into_response();
@@ -211,6 +217,8 @@ struct Replaying {
     owed: Duration,
     ends_at: Instant,
     is_done: bool,
+    /// Held until the last piece was taken, or the client hung up.
+    _place: Option<Waiting>,
 }
 
 impl Replaying {
