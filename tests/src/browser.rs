@@ -14,9 +14,10 @@ use tokio::process::{Child, Command};
 use crate::examples::axe;
 use crate::wait::until;
 
-/// What axe finds against WCAG 2.2 at level AA, and against good practice. A page that gives it nothing to look at is none.
+/// What axe finds against WCAG 2.2 at level AA, and against good practice. What it
+/// leaves to people is not looked at; a page that gives it nothing to look at is none.
 const AXE_FAULTS: &str =
-    "axe.run(document).then((result) => result.passes.length === 0 ? 'nothing to look at' :
+    "axe.run(document, { rules: { 'target-size': { enabled: true } } }).then((result) => result.passes.length === 0 ? 'nothing to look at' :
     result.violations.map((fault) => `${fault.id}: ${fault.nodes.map((node) => node.html).join(' | ')}`))";
 
 const DRIVER: &str = "chromedriver";

@@ -11,7 +11,7 @@ use carelog_domain::file::{FoundObject, StorageEncryption};
 use futures::stream::{self, BoxStream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::connect::{self, StorageOptions};
+use crate::connect::{self, Encryption, StorageOptions};
 use crate::error::StorageError;
 use crate::sniff::{SNIFFED_BYTES, sniff};
 
@@ -94,7 +94,8 @@ impl Storage {
         if said > at_most {
             return Ok(Examined::TooLarge { size_bytes: said });
         }
-        let encryption = encryption_of(object.server_side_encryption());
+        let encryption =
+            self.options.encryption.met_by(object.server_side_encryption(), object.ssekms_key_id());
         let mut body = object.body;
         let (mut digest, mut size_bytes, mut beginning) = (Sha256::new(), 0_i64, Vec::new());
         while let Some(chunk) = body.next().await {
@@ -146,10 +147,47 @@ impl Storage {
     }
 }
 
-fn encryption_of(said: Option<&ServerSideEncryption>) -> Option<StorageEncryption> {
-    match said? {
-        ServerSideEncryption::Aes256 => Some(StorageEncryption::Aes256),
-        ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse => Some(StorageEncryption::Kms),
-        _ => None,
+impl Encryption {
+    /// How an object lies there, where that is at least what was demanded.
+    fn met_by(&self, said: Option<&ServerSideEncryption>, key: Option<&str>) -> Option<StorageEncryption> {
+        let found = match said? {
+            ServerSideEncryption::Aes256 => StorageEncryption::Aes256,
+            ServerSideEncryption::AwsKms | ServerSideEncryption::AwsKmsDsse => StorageEncryption::Kms,
+            _ => return None,
+        };
+        match self {
+            Self::Aes256 => Some(found),
+            Self::Kms { key_id } => {
+                // Storages answer with the key's whole name, which ends with its id; an alias stands for another.
+                let is_it =
+                    key_id.contains("alias/") || key.is_some_and(|key| key.ends_with(key_id.as_str()));
+                (found == StorageEncryption::Kms && is_it).then_some(found)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lies_under_another_key_than_was_demanded_is_not_encrypted_enough() {
+        let kms = |key_id: &str| Encryption::Kms { key_id: key_id.to_owned() };
+        let name = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd";
+        let (own, under_kms) = (Some(&ServerSideEncryption::Aes256), Some(&ServerSideEncryption::AwsKms));
+        for (demanded, said, key, met) in [
+            (Encryption::Aes256, None, None, None),
+            (Encryption::Aes256, own, None, Some(StorageEncryption::Aes256)),
+            (Encryption::Aes256, under_kms, Some(name), Some(StorageEncryption::Kms)),
+            (kms("1234abcd"), own, None, None),
+            (kms("1234abcd"), under_kms, None, None),
+            (kms("1234abcd"), under_kms, Some(name), Some(StorageEncryption::Kms)),
+            (kms("99"), under_kms, Some(name), None),
+            (kms("alias/clinic"), under_kms, Some(name), Some(StorageEncryption::Kms)),
+            (kms("alias/clinic"), own, None, None),
+        ] {
+            assert_eq!(demanded.met_by(said, key), met, "{demanded:?} {said:?} {key:?}");
+        }
     }
 }

@@ -209,8 +209,10 @@ impl Settler {
             let outcome = match step {
                 Step::Create(window) => match &look.account {
                     Some(account) => self.create(&look, account, window).await?,
-                    // Asked again once there is one that can be read.
-                    None if organization.daily.is_some() => return Ok(Settled { next_at: None, sign }),
+                    // Asked again once there is one that can be read, and at the end of a room that is made by then.
+                    None if organization.daily.is_some() => {
+                        return Ok(Settled { next_at: Some(window.expires_at), sign });
+                    }
                     None => self.create_embedded(&look, window).await?,
                 },
                 Step::Move(window) => self.shift(&look, window).await?,

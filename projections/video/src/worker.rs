@@ -101,6 +101,8 @@ impl VideoWorker {
                     () = runtime.stop.cancelled() => break,
                     Some(done) = under_way.next(), if !under_way.is_empty() => {
                         finish(done, &held);
+                        // Something else may begin in its place.
+                        next_claim = next_claim.min(Instant::now() + SHORTEST_PAUSE);
                         continue;
                     }
                     Some(taken) = fresh.recv() => taken,

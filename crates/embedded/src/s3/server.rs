@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,9 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that a client takes nothing of an answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// Looks for the address of another process, and the pause between them: it listens as soon as it has the lock.
+const LOOKS: u32 = 100;
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks at whether whoever serves the directory has ended.
 const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
 /// After a failed accept, for want of file descriptors most likely.
@@ -77,78 +81,73 @@ impl fmt::Debug for S3Options {
 pub async fn serve(options: S3Options) -> Result<SocketAddr, S3ServerError> {
     let directory = |source: io::Error| S3ServerError::Directory { path: options.directory.clone(), source };
     fs::create_dir_all(&options.directory).map_err(directory)?;
-    let mut lock = lock_file(&options.directory).map_err(directory)?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let address = address_in(&mut lock).map_err(directory)?;
-        let tasks = options.tasks.clone();
-        tasks.spawn(take_over(lock, address, options));
-        return Ok(address);
+    for _ in 0..LOOKS {
+        let mut lock = lock_file(&options.directory).map_err(directory)?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            // Whoever reads an address from now on reads this one's.
+            lock.set_len(0).map_err(directory)?;
+            return open(&options, options.listen, Arc::new(lock)).await;
+        }
+        // Nothing, while its process is about to write it.
+        if let Some(address) = address_in(&mut lock).map_err(directory)? {
+            let tasks = options.tasks.clone();
+            tasks.spawn(take_over(Arc::new(lock), address, options));
+            return Ok(address);
+        }
+        tokio::time::sleep(LOOK_PAUSE).await;
     }
-    // Whoever reads an address from now on reads this one's.
-    lock.set_len(0).map_err(directory)?;
-    let (listener, store) = open(&options, options.listen).await?;
-    let address = listener.local_addr().map_err(S3ServerError::Listen)?;
-    write!(lock, "{address}").map_err(directory)?;
-    begin(listener, store, lock, options);
-    Ok(address)
+    Err(directory(io::Error::other("another process opens it and does not listen")))
 }
 
 /// Waits for the end of whoever serves the directory, and serves it in their place.
-async fn take_over(lock: File, address: SocketAddr, options: S3Options) {
+async fn take_over(lock: Arc<File>, address: SocketAddr, options: S3Options) {
     let stop = options.stop.clone();
-    let opened = stop.run_until_cancelled(async {
+    let taken = stop.run_until_cancelled(async {
         while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             tokio::time::sleep(TAKE_OVER_PAUSE).await;
         }
-        loop {
-            match open(&options, address).await {
-                Ok(opened) => return opened,
-                Err(error) => {
-                    tracing::warn!(
-                        error = &error as &dyn std::error::Error,
-                        "the storage cannot be taken over yet"
-                    );
-                    tokio::time::sleep(TAKE_OVER_PAUSE).await;
-                }
-            }
+        while let Err(error) = open(&options, address, Arc::clone(&lock)).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the storage cannot be taken over yet");
+            tokio::time::sleep(TAKE_OVER_PAUSE).await;
         }
-    });
-    if let Some((listener, store)) = opened.await {
         tracing::info!(%address, "the storage was taken over");
-        begin(listener, store, lock, options);
-    }
+    });
+    taken.await;
 }
 
-async fn open(options: &S3Options, address: SocketAddr) -> Result<(TcpListener, Store), S3ServerError> {
+/// Serves the directory of which `lock` is held. Clients that come before its store is open wait.
+async fn open(
+    options: &S3Options,
+    address: SocketAddr,
+    lock: Arc<File>,
+) -> Result<SocketAddr, S3ServerError> {
+    let directory = |source: io::Error| S3ServerError::Directory { path: options.directory.clone(), source };
     let listener = TcpListener::bind(address).await.map_err(S3ServerError::Listen)?;
-    let directory = options.directory.clone();
-    let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await.map_err(io::Error::other);
-    let store = opened.and_then(|opened| opened.map_err(io::Error::other));
-    let store =
-        store.map_err(|source| S3ServerError::Directory { path: options.directory.clone(), source })?;
-    Ok((listener, store))
-}
-
-/// `lock` is held until the last connection has ended.
-fn begin(listener: TcpListener, store: Store, lock: File, options: S3Options) {
-    let S3Options { tenants, clock, stop, tasks, .. } = options;
-    let mut builder = S3ServiceBuilder::new(Operations { store: Arc::new(store), clock: Arc::clone(&clock) });
-    builder.set_auth(Auth(Arc::clone(&tenants)));
-    builder.set_access(Access(tenants));
-    let linger = Linger { stop: stop.clone(), tasks: tasks.clone() };
-    let front = Front { service: builder.build(), clock, linger, _lock: Arc::new(lock) };
-    tasks.clone().spawn(accept(listener, front, stop, tasks));
+    let address = listener.local_addr().map_err(S3ServerError::Listen)?;
+    lock.set_len(0).and_then(|()| lock.write_all_at(address.to_string().as_bytes(), 0)).map_err(directory)?;
+    let root = options.directory.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&root, Some(lock)));
+    let opened = opened.await.map_err(io::Error::other).and_then(|opened| opened.map_err(io::Error::other));
+    let operations =
+        Operations { store: Arc::new(opened.map_err(directory)?), clock: Arc::clone(&options.clock) };
+    let mut builder = S3ServiceBuilder::new(operations);
+    builder.set_auth(Auth(Arc::clone(&options.tenants)));
+    builder.set_access(Access(Arc::clone(&options.tenants)));
+    let linger = Linger { stop: options.stop.clone(), tasks: options.tasks.clone() };
+    let front = Front { service: builder.build(), clock: Arc::clone(&options.clock), linger };
+    options.tasks.spawn(accept(listener, front, options.stop.clone(), options.tasks.clone()));
+    Ok(address)
 }
 
 fn lock_file(directory: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(directory.join("server.lock"))
 }
 
-fn address_in(lock: &mut File) -> io::Result<SocketAddr> {
+fn address_in(lock: &mut File) -> io::Result<Option<SocketAddr>> {
     let mut text = String::new();
     lock.rewind()?;
     lock.read_to_string(&mut text)?;
-    text.trim().parse().map_err(|_| io::Error::other("another process is just opening it"))
+    Ok(text.trim().parse().ok())
 }
 
 #[derive(Clone)]
@@ -156,7 +155,6 @@ struct Front {
     service: S3Service,
     clock: S3Clock,
     linger: Linger,
-    _lock: Arc<File>,
 }
 
 impl Front {

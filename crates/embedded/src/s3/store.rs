@@ -5,10 +5,10 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -29,14 +29,16 @@ pub(super) struct Store {
     buckets: PathBuf,
     /// The names of the objects of the buckets whose lists somebody wanted; changed with what they name.
     names: Mutex<Names>,
+    /// Held as long as anybody may still write.
+    _lock: Option<Arc<File>>,
 }
 
 /// Hexadecimal digits of keys, by bucket.
 type Names = HashMap<String, BTreeSet<String>>;
 
 impl Store {
-    /// Opens the directory and removes what a crash left over.
-    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+    /// Opens the directory, under the lock that keeps others from it, and removes what a crash left over.
+    pub(super) fn open(root: &Path, lock: Option<Arc<File>>) -> Result<Self, StoreError> {
         let buckets = root.join("buckets");
         fs::create_dir_all(&buckets)?;
         for bucket in entries(&buckets)? {
@@ -48,7 +50,7 @@ impl Store {
                 cleaned => cleaned?,
             }
         }
-        Ok(Self { buckets, names: Mutex::default() })
+        Ok(Self { buckets, names: Mutex::default(), _lock: lock })
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {

@@ -80,7 +80,7 @@ fn object(segment: &Segment) -> ObjectManifest {
 }
 
 fn open(home: &TempDir) -> Store {
-    let store = Store::open(home.path()).unwrap();
+    let store = Store::open(home.path(), None).unwrap();
     store.create_bucket(&tenant()).unwrap();
     store
 }
@@ -180,7 +180,7 @@ async fn given_a_crash_when_opened_again_then_what_had_no_name_is_gone() {
     fs::write(folder.join("blobs/half.unfinished"), b"half a frame").unwrap();
     fs::write(folder.join("objects/half.unfinished"), b"half a manifest").unwrap();
 
-    let store = Store::open(home.path()).unwrap();
+    let store = Store::open(home.path(), None).unwrap();
 
     assert_eq!(read(&store, &[segment], 0..size).await.unwrap(), content());
     assert!(!store.blobs(&tenant()).join(nameless.blob).exists());
@@ -201,7 +201,7 @@ async fn given_a_crash_in_completion_when_opened_again_then_the_object_keeps_its
     let path = home.path().join("buckets/clinic-a/objects").join(hex::encode(KEY));
     manifest::write(&tenant(), &path, vec![segment.blob.clone()], &object(&segment)).unwrap();
 
-    let store = Store::open(home.path()).unwrap();
+    let store = Store::open(home.path(), None).unwrap();
 
     assert_eq!(store.uploads(&tenant(), "").unwrap(), []);
     assert_eq!(read(&store, &[segment], 0..size).await.unwrap(), content());

@@ -88,7 +88,7 @@ async fn list(caller: Caller, Query(fresh): Query<Fresh>) -> Result<Response, Pr
 /// `daily` (`api_key`) runs the video rooms that are made from then on. Without it Carelog runs them itself, from browser
 /// to browser. What that cannot enforce: the server neither sees nor can cut sound and picture, so pages obey the end of a
 /// room by themselves; participants learn each other's network addresses, unless the installation lets everything go by
-/// its own relay (`relay_only`); and nothing is recorded.
+/// its own relay (`relay_only`); and a page that somebody altered can record without leave.
 #[utoipa::path(put, path = "/v1/integrations/{integration}", tag = "organization",
     params(("integration" = String, Path)), request_body = ConfigureIntegrationBody,
     responses((status = 200, description = "In use.", body = CommandAnswer)))]

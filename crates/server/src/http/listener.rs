@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -24,6 +25,8 @@ use crate::config::HttpConfig;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stop waits for requests in flight.
 const DRAIN: Duration = Duration::from_secs(3);
+/// Longest time that a client takes nothing of an answer.
+const WRITE_PATIENCE: Duration = Duration::from_mins(1);
 /// Longest head of a request.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
@@ -68,6 +71,9 @@ async fn connection(
 ) {
     // Answers are small and whole: waiting to fill a segment would only delay them.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutWriter::new(stream);
+    stream.set_timeout(Some(WRITE_PATIENCE));
+    let stream = Box::pin(stream);
     let answer = service_fn(move |request| {
         let service = service.clone();
         async move { Ok::<_, std::convert::Infallible>(service.respond(request, peer.ip().to_canonical()).await) }

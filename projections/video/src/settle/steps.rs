@@ -70,7 +70,8 @@ impl Settler {
                     reason: error.failure(),
                     next_attempt_at: next_at,
                 };
-                self.fail(look, command, &error, next_at).await
+                // A room that another look makes meanwhile has its end looked at.
+                self.fail(look, command, &error, next_at.or(Some(window.expires_at))).await
             }
         }
     }

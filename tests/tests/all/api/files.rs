@@ -235,6 +235,35 @@ async fn a_large_file_is_sent_in_parts_and_goes_on_after_an_interruption() {
     assert!(fetched == video, "the same bytes come back");
 }
 
+/// Parts are signed without a digest, so that only reading the whole tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_with_other_bytes_than_were_announced_is_removed() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let mut video = b"\x00\x00\x00\x18ftypisom".to_vec();
+    video.resize(64 * 1024 * 1024 + 1, 7);
+    let body = json!({
+        "kind": "exercise_video", "content_type": "video/mp4",
+        "size_bytes": video.len(), "content_sha256": digest(&video),
+    });
+    let requested = clinic.post("/v1/files", &body).await;
+    *video.last_mut().unwrap() = 8;
+    let parts = requested.body["upload"]["parts"].as_array().unwrap();
+    for (part, piece) in parts.iter().zip(video.chunks(16 * 1024 * 1024)) {
+        assert_eq!(follow(part, piece.to_vec()).await.status, 200);
+    }
+
+    let done = until("it is read", async || {
+        let done = complete(&clinic, requested.id()).await;
+        (done.status != 202).then_some(done)
+    })
+    .await;
+
+    assert_eq!(done.problem(), (422, "wrong_hash"), "{done:?}");
+    assert_eq!(events_of(&api, requested.id()).await, ["file.upload_requested", "file.upload_failed"]);
+    assert_eq!(blobs(&api), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_reaches_the_files_of_somebody_else() {
     let api = Api::start().await;
