@@ -92,7 +92,16 @@ async fn each_form_is_made_by_itself_and_fetched_by_links_that_are_in_the_log() 
     let verified = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
         .env_clear()
         .current_dir(folder.path())
-        .args(["audit", "verify", "bundle", "--json", "--allow-unsealed", "--policy", "policy"])
+        .args([
+            "audit",
+            "verify",
+            "bundle",
+            "--json",
+            "--allow-unsealed",
+            "--allow-unlogged",
+            "--policy",
+            "policy",
+        ])
         .output()
         .unwrap();
     assert!(verified.status.success(), "{verified:?}");
