@@ -11,7 +11,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::examples::axe;
 use crate::wait::until;
+
+/// What axe finds against WCAG 2.2 at level AA, and against good practice. A page that gives it nothing to look at is none.
+const AXE_FAULTS: &str =
+    "axe.run(document).then((result) => result.passes.length === 0 ? 'nothing to look at' :
+    result.violations.map((fault) => `${fault.id}: ${fault.nodes.map((node) => node.html).join(' | ')}`))";
 
 const DRIVER: &str = "chromedriver";
 const PACKAGES: Packages = Packages {
@@ -150,6 +156,15 @@ impl Browser {
             None
         })
         .await;
+    }
+
+    /// Has axe look at the page as it is now: names, roles, contrast, order.
+    ///
+    /// # Panics
+    /// When it finds a fault.
+    pub async fn is_accessible(&self, place: &str) {
+        self.client.execute(&axe().await, Vec::new()).await.expect("the page takes the script");
+        assert_eq!(self.value_of(AXE_FAULTS).await, serde_json::json!([]), "{place}");
     }
 
     /// Closes it.

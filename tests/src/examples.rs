@@ -114,14 +114,27 @@ async fn command(language: Language, rust_binary: &str) -> Command {
 
 /// A script of a folder, beside the pinned packages of that folder.
 async fn node_program(source: &Path, script: &str) -> Command {
-    let files = ["package.json", "package-lock.json", script];
-    let place = installed(source, &files, NODE, &["node", "npm"], |place| {
-        vec![words(&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)]
-    })
-    .await;
+    let place = node_packages(source, &["package.json", "package-lock.json", script]).await;
     let mut command = Command::new("node");
     command.arg(place.join(script));
     command
+}
+
+async fn node_packages(source: &Path, files: &[&str]) -> PathBuf {
+    installed(source, files, NODE, &["node", "npm"], |place| {
+        vec![words(&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)]
+    })
+    .await
+}
+
+/// The script of the accessibility checker axe, for pages.
+///
+/// # Panics
+/// When it cannot be installed.
+pub(crate) async fn axe() -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/axe");
+    let place = node_packages(&source, &["package.json", "package-lock.json"]).await;
+    fs::read_to_string(place.join("node_modules/axe-core/axe.min.js")).expect("it was installed")
 }
 
 /// A client of somebody else for Node.js in `tests/clients`, with everything that it needs.

@@ -23,6 +23,7 @@ mod journal;
 mod process;
 mod product;
 mod random;
+mod relay;
 mod storages;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storm;
@@ -43,6 +44,7 @@ pub use product::{
     new_secret, product_config, rebuild_all, receiver_options, subscribe,
 };
 pub use random::Random;
+pub use relay::Coturn;
 pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};

@@ -87,10 +87,23 @@ impl Product {
         allow_loopback: bool,
         clock: Arc<dyn Clock>,
     ) -> LocalBoxFuture<'static, Self> {
-        Box::pin(Self::start_product(roles, allow_loopback, clock))
+        Box::pin(Self::start_product(roles, allow_loopback, clock, |_| ()))
     }
 
-    async fn start_product(roles: Roles, allow_loopback: bool, clock: Arc<dyn Clock>) -> Self {
+    /// Starts everything, by a clock of the test's choice and with another configuration.
+    pub fn start_adjusted(
+        clock: Arc<dyn Clock>,
+        adjust: impl FnOnce(&mut Config) + 'static,
+    ) -> LocalBoxFuture<'static, Self> {
+        Box::pin(Self::start_product(Roles::ALL, true, clock, adjust))
+    }
+
+    async fn start_product(
+        roles: Roles,
+        allow_loopback: bool,
+        clock: Arc<dyn Clock>,
+        adjust: impl FnOnce(&mut Config),
+    ) -> Self {
         let server = TestServer::shared().await.expect("the tests have a PostgreSQL server");
         let postgres = server.connect_options("postgres");
         let template = DatabaseOptions::on_server(&postgres, TEMPLATE);
@@ -108,6 +121,7 @@ impl Product {
         let mut config = product_config(home.path(), receiver.ca_pem(), allow_loopback);
         config.video.daily_url = daily.url();
         config.video.hooks_url = Some("https://carelog.example/".to_owned());
+        adjust(&mut config);
         let options = DatabaseOptions::on_server(&postgres, &prefix);
         let system = System::open_migrated(&options, &config.root_key(), clock).await.expect("the log opens");
         let server = Server::start(&config, system, roles).await.expect("the product starts");

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use carelog_embedded::s3::{REGION, S3Options, S3Server, Tenant, Tenants, TenantsError};
+use carelog_embedded::s3::{self, REGION, S3Options, Tenant, Tenants, TenantsError};
 use carelog_event_log::{Clock, SystemClock};
 use carelog_files::{Credentials, Encryption, Storage, StorageOptions};
 use futures::future::BoxFuture;
@@ -71,7 +71,6 @@ pub struct EmbeddedS3 {
     /// What the clinics have of it.
     pub clinics: TwoClinics,
     stop: CancellationToken,
-    _server: S3Server,
     _home: Option<TempDir>,
 }
 
@@ -124,9 +123,9 @@ impl EmbeddedS3 {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
-        let server = S3Server::start(options).await.expect("the storage starts");
-        let clinics = TwoClinics::at(&format!("http://{}", server.address), REGION, directory);
-        Self { clinics, stop, _server: server, _home: home }
+        let address = s3::serve(options).await.expect("the storage starts");
+        let clinics = TwoClinics::at(&format!("http://{address}"), REGION, directory);
+        Self { clinics, stop, _home: home }
     }
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use carelog_domain::organization::{IntegrationCredentials, IntegrationKind};
 use carelog_domain::{FileId, OrganizationId};
-use carelog_embedded::s3::{REGION, S3Options, S3Server};
+use carelog_embedded::s3::{self, REGION, S3Options};
 use carelog_event_log::EventLog;
 use carelog_files::{Credentials, Encryption, Storage, StorageError, StorageOptions};
 use carelog_records::{IntegrationStatus, QueryError, queries};
@@ -45,8 +45,6 @@ pub struct Storages {
     own: Option<(String, Option<String>)>,
     allowed_endpoints: Vec<String>,
     connected: Cache<StorageOptions, Storage>,
-    /// Held as long as the server runs in this process.
-    _server: Option<S3Server>,
 }
 
 /// Why there is no storage at hand.
@@ -99,7 +97,6 @@ impl Storages {
     /// # Errors
     /// When its directory or its address cannot be used.
     pub(crate) async fn open(config: &Config, system: &System, roles: Roles) -> anyhow::Result<Self> {
-        let mut server = None;
         let mut own = None;
         if config.storage.embedded && roles.api {
             let clock = system.log.clone();
@@ -111,9 +108,8 @@ impl Storages {
                 stop: system.runtime.stop.clone(),
                 tasks: system.runtime.tasks.clone(),
             };
-            let started = S3Server::start(options).await.context("the storage cannot be started")?;
-            own = Some((reached(started.address), config.storage.public_url.clone()));
-            server = Some(started);
+            let address = s3::serve(options).await.context("the storage cannot be started")?;
+            own = Some((reached(address), config.storage.public_url.clone()));
         } else if config.storage.embedded {
             own = Some((reached(config.storage_listen()), config.storage.public_url.clone()));
         }
@@ -123,7 +119,6 @@ impl Storages {
             own,
             allowed_endpoints: config.storage.allowed_endpoints.clone(),
             connected: Cache::builder().max_capacity(MAX_STORAGES).time_to_live(KEEP).build(),
-            _server: server,
         })
     }
 

@@ -32,9 +32,9 @@ use crate::settle::{SettleError, Settled, Settler};
 
 /// Looks that one process has under way at a time.
 pub(crate) const MAX_IN_FLIGHT: usize = 64;
-/// Daily takes a hundred requests of a domain in five seconds. Most looks make one; ten are left for those that make
+/// Daily takes a hundred requests of a domain in five seconds. Most looks make one; five are left for those that make
 /// more. This holds over all processes, because the ledger keeps it.
-pub(crate) const LIMITS: Limits = Limits { per_tick: 90, held_per_step: 10, held_per_organization: 10 };
+pub(crate) const LIMITS: Limits = Limits { per_tick: 95, held_per_step: 10, held_per_organization: 10 };
 /// How long a look may take, so that its report is written before the lease ends.
 const LOOK: Duration = Duration::from_secs(24);
 /// Shortest and longest pause between two looks at the ledger.

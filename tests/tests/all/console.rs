@@ -248,13 +248,18 @@ async fn in_a_browser_a_disabled_subscription_is_seen_and_sends_again() {
     let browser = Browser::start().await;
 
     browser.open(&format!("http://{}/console", product.server.address.unwrap())).await;
+    browser.is_accessible("signing in").await;
     browser.fill("#api_key", &key).await;
     browser.click("main button").await;
     browser.sees("[role=alert]", "answered 410").await;
+    browser.is_accessible("the subscriptions").await;
     browser.click("[role=alert] a").await;
     browser.click("form[action$='/enable'] button").await;
     browser.sees("dd", "active").await;
+    browser.is_accessible("a subscription").await;
     browser.click("table a").await;
+    browser.sees("h1", "Delivery").await;
+    browser.is_accessible("a delivery").await;
     browser.click("form[action*='/console/deliveries/'] button").await;
 
     become_deliveries(&product, &partner, &["appointment.booked delivered 2"]).await;

@@ -22,7 +22,7 @@
 //! - *No versions.* What is overwritten or deleted is gone, as erasure wants it; the list of versions shows one each.
 //! - *The entity tag is taken from SHA-256.* S3 promises MD5 only where nothing is encrypted, and one digest is enough.
 //! - *What is not understood is refused*, not ignored: conditions on writes, keys of the caller's, metadata, access lists.
-//! - *One process a directory.* A lock says so, and holds the address for the others.
+//! - *One process a directory.* A lock says so, and holds the address for the others, of whom one takes over when it ends.
 //!
 //! Start reading at `store.rs`.
 
@@ -42,7 +42,7 @@ mod terms;
 mod tests;
 
 pub use error::S3ServerError;
-pub use server::{S3Clock, S3Options, S3Server};
+pub use server::{S3Clock, S3Options, serve};
 pub use tenants::{Tenant, Tenants, TenantsError};
 
 /// The only region that it knows; part of every signature.

@@ -36,6 +36,8 @@ const MAX_CONNECTIONS: usize = 512;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time that a client takes nothing of an answer.
 const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at whether whoever serves the directory has ended.
+const TAKE_OVER_PAUSE: Duration = Duration::from_secs(1);
 /// After a failed accept, for want of file descriptors most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -58,15 +60,6 @@ pub struct S3Options {
     pub tasks: TaskTracker,
 }
 
-/// A running server, or one that runs in another process on the same directory.
-#[derive(Debug)]
-pub struct S3Server {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// Held while it runs in this process.
-    _lock: Option<File>,
-}
-
 impl fmt::Debug for S3Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Options")
@@ -76,41 +69,75 @@ impl fmt::Debug for S3Options {
     }
 }
 
-impl S3Server {
-    /// Starts the server, or finds the one that another process runs on the directory.
-    ///
-    /// # Errors
-    /// When the directory cannot be used or the address is taken.
-    pub async fn start(options: S3Options) -> Result<Self, S3ServerError> {
-        let path = options.directory.clone();
-        let directory = |source: io::Error| S3ServerError::Directory { path: path.clone(), source };
-        fs::create_dir_all(&options.directory).map_err(directory)?;
-        let mut lock = lock_file(&options.directory).map_err(directory)?;
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let address = address_in(&mut lock).map_err(directory)?;
-            return Ok(Self { address, _lock: None });
-        }
-        // Whoever reads an address from now on reads this one's.
-        lock.set_len(0).map_err(directory)?;
-        let opening = options.directory.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&opening))
-            .await
-            .map_err(io::Error::other)
-            .and_then(|opened| opened.map_err(io::Error::other))
-            .map_err(directory)?;
-        let listener = TcpListener::bind(options.listen).await.map_err(S3ServerError::Listen)?;
-        let address = listener.local_addr().map_err(S3ServerError::Listen)?;
-        write!(lock, "{address}").map_err(directory)?;
-        let store = Arc::new(store);
-        let mut builder = S3ServiceBuilder::new(Operations { store, clock: Arc::clone(&options.clock) });
-        builder.set_auth(Auth(Arc::clone(&options.tenants)));
-        builder.set_access(Access(Arc::clone(&options.tenants)));
-        let linger = Linger { stop: options.stop.clone(), tasks: options.tasks.clone() };
-        let front = Front { service: builder.build(), clock: options.clock, linger };
+/// Serves the directory, or leads to whoever does and takes over where that process ends. Gives the address, which
+/// stays the same.
+///
+/// # Errors
+/// When the directory cannot be used or the address is taken.
+pub async fn serve(options: S3Options) -> Result<SocketAddr, S3ServerError> {
+    let directory = |source: io::Error| S3ServerError::Directory { path: options.directory.clone(), source };
+    fs::create_dir_all(&options.directory).map_err(directory)?;
+    let mut lock = lock_file(&options.directory).map_err(directory)?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let address = address_in(&mut lock).map_err(directory)?;
         let tasks = options.tasks.clone();
-        options.tasks.spawn(accept(listener, front, options.stop, tasks));
-        Ok(Self { address, _lock: Some(lock) })
+        tasks.spawn(take_over(lock, address, options));
+        return Ok(address);
     }
+    // Whoever reads an address from now on reads this one's.
+    lock.set_len(0).map_err(directory)?;
+    let (listener, store) = open(&options, options.listen).await?;
+    let address = listener.local_addr().map_err(S3ServerError::Listen)?;
+    write!(lock, "{address}").map_err(directory)?;
+    begin(listener, store, lock, options);
+    Ok(address)
+}
+
+/// Waits for the end of whoever serves the directory, and serves it in their place.
+async fn take_over(lock: File, address: SocketAddr, options: S3Options) {
+    let stop = options.stop.clone();
+    let opened = stop.run_until_cancelled(async {
+        while flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            tokio::time::sleep(TAKE_OVER_PAUSE).await;
+        }
+        loop {
+            match open(&options, address).await {
+                Ok(opened) => return opened,
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the storage cannot be taken over yet"
+                    );
+                    tokio::time::sleep(TAKE_OVER_PAUSE).await;
+                }
+            }
+        }
+    });
+    if let Some((listener, store)) = opened.await {
+        tracing::info!(%address, "the storage was taken over");
+        begin(listener, store, lock, options);
+    }
+}
+
+async fn open(options: &S3Options, address: SocketAddr) -> Result<(TcpListener, Store), S3ServerError> {
+    let listener = TcpListener::bind(address).await.map_err(S3ServerError::Listen)?;
+    let directory = options.directory.clone();
+    let opened = tokio::task::spawn_blocking(move || Store::open(&directory)).await.map_err(io::Error::other);
+    let store = opened.and_then(|opened| opened.map_err(io::Error::other));
+    let store =
+        store.map_err(|source| S3ServerError::Directory { path: options.directory.clone(), source })?;
+    Ok((listener, store))
+}
+
+/// `lock` is held until the last connection has ended.
+fn begin(listener: TcpListener, store: Store, lock: File, options: S3Options) {
+    let S3Options { tenants, clock, stop, tasks, .. } = options;
+    let mut builder = S3ServiceBuilder::new(Operations { store: Arc::new(store), clock: Arc::clone(&clock) });
+    builder.set_auth(Auth(Arc::clone(&tenants)));
+    builder.set_access(Access(tenants));
+    let linger = Linger { stop: stop.clone(), tasks: tasks.clone() };
+    let front = Front { service: builder.build(), clock, linger, _lock: Arc::new(lock) };
+    tasks.clone().spawn(accept(listener, front, stop, tasks));
 }
 
 fn lock_file(directory: &Path) -> io::Result<File> {
@@ -129,6 +156,7 @@ struct Front {
     service: S3Service,
     clock: S3Clock,
     linger: Linger,
+    _lock: Arc<File>,
 }
 
 impl Front {
@@ -166,7 +194,7 @@ async fn accept(listener: TcpListener, front: Front, stop: CancellationToken, ta
             Ok((stream, _)) => {
                 let (front, stop) = (front.clone(), stop.clone());
                 tasks.spawn(async move {
-                    serve(stream, front, stop).await;
+                    converse(stream, front, stop).await;
                     drop(place);
                 });
             }
@@ -178,7 +206,7 @@ async fn accept(listener: TcpListener, front: Front, stop: CancellationToken, ta
     }
 }
 
-async fn serve(stream: TcpStream, front: Front, stop: CancellationToken) {
+async fn converse(stream: TcpStream, front: Front, stop: CancellationToken) {
     let service = service_fn(move |request| front.clone().answer(request));
     let mut stream = TimeoutWriter::new(stream);
     stream.set_timeout(Some(WRITE_PATIENCE));

@@ -20,7 +20,7 @@ use super::cipher::FRAME_BYTES;
 use super::error::StoreError;
 use super::gate;
 use super::manifest::{self, ObjectManifest, UploadManifest};
-use super::server::{S3Options, S3Server};
+use super::server::{self, S3Options};
 use super::store::Store;
 use super::tenants::{Tenant, Tenants, TenantsError};
 use super::terms::etag_of;
@@ -400,11 +400,11 @@ async fn who_is_refused_while_sending_hears_why_and_keeps_the_connection() {
         stop: stop.clone(),
         tasks: TaskTracker::new(),
     };
-    let server = S3Server::start(options).await.unwrap();
+    let address = server::serve(options).await.unwrap();
 
     let expired = "/clinic-a/x?X-Amz-Signature=0&X-Amz-Expires=60&X-Amz-Date=20200101T000000Z";
-    let by_the_gate = sent_to_the_end(server.address, expired).await.unwrap();
-    let by_s3 = sent_to_the_end(server.address, "/clinic-a/x").await.unwrap();
+    let by_the_gate = sent_to_the_end(address, expired).await.unwrap();
+    let by_s3 = sent_to_the_end(address, "/clinic-a/x").await.unwrap();
 
     assert_eq!((by_the_gate, by_s3), (["403", "204"].map(str::to_owned), ["403", "204"].map(str::to_owned)));
     stop.cancel();

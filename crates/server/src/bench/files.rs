@@ -19,7 +19,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use carelog_domain::closed::Sha256Digest;
 use carelog_domain::file::{ContentType, LinkDisposition};
-use carelog_embedded::s3::{REGION, S3Options, S3Server, Tenant, Tenants, TenantsError};
+use carelog_embedded::s3::{self, REGION, S3Options, Tenant, Tenants, TenantsError};
 use carelog_event_log::{Clock, SystemClock};
 use carelog_files::{
     Credentials, Download, Encryption, Examined, SignedRequest, Storage, StorageOptions, Upload,
@@ -78,7 +78,7 @@ pub(super) async fn run(options: &FilesOptions, stage: &Stage, report: &mut Repo
         load.objects, load.at_a_time
     ));
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let (storage, _server) = start_storage(stage, &stop, &tasks).await?;
+    let storage = start_storage(stage, &stop, &tasks).await?;
     let limit = bare::start(stage.directory.join("bare"), &stop, &tasks).await?;
 
     let mut are_whole = true;
@@ -217,7 +217,7 @@ async fn start_storage(
     stage: &Stage,
     stop: &CancellationToken,
     tasks: &TaskTracker,
-) -> anyhow::Result<(Storage, S3Server)> {
+) -> anyhow::Result<Storage> {
     let options = S3Options {
         listen: bare::ANY_PORT,
         directory: stage.directory.join("storage"),
@@ -226,9 +226,9 @@ async fn start_storage(
         stop: stop.clone(),
         tasks: tasks.clone(),
     };
-    let server = S3Server::start(options).await?;
+    let address = s3::serve(options).await?;
     let storage = Storage::new(StorageOptions {
-        endpoint: Some(format!("http://{}", server.address)),
+        endpoint: Some(format!("http://{address}")),
         public_endpoint: None,
         region: REGION.to_owned(),
         bucket: BUCKET.to_owned(),
@@ -237,5 +237,5 @@ async fn start_storage(
         encryption: Encryption::Aes256,
     });
     storage.ensure_bucket().await?;
-    Ok((storage, server))
+    Ok(storage)
 }

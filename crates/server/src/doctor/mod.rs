@@ -13,6 +13,7 @@
 //! | `guards.rs` | nobody can change the log, and its next events have a place |
 //! | `projectors.rs` | checkpoints and leases are sane; quarantined events are listed |
 //! | `records.rs`, `trail.rs` | no projector skipped, repeated or reordered |
+//! | `rooms.rs` | the same for video rooms; an effect waits for the end of each open one |
 //! | `trees.rs` | each organization's tree has the leaf of every event, and the tiles and root of its leaves |
 //! | `meta.rs` | the log of checkpoints has what was signed, in one history of each organization |
 //! | `deliveries.rs` | each announced event has one delivery per matching subscription, with an end or a due time |
@@ -30,6 +31,7 @@ mod order;
 mod projectors;
 mod records;
 mod replays;
+mod rooms;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -128,6 +130,8 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         deliveries::closed(&mut core).await?,
         deliveries::attempts(&mut core).await?,
         replays::replays(&mut core).await?,
+        rooms::rooms(&mut core).await?,
+        rooms::looks(&mut core).await?,
     ])
 }
 

@@ -300,6 +300,22 @@ impl Caller {
         let request_id = RequestId::new(self.call.request_id);
         Ok(self.api.log().seal_network(self.organization_id, request_id, &plaintext).await?)
     }
+
+    /// Where browsers reach this. Without a setting it is the host that was asked: they give a camera to pages of this
+    /// machine and to those over TLS alone.
+    ///
+    /// # Errors
+    /// Without a setting and without a host.
+    pub(super) fn public_url(&self, headers: &HeaderMap) -> Result<String, Problem> {
+        if let Some(url) = &self.api.public_url {
+            return Ok(url.trim_end_matches('/').to_owned());
+        }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.ok_or_else(|| Problem::invalid_header("Host", "the host that is asked"))?;
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        let scheme = if matches!(name, "localhost" | "127.0.0.1" | "[::1]") { "http" } else { "https" };
+        Ok(format!("{scheme}://{host}"))
+    }
 }
 
 impl Call {

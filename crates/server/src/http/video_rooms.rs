@@ -2,6 +2,7 @@
 //! nowhere; that it was given out is in the log before it is made.
 
 mod recording;
+mod room;
 
 use std::sync::Arc;
 
@@ -9,16 +10,12 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_domain::appointment::{Appointment, AppointmentStatus};
 use carelog_domain::video_room::{
-    ParticipantKind, RoomAddress, RoomEnd, RoomFailure, RoomProvider, RoomWindow, VideoRoom,
-    VideoRoomCommand, VideoRoomEvent, VideoRoomRejection,
+    ParticipantKind, RoomEnd, RoomFailure, RoomProvider, VideoRoom, VideoRoomCommand, VideoRoomRejection,
 };
 use carelog_domain::{AppointmentId, ParticipantId, PatientId, StreamKind, Timestamp};
-use carelog_event_log::{RecordedEvent, SealedPlace, StreamKey, derived_id, new_id};
-use carelog_video::daily::{DailyAccount, MeetingToken, RoomName, TokenClaims};
-use carelog_video::embedded::{LinkClaims, LinkSecret, RoomLink};
 use carelog_video::queries::{self, RoomFilter};
 use carelog_video::{RoomRow, RoomState, room_id};
-use cqrs_es::Aggregate;
+use cqrs_es::Aggregate as _;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -26,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::room::{AccessView, Room, participant_id};
 use super::body::{PathId, PathName, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Done, Nothing, Wish, shown};
@@ -131,29 +129,6 @@ struct GrantAccessBody {
     /// In what part; by the role of the key where it is absent, and always `patient` for a patient's key.
     #[schema(schema_with = schemas::participant_kind)]
     participant: Option<ParticipantKind>,
-}
-
-/// A way into a room, for one person and one device at a time. In rooms of Carelog's own a further request shows the
-/// same one, until it is issued again or revoked; elsewhere it makes a further one.
-#[derive(Serialize, ToSchema)]
-struct AccessView {
-    /// Where the room is.
-    url: String,
-    /// What opens it, for a page that hands it over by script.
-    token: String,
-    /// Both in one, for a browser.
-    join_url: String,
-    /// The id under which events tell of this person; the same for each link to the same person.
-    participant_id: Uuid,
-    /// In what part.
-    #[schema(schema_with = schemas::participant_kind)]
-    participant: ParticipantKind,
-    /// From when it works.
-    #[schema(schema_with = schemas::moment)]
-    valid_from: Timestamp,
-    /// Until when.
-    #[schema(schema_with = schemas::moment)]
-    valid_until: Timestamp,
 }
 
 /// Video rooms, the newest booking first.
@@ -297,159 +272,5 @@ fn part(caller: &Caller, asked: Option<ParticipantKind>) -> ParticipantKind {
     match caller.bound_to() {
         Some(_) => ParticipantKind::Patient,
         None => asked.unwrap_or(ParticipantKind::Specialist),
-    }
-}
-
-/// One id for the patient and one for each specialist, so that a second connection ends the first; a guest is another
-/// with each link. Nobody can tell from it who it is.
-fn participant_id(caller: &Caller, room: &Room, participant: ParticipantKind) -> ParticipantId {
-    let person = match participant {
-        ParticipantKind::Patient => room.patient_id.map(PatientId::uuid),
-        ParticipantKind::Specialist => caller
-            .principal
-            .as_ref()
-            .map(|principal| principal.specialist_id.map_or(principal.api_key_id.uuid(), Uuid::from)),
-        ParticipantKind::Guest => None,
-    };
-    ParticipantId::new(match person {
-        Some(person) => derived_id(room.id, person.as_bytes()),
-        None => new_id(),
-    })
-}
-
-/// Where browsers reach this. Without a setting it is the host that was asked: they give a camera to pages of this
-/// machine and to those over TLS alone.
-pub(super) fn public_url(caller: &Caller, headers: &HeaderMap) -> Result<String, Problem> {
-    if let Some(url) = &caller.api.public_url {
-        return Ok(url.trim_end_matches('/').to_owned());
-    }
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| Problem::invalid_header("Host", "the host that is asked"))?;
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let scheme = if matches!(name, "localhost" | "127.0.0.1" | "[::1]") { "http" } else { "https" };
-    Ok(format!("{scheme}://{host}"))
-}
-
-/// A room as the log has it.
-struct Room {
-    id: Uuid,
-    patient_id: Option<PatientId>,
-    state: VideoRoom,
-    /// Told when it was made last.
-    created: Option<RecordedEvent>,
-}
-
-impl Room {
-    async fn load(caller: &Caller, appointment_id: AppointmentId) -> Result<Self, Problem> {
-        let id = room_id(appointment_id);
-        let stream = StreamKey { organization_id: caller.organization_id, kind: StreamKind::VideoRoom, id };
-        let mut room = Self { id, patient_id: None, state: VideoRoom::default(), created: None };
-        for event in caller.api.log().stream(&stream, 0).await? {
-            let change: VideoRoomEvent = event.decode_as().map_err(|error| Problem::internal(&error))?;
-            room.patient_id = event.subject;
-            if matches!(change, VideoRoomEvent::Created(_)) {
-                room.created = Some(event);
-            }
-            room.state.apply(change);
-        }
-        Ok(room)
-    }
-
-    /// The room, where the caller may do something about a participant's link: staff about everybody's, a patient
-    /// about their own.
-    async fn load_own(
-        caller: &Caller,
-        appointment_id: AppointmentId,
-        asked: ParticipantId,
-    ) -> Result<Self, Problem> {
-        caller.may_touch_appointment(appointment_id).await?;
-        let room = Self::load(caller, appointment_id).await?;
-        let is_others =
-            caller.bound_to().is_some() && participant_id(caller, &room, ParticipantKind::Patient) != asked;
-        if is_others { Err(Problem::not_found()) } else { Ok(room) }
-    }
-
-    /// The account of the organization, where a provider runs the room; nothing where Carelog does or there is none.
-    async fn account(&self, caller: &Caller) -> Result<Option<DailyAccount>, Problem> {
-        match self.state.provider() {
-            None | Some(RoomProvider::Embedded) => return Ok(None),
-            Some(RoomProvider::Daily) => {}
-        }
-        let mut tx = caller.read().await?;
-        let account = caller.api.video.daily(&mut tx, caller.organization_id).await?;
-        tx.commit().await?;
-        account.map(Some).ok_or_else(|| {
-            Problem::new(StatusCode::CONFLICT, "video_provider_not_configured")
-                .detail("the organization no longer has the provider of this video room")
-        })
-    }
-
-    /// The link to a room of Carelog's own. What it holds of secrets stands after `#`, which browsers send to nobody.
-    async fn embedded(
-        &self,
-        caller: &Caller,
-        headers: &HeaderMap,
-        appointment_id: AppointmentId,
-        participant_id: ParticipantId,
-    ) -> Result<AccessView, Problem> {
-        let window = self.state.window().ok_or_else(|| Problem::rejected(&VideoRoomRejection::NotOpen))?;
-        let (participant, link) = self.state.link(participant_id).ok_or_else(|| {
-            // Revoked in this very moment.
-            Problem::rejected(&VideoRoomRejection::ParticipantUnknown { participant_id })
-        })?;
-        let organization_id = caller.organization_id;
-        let secret = LinkSecret::of(caller.api.log().vault(), organization_id).await?;
-        let claims = LinkClaims { organization_id, appointment_id, participant_id, link };
-        let link = RoomLink::sign(&secret, claims);
-        let url = format!("{}/rooms", public_url(caller, headers)?);
-        Ok(AccessView {
-            join_url: format!("{url}#{}", link.reveal()),
-            url,
-            token: link.reveal().to_owned(),
-            participant_id: participant_id.uuid(),
-            participant,
-            valid_from: window.opens_at,
-            valid_until: window.expires_at,
-        })
-    }
-
-    async fn open_to(
-        &self,
-        caller: &Caller,
-        account: &DailyAccount,
-        appointment_id: AppointmentId,
-        participant_id: ParticipantId,
-        participant: ParticipantKind,
-        now: Timestamp,
-    ) -> Result<AccessView, Problem> {
-        let window: RoomWindow =
-            self.state.window().ok_or_else(|| Problem::rejected(&VideoRoomRejection::NotOpen))?;
-        let address = self.address(caller).await?;
-        let claims = TokenClaims {
-            domain_id: &address.account,
-            room: &RoomName::of(appointment_id, self.state.opening_count()),
-            participant_id,
-            is_owner: participant == ParticipantKind::Specialist,
-            window,
-            issued_at: now,
-        };
-        let token = MeetingToken::sign(account, &claims).map_err(|error| Problem::internal(&error))?;
-        Ok(AccessView {
-            join_url: format!("{}?t={}", address.url, token.reveal()),
-            url: address.url,
-            token: token.reveal().to_owned(),
-            participant_id: participant_id.uuid(),
-            participant,
-            valid_from: window.opens_at,
-            valid_until: window.expires_at,
-        })
-    }
-
-    async fn address(&self, caller: &Caller) -> Result<RoomAddress, Problem> {
-        let part = self.created.as_ref().and_then(|event| Some((event, event.personal.as_ref()?)));
-        let (event, part) = part.ok_or_else(|| Problem::fault("a video room is open and has no address"))?;
-        let json = SealedPlace::of(event).open(caller.api.log().vault(), &part.sealed).await?;
-        let json = json.ok_or_else(|| Problem::fault("the key to a video room's address is destroyed"))?;
-        serde_json::from_slice(&json).map_err(|error| Problem::internal(&error))
     }
 }

@@ -87,8 +87,10 @@ async fn in_a_browser_an_analyst_sees_chart_and_table_and_nothing_else() {
     browser.fill("#api_key", &analyst.text).await;
     browser.click("main button").await;
     browser.sees("h1", "Analytics").await;
+    browser.is_accessible("the views").await;
     browser.click("main a[href$='/form_turnaround']").await;
     browser.sees("h1", "Form turnaround").await;
+    browser.is_accessible("a view").await;
 
     let value = async |expression: &str| browser.value_of(expression).await;
     let items = clinic.get("/v1/analytics/form_turnaround").await.items().len();

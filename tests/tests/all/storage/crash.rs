@@ -1,12 +1,14 @@
 //! Our own server, killed in the middle, and under more bytes than fit into memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use carelog_domain::file::ContentType;
+use carelog_event_log::SystemClock;
 use carelog_files::Examined;
-use carelog_tests::{TwoClinics, serve_storage_as_child, until};
+use carelog_tests::{EmbeddedS3, TwoClinics, serve_storage_as_child, until};
 use futures::StreamExt as _;
 use reqwest::{Body, StatusCode};
 use tempfile::TempDir;
@@ -67,6 +69,25 @@ async fn given_a_kill_in_the_middle_of_a_write_then_what_was_there_before_is_the
     assert_eq!(blobs(home.path()).len(), 1, "nothing is left of what was never acknowledged");
     let upload_id = storage.find_upload("files/part").await.unwrap().unwrap();
     assert_eq!(storage.parts("files/part", &upload_id).await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_waits_beside_a_storage_takes_it_over_at_its_address() {
+    let home = TempDir::new().unwrap();
+    let killed = TwoClinics::as_child(home.path(), CHILD).await;
+    let waiting = EmbeddedS3::on(home.path(), Arc::new(SystemClock)).await;
+    assert_eq!(waiting.clinics.own.options().endpoint, killed.clinics.own.options().endpoint);
+    let storage = &waiting.clinics.own;
+    storage.ensure_bucket().await.unwrap();
+    storage.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
+
+    drop(killed);
+
+    let found = until("it is served again", async || storage.examine(KEY, i64::MAX).await.ok()).await;
+    let Examined::Found(found) = found else { panic!("it is gone") };
+    assert_eq!(found.content_sha256, digest(PDF));
+    let third = EmbeddedS3::on(home.path(), Arc::new(SystemClock)).await;
+    assert_eq!(third.clinics.own.options().endpoint, storage.options().endpoint);
 }
 
 /// The most memory that a process ever held, in bytes.

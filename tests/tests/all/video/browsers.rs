@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use carelog_server::serve::Roles;
-use carelog_tests::{Browser, python_client, until};
+use carelog_tests::{Browser, Coturn, python_client, until};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -108,12 +108,14 @@ async fn two_browsers_talk_are_cut_off_come_back_and_are_out_when_the_room_expir
     phase(&patient, "check").await;
     patient.click("#enter:enabled").await;
     phase(&patient, "waiting").await;
+    patient.is_accessible("the waiting room").await;
     assert_eq!(stays(&scene, "video_room.participant_joined").await, 1, "who waits has not joined");
     specialist.click("#knocking .admit").await;
     phase(&patient, "call").await;
     goes_on(&specialist, &patient, "the specialist").await;
     goes_on(&patient, &specialist, "the patient").await;
     specialist.sees("#warning", "The room closes in").await;
+    specialist.is_accessible("the conversation").await;
 
     // Whoever has a copy of the link stays outside.
     let third = browser().await;
@@ -169,6 +171,39 @@ async fn two_browsers_talk_are_cut_off_come_back_and_are_out_when_the_room_expir
         browser.quit().await;
     }
     scene.product.stop().await;
+}
+
+/// By which way the newest conversation goes: the kind of the page's own candidate.
+const WAY: &str = "(async () => {
+    const peer = window.peers.filter((peer) => peer.connectionState === 'connected').at(-1);
+    const stats = peer ? await peer.getStats() : new Map();
+    const transport = [...stats.values()].find((entry) => entry.type === 'transport');
+    const pair = transport && stats.get(transport.selectedCandidatePairId);
+    return pair ? stats.get(pair.localCandidateId).candidateType : null;
+})()";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_a_relay_leads_out_it_takes_the_credentials_that_participants_get() {
+    const SECRET: &str = "the-secret-of-the-relay";
+    let relay = Coturn::start(SECRET).await;
+    let door = Door::to(Scene::behind(&relay, SECRET).await).await;
+    let (specialist, patient) = tokio::join!(browser(), browser());
+    for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
+        page.open(link["join_url"].as_str().unwrap()).await;
+        phase(page, "check").await;
+        page.click("#enter:enabled").await;
+    }
+
+    specialist.click("#knocking .admit").await;
+
+    for (page, other) in [(&specialist, &patient), (&patient, &specialist)] {
+        goes_on(page, other, "somebody behind a relay").await;
+        assert_eq!(page.value_of(WAY).await, "relay");
+    }
+    for browser in [specialist, patient] {
+        browser.quit().await;
+    }
+    door.close().await;
 }
 
 /// What somebody else's decoder makes of a film.
@@ -240,6 +275,7 @@ async fn before_the_window_a_link_says_when_it_opens_and_a_page_without_one_test
     // Another link in the same tab: the page loads itself again.
     browser.open(&format!("http://{}/rooms#nothing", scene.product.server.address.unwrap())).await;
     browser.sees("#end-title", "leads nowhere").await;
+    browser.is_accessible("the end").await;
     browser.open(&format!("http://{}/rooms", scene.product.server.address.unwrap())).await;
     phase(&browser, "check").await;
     browser.click("#test").await;
@@ -265,6 +301,7 @@ async fn the_room_works_by_keyboard_and_names_everything() {
     // The focus is where the page begins anew, so that what follows is read first and reached by Tab.
     let focus = "document.activeElement.id";
     assert_eq!(browser.value_of(focus).await, "check-in");
+    browser.is_accessible("the check-in").await;
     until("the devices are ready", async || {
         (browser.value_of("document.getElementById('enter').disabled").await == Value::Bool(false))
             .then_some(())
@@ -278,6 +315,7 @@ async fn the_room_works_by_keyboard_and_names_everything() {
     assert_eq!(reached, ["camera", "microphone", "speaker", "play", "test", "without-video", "enter"]);
     browser.press(fantoccini::key::Key::Enter).await;
     phase(&browser, "call").await;
+    browser.is_accessible("the room").await;
     let nameless = "Array.from(document.querySelectorAll('button, select, input, meter, video, section'))
         .filter((one) => !(one.getAttribute('aria-label') || one.getAttribute('aria-labelledby')
             || one.textContent.trim() || (one.labels && one.labels.length))).length";

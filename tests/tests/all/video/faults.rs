@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use carelog_embedded::daily::{Fault, On};
+use carelog_server::doctor::{Leaves, examine};
 use carelog_server::serve::Roles;
 use carelog_tests::until;
 use reqwest::Method;
@@ -188,5 +189,43 @@ async fn a_provider_that_is_removed_leaves_open_rooms_to_their_end() {
 
     scene.becomes_at_last(&appointment, "closed").await;
     assert_eq!(scene.told(&appointment).await, ["video_room.created", "video_room.expired"]);
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_a_room_that_nobody_will_look_at_and_one_that_is_not_as_the_log_says() {
+    let scene = Scene::without_provider(Roles::ALL).await;
+    let [forgotten, changed] = [scene.onboarded(60).await, scene.onboarded(60).await];
+    for appointment in [&forgotten, &changed] {
+        scene.becomes(appointment, "open").await;
+    }
+    scene.product.settled().await;
+    scene.product.is_sound().await;
+    let [forgotten_room, changed_room] = [scene.room(&forgotten).await, scene.room(&changed).await];
+
+    scene
+        .product
+        .sql(&format!(
+            "update runtime.effects x set next_at = null from log.events e
+             where x.reactor = 'video' and e.lane = x.lane and e.position = x.position
+               and e.stream_id = '{forgotten}'"
+        ))
+        .await;
+    scene
+        .product
+        .sql(&format!("update video.video_rooms set version = 7 where appointment_id = '{changed}'"))
+        .await;
+
+    let findings = examine(scene.product.databases(), Leaves::All).await.unwrap();
+    let damage = |name: &str| {
+        let finding = findings.iter().find(|finding| finding.name == name).unwrap();
+        (finding.checked, finding.damage.clone())
+    };
+    let (open, unseen) = damage("every open video room is looked at when it ends");
+    assert_eq!((open, unseen.len()), (2, 1), "{unseen:?}");
+    assert!(unseen[0].contains(forgotten_room["id"].as_str().unwrap()), "{unseen:?}");
+    let (rooms, differing) = damage("video rooms are as new as their streams");
+    assert_eq!((rooms, differing.len()), (2, 1), "{differing:?}");
+    assert!(differing[0].contains(changed_room["id"].as_str().unwrap()), "{differing:?}");
     scene.product.stop().await;
 }

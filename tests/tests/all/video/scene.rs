@@ -6,7 +6,7 @@ use carelog_domain::{OrganizationId, Timestamp};
 use carelog_embedded::daily::FakeRoom;
 use carelog_event_log::Clock;
 use carelog_server::serve::Roles;
-use carelog_tests::{Product, ShiftedClock, until};
+use carelog_tests::{Coturn, Product, ShiftedClock, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -40,7 +40,22 @@ impl Scene {
 
     pub(super) async fn without_provider(roles: Roles) -> Self {
         let clock = ShiftedClock::by_seconds(0);
-        let product = Product::start_as(roles, true, Arc::clone(&clock) as _).await;
+        Self::of(Product::start_as(roles, true, Arc::clone(&clock) as _).await, clock).await
+    }
+
+    /// Without a provider, where everything in rooms goes by this relay.
+    pub(super) async fn behind(relay: &Coturn, secret: &str) -> Self {
+        let clock = ShiftedClock::by_seconds(0);
+        let (url, secret) = (relay.url.clone(), secret.to_owned());
+        let product = Product::start_adjusted(Arc::clone(&clock) as _, move |config| {
+            config.video.ice_urls = vec![url];
+            config.video.relay_secret = Some(secret.into());
+            config.video.relay_only = true;
+        });
+        Self::of(product.await, clock).await
+    }
+
+    async fn of(product: Product, clock: Arc<ShiftedClock>) -> Self {
         product.daily.add_domain("clinic", DOMAIN_ID, DAILY_KEY);
         let (organization_id, admin) = product.clinic().await;
         let mut scene = Self { product, clock, organization_id, admin, patient: String::new() };

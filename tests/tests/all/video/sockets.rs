@@ -166,7 +166,10 @@ async fn link(scene: &Scene, appointment: &str, participant: &str) -> Value {
 
 impl Door {
     pub(super) async fn open() -> Self {
-        let scene = Scene::without_provider(Roles::ALL).await;
+        Self::to(Scene::without_provider(Roles::ALL).await).await
+    }
+
+    pub(super) async fn to(scene: Scene) -> Self {
         let appointment = scene.onboarded(5).await;
         scene.becomes(&appointment, "open").await;
         let specialist = link(&scene, &appointment, "specialist").await;

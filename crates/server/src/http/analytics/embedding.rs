@@ -25,7 +25,6 @@ use crate::http::body::PathName;
 use crate::http::caller::Caller;
 use crate::http::command::{Wish, json};
 use crate::http::problem::Problem;
-use crate::http::video_rooms::public_url;
 use crate::http::{Api, access, schemas};
 
 /// Where links lead.
@@ -123,7 +122,7 @@ pub(super) async fn create(
     let said = serde_json::to_vec(&claims).map_err(|error| Problem::internal(&error))?;
     let signature = mac(&caller.api, caller.organization_id, &said).await?.finalize().into_bytes();
     let link = format!("{}.{}", URL_SAFE_NO_PAD.encode(&said), URL_SAFE_NO_PAD.encode(signature));
-    let url = format!("{}{}", public_url(&caller, &headers)?, PATH.replace("{link}", &link));
+    let url = format!("{}{}", caller.public_url(&headers)?, PATH.replace("{link}", &link));
     Ok(json(StatusCode::OK, &ChartLinkView { view, url, expires_at }))
 }
 
