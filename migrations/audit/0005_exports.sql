@@ -16,6 +16,7 @@ create table exports.jobs (
     status text not null default 'running',
     failure text,
     attempt_count integer not null default 0,
+    begun_at timestamptz,
     size_bytes bigint,
     content_sha256 bytea,
     requested_at timestamptz not null,
@@ -34,11 +35,13 @@ comment on column exports.jobs.until_sequence is 'The newest entry when it was a
 comment on column exports.jobs.total_count is 'Entries or events that it will have, as far as is known';
 comment on column exports.jobs.failure is 'Why it was given up: a code';
 comment on column exports.jobs.attempt_count is 'How often it was begun';
+comment on column exports.jobs.begun_at is 'When it was begun last; whose was begun longest ago comes next';
 comment on column exports.jobs.size_bytes is 'Bytes of the file in the organization''s storage';
 comment on column exports.jobs.owner is 'The process that makes it';
 comment on column exports.jobs.leased_until is 'Until when nobody else begins it anew';
 
 create index jobs_to_do on exports.jobs (requested_at) where status = 'running';
+create index jobs_by_turn on exports.jobs (organization_id, begun_at);
 create index jobs_to_remove on exports.jobs (finished_at) where status = 'complete';
 
 alter table exports.jobs enable row level security;

@@ -15,8 +15,9 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use self::sections::{
-    AnalyticsConfig, ClickHouseUrl, DatabaseConfig, DatabaseUrl, ForwardingConfig, HttpConfig, LogConfig,
-    LogFormat, PageOrigin, ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig, WitnessAddress,
+    AnalyticsConfig, ClickHouseUrl, DatabaseConfig, DatabaseUrl, ExportsConfig, ForwardingConfig, HttpConfig,
+    LogConfig, LogFormat, PageOrigin, ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig,
+    WitnessAddress,
 };
 
 /// The commented file with every default, as `carelog config` prints it.
@@ -38,6 +39,8 @@ pub struct Config {
     pub proofs: ProofsConfig,
     /// Files.
     pub storage: StorageConfig,
+    /// Long exports.
+    pub exports: ExportsConfig,
     /// Video rooms.
     pub video: VideoConfig,
     /// Figures for analysts.
@@ -80,6 +83,7 @@ impl Default for Config {
             webhooks: WebhooksConfig::default(),
             proofs: ProofsConfig::default(),
             storage: StorageConfig::default(),
+            exports: ExportsConfig::default(),
             video: VideoConfig::default(),
             analytics: AnalyticsConfig::default(),
             forwarding: ForwardingConfig::default(),

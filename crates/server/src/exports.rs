@@ -1,11 +1,13 @@
 //! Makes long exports: of the trail as a table, or of the log as a file that proves itself.
 //!
 //! Whoever asks for one writes an access to the log, whose id is the export's, and then a row of `exports.jobs`. A process
-//! in the role `workers` takes the oldest row that nobody holds, makes the file and puts it into the clinic's own storage,
-//! below `exports/`; the row says how far it is. When the process dies, its lease runs out and another begins anew: a table
-//! has the same entries however often it is made, because it ends at the newest entry of the moment when it was asked
-//! for. Files are handed out by signed links, each of them another access, and removed after a week.
+//! in the role `workers` takes a row that nobody holds, of the clinic that has waited longest for its turn, makes the file
+//! and puts it into the clinic's own storage, below `exports/`; the row says how far it is. When the process dies, its lease
+//! runs out and another begins anew: a table has the same entries however often it is made, because it ends at the newest
+//! entry of the moment when it was asked for. Files are handed out by signed links, each of them another access, and removed
+//! after a week.
 
+mod folder;
 pub mod store;
 
 use std::io;
@@ -19,13 +21,15 @@ use bytes::Bytes;
 use carelog_analytics::columnar::PARQUET;
 use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Timestamp};
 use carelog_event_log::{Expected, Scope};
-use carelog_files::{BringError, Brought, Storage};
+use carelog_files::{BringError, Brought};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 use uuid::Uuid;
+
+pub use self::folder::Folder;
 
 use self::store::{End, ExportForm, Job};
 use crate::audit::{ExportError, ExportOptions, ExportProgress, Exporter};
@@ -49,8 +53,6 @@ const KEEP_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
 const LEFT_OVER_PAUSE_MICROS: i64 = 3_600 * 1_000_000;
 /// Files that are removed in one look.
 const REMOVED_AT_A_TIME: i64 = 50;
-/// Largest file: what a storage takes in ten thousand parts of five mebibytes, rounded down.
-const MAX_BYTES: i64 = 48 << 30;
 /// Bytes of a bundle that are read at a time.
 const READ_BYTES: usize = 1 << 20;
 
@@ -81,13 +83,26 @@ pub fn object_key(organization_id: OrganizationId, export_id: Uuid) -> String {
     format!("exports/{organization_id}/{export_id}")
 }
 
+/// What exports are made with.
+#[derive(Debug)]
+pub struct Workshop {
+    /// The running system.
+    pub system: System,
+    /// Makes bundles.
+    pub exporter: Exporter,
+    /// Where files lie until they are in a storage.
+    pub folder: Folder,
+    /// Bytes of the largest file.
+    pub max_bytes: i64,
+}
+
 /// Works until the system stops.
-pub async fn run(system: System, exporter: Exporter) {
-    let stop = system.runtime.stop.clone();
+pub async fn run(workshop: Workshop) {
+    let stop = workshop.system.runtime.stop.clone();
     while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
         let look = async {
-            while make_next(&system, &exporter).await? {}
-            remove_late(&system).await
+            while make_next(&workshop).await? {}
+            remove_late(&workshop.system).await
         };
         let looked = tokio::select! {
             () = stop.cancelled() => return,
@@ -99,8 +114,9 @@ pub async fn run(system: System, exporter: Exporter) {
     }
 }
 
-/// Makes the oldest export that nobody makes. False where there is none.
-async fn make_next(system: &System, exporter: &Exporter) -> anyhow::Result<bool> {
+/// Makes the next export that nobody makes. False where there is none.
+async fn make_next(workshop: &Workshop) -> anyhow::Result<bool> {
+    let system = &workshop.system;
     let owner = system.runtime.owner;
     let now = system.log.clock().now();
     let mut audit = system.databases.audit_system.acquire().await?;
@@ -116,7 +132,7 @@ async fn make_next(system: &System, exporter: &Exporter) -> anyhow::Result<bool>
     }
     let done = Arc::new(AtomicI64::new(0));
     let made = tokio::select! {
-        made = Box::pin(make(system, exporter, &job, Arc::clone(&done))) => made,
+        made = Box::pin(make(workshop, &job, Arc::clone(&done))) => made,
         lost = tell(system, &job, &done) => return lost.map(|()| true),
     };
     let count = done.load(Ordering::Relaxed);
@@ -172,12 +188,8 @@ fn failure(error: &anyhow::Error) -> Option<&'static str> {
 }
 
 /// Makes the file of an export and puts it into the storage, in the place of an unfinished one.
-async fn make(
-    system: &System,
-    exporter: &Exporter,
-    job: &Job,
-    done: Arc<AtomicI64>,
-) -> anyhow::Result<Brought> {
+async fn make(workshop: &Workshop, job: &Job, done: Arc<AtomicI64>) -> anyhow::Result<Brought> {
+    let Workshop { system, exporter, folder, max_bytes } = workshop;
     let storages = system.storages.get().context("no server was started")?;
     let storage = storages.of(job.organization_id).await?;
     let key = object_key(job.organization_id, job.export_id);
@@ -186,11 +198,12 @@ async fn make(
     if form != ExportForm::Bundle {
         let pool = system.databases.audit_app.clone();
         let pieces = trail_pieces(pool, exporter.origin.as_ref(), job, done)?;
-        return Ok(storage.bring(&key, form.media_type(), pieces, MAX_BYTES).await?);
+        return Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?);
     }
-    let mut file = NamedTempFile::new()?;
+    let mut file = NamedTempFile::new_in(folder.path())?;
     bundle(exporter, job, &mut file, &done).await?;
-    bring_file(&storage, &key, form, file.path()).await
+    let pieces = pieces(file.path()).await?;
+    Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?)
 }
 
 async fn bundle(
@@ -216,15 +229,14 @@ async fn bundle(
     Ok(())
 }
 
-async fn bring_file(storage: &Storage, key: &str, form: ExportForm, path: &Path) -> anyhow::Result<Brought> {
+async fn pieces(path: &Path) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
     let file = tokio::fs::File::open(path).await?;
     let pieces = futures::stream::try_unfold(file, async |mut file| {
         let mut piece = Vec::with_capacity(READ_BYTES);
         let length = (&mut file).take(READ_BYTES as u64).read_to_end(&mut piece).await?;
         Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), file)))
     });
-    let pieces: BoxStream<'_, io::Result<Bytes>> = pieces.boxed();
-    Ok(storage.bring(key, form.media_type(), pieces, MAX_BYTES).await?)
+    Ok(pieces.boxed())
 }
 
 /// Removes files whose days are over.

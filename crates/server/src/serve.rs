@@ -158,7 +158,10 @@ impl Server {
                 origin: signing::origin_prefix(&config.proofs, &system.log),
                 witnesses: config.proofs.witnesses.clone(),
             };
-            system.runtime.tasks.spawn(exports::run(system.clone(), exporter));
+            let folder = exports::Folder::open(&config.home).context("exports cannot be kept in the home")?;
+            let max_bytes = config.exports.max_bytes();
+            let workshop = exports::Workshop { system: system.clone(), exporter, folder, max_bytes };
+            system.runtime.tasks.spawn(exports::run(workshop));
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }

@@ -3,8 +3,8 @@
 //!
 //! An organization whose checkpoints were signed twice, in one history for itself and in another for somebody else, has
 //! both in this log, or one of them nowhere that it can be proved. Whoever reads the leaves of one organization sees
-//! whether they belong to one tree. A checkpoint that is newer than the last append is not in it yet, and bundles carry no
-//! proof from it: a witness for this log alone does not stand for the organizations.
+//! whether they belong to one tree. A checkpoint that is newer than the last append is not in it yet: bundles carry the
+//! proof of the newest that is. A witness for this log alone does not stand for the organizations.
 //!
 //! It is signed, served and cosigned like the others, under the id of no organization ([`META`]). What it is made of is
 //! kept in `signer.meta_leaves`, which no rebuild touches; a rebuild of the trees makes this one from there. A leaf is shown to
@@ -170,7 +170,7 @@ pub async fn leaves(
         .collect())
 }
 
-/// The newest leaf of an organization that a tree of so many leaves has.
+/// The newest leaf of an organization that a tree of so many leaves has, whose checkpoint covers no more than so many events.
 ///
 /// # Errors
 /// When the database fails.
@@ -178,17 +178,19 @@ pub async fn newest_leaf(
     connection: &mut PgConnection,
     organization_id: OrganizationId,
     tree_size: u64,
+    most_events: u64,
 ) -> Result<Option<MetaLeaf>, sqlx::Error> {
     let row = sqlx::query!(
         "
         select leaf_index, text
         from signer.meta_leaves
-        where organization_id = $1 and leaf_index < $2
+        where organization_id = $1 and leaf_index < $2 and size <= $3
         order by leaf_index desc
         limit 1
         ",
         organization_id.uuid(),
-        i64::try_from(tree_size).unwrap_or(i64::MAX)
+        i64::try_from(tree_size).unwrap_or(i64::MAX),
+        i64::try_from(most_events).unwrap_or(i64::MAX)
     )
     .fetch_optional(connection)
     .await?;

@@ -189,6 +189,7 @@ fn is_of_a_bundle(path: &str) -> bool {
         names::LEAVES,
         names::PAYLOADS,
         names::RANGE,
+        names::LOGGED,
     ]
     .contains(&path);
     let proof = path.strip_prefix(names::PROOFS).and_then(|name| name.strip_suffix(names::PROOF));

@@ -33,11 +33,13 @@ pub enum DamageKind {
     ErasureUnproven,
     /// Nothing is damaged, but events that were written are under no checkpoint yet.
     UnsealedTail,
+    /// Nothing proves that the log of checkpoints, which the policy names, has a checkpoint of this log.
+    Unlogged,
 }
 
 impl DamageKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::Incomplete,
         Self::ManifestMismatch,
@@ -52,6 +54,7 @@ impl DamageKind {
         Self::NotIncluded,
         Self::ErasureUnproven,
         Self::UnsealedTail,
+        Self::Unlogged,
     ];
 
     /// The exit code of a program that found it.
@@ -71,6 +74,7 @@ impl DamageKind {
             Self::NotIncluded => 21,
             Self::ErasureUnproven => 22,
             Self::UnsealedTail => 23,
+            Self::Unlogged => 24,
         }
     }
 
@@ -91,6 +95,7 @@ impl DamageKind {
             Self::NotIncluded => "not_included",
             Self::ErasureUnproven => "erasure_unproven",
             Self::UnsealedTail => "unsealed_tail",
+            Self::Unlogged => "unlogged",
         }
     }
 
@@ -104,13 +109,16 @@ impl DamageKind {
             Self::BadSignature => "a signature or cosignature is false",
             Self::QuorumUnmet => "too few witnesses have seen the checkpoint",
             Self::Stale => "the checkpoint is older than the one given with --since",
-            Self::Inconsistent => "the log does not continue the checkpoint given with --since",
+            Self::Inconsistent => {
+                "the log does not continue the checkpoint given with --since, or one in the log of checkpoints"
+            }
             Self::PayloadMismatch => "facts or ciphertext are not those that the leaf commits to",
             Self::LeafMismatch => "a leaf is not the one that was sealed",
             Self::TileMismatch => "a tile has other hashes than the sealed leaves",
             Self::NotIncluded => "what is there does not lead to the signed root",
             Self::ErasureUnproven => "a payload is said to be erased, and nothing proves it",
             Self::UnsealedTail => "whole, but newer events were not yet sealed",
+            Self::Unlogged => "nothing proves that the policy's log of checkpoints has one of this log",
         }
     }
 }

@@ -12,7 +12,8 @@
 //! | `tile/…` | of a full bundle: every tile of the tree |
 //! | `range.json` | of a range: the tree before it, and that the signed tree begins with it |
 //! | `proofs/<index>.tlog-proof` | of a selection: that each event is in the tree |
-//! | `consistency/<size>` | that the tree begins with an earlier one, where that was asked for |
+//! | `consistency/<size>` | that the tree begins with an earlier one, where that was asked for or `logged.tlog-proof` needs it |
+//! | `logged.tlog-proof` | that a checkpoint of the tree, the newest that was, is in the log of checkpoints; its text is the extra data |
 //! | `manifest.json` | what the bundle claims to be, and SHA-256 of each file |
 //!
 //! A full bundle and a range prove that nothing is missing between their ends: the signed root is made of exactly these
@@ -28,6 +29,7 @@ mod claims;
 mod content;
 mod damage;
 mod lines;
+mod logged;
 mod manifest;
 #[cfg(test)]
 mod tests;
@@ -67,4 +69,6 @@ pub mod names {
     pub const PROOF: &str = ".tlog-proof";
     /// Where proofs of consistency are.
     pub const CONSISTENCY: &str = "consistency/";
+    /// That the log of checkpoints has one of the tree.
+    pub const LOGGED: &str = "logged.tlog-proof";
 }

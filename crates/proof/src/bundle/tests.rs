@@ -1,4 +1,5 @@
 mod hostile;
+mod logged;
 mod mutations;
 mod policies;
 mod samples;

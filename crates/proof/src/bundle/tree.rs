@@ -22,8 +22,8 @@ pub(super) struct Proving<'a, 's, S: ?Sized> {
     archive: &'a Archive<'s, S>,
     signed: &'a SignedCheckpoint,
     shape: Shaped,
-    /// What the verifier kept, until its root was compared.
-    since: Option<Checkpoint>,
+    /// What the tree has to continue, until their roots were compared.
+    earlier: Vec<Checkpoint>,
 }
 
 enum Shaped {
@@ -33,12 +33,12 @@ enum Shaped {
 }
 
 impl<'a, 's, S: Source + ?Sized> Proving<'a, 's, S> {
-    /// `since` is a verified checkpoint of the same log that is not newer than `signed`.
+    /// `earlier` are verified checkpoints of the same log that are not newer than `signed`.
     pub(super) fn begin(
         archive: &'a Archive<'s, S>,
         manifest: &Manifest,
         signed: &'a SignedCheckpoint,
-        since: Option<Checkpoint>,
+        earlier: Vec<Checkpoint>,
     ) -> Result<Self, VerifyError> {
         let shape = match manifest.shape {
             Shape::Full => {
@@ -48,7 +48,7 @@ impl<'a, 's, S: Source + ?Sized> Proving<'a, 's, S> {
             Shape::Range => range(archive, manifest.from)?,
             Shape::Selection => Shaped::Selection { proof_count: 0 },
         };
-        let mut proving = Self { archive, signed, shape, since };
+        let mut proving = Self { archive, signed, shape, earlier };
         proving.compare_with_earlier()?;
         Ok(proving)
     }
@@ -69,12 +69,13 @@ impl<'a, 's, S: Source + ?Sized> Proving<'a, 's, S> {
         self.compare_with_earlier()
     }
 
-    /// Where the growing tree is as large as the one that the verifier kept, their roots have to be equal.
+    /// Where the growing tree is as large as an earlier one, their roots have to be equal.
     fn compare_with_earlier(&mut self) -> Result<(), VerifyError> {
         let (Shaped::Full { edge, .. } | Shaped::Range { edge, .. }) = &self.shape else { return Ok(()) };
-        match self.since.take_if(|since| since.size == edge.size()) {
-            Some(since) if since.root != edge.root() => Err(inconsistent(&since)),
-            Some(_) | None => Ok(()),
+        let mut reached = self.earlier.extract_if(.., |one| one.size == edge.size());
+        match reached.find(|one| one.root != edge.root()) {
+            Some(other) => Err(inconsistent(&other)),
+            None => Ok(()),
         }
     }
 
@@ -111,25 +112,25 @@ impl<'a, 's, S: Source + ?Sized> Proving<'a, 's, S> {
                 }
             }
         }
-        self.since.take().map_or(Ok(()), |since| self.check_consistency(&since))
+        self.earlier.iter().try_for_each(|one| self.check_consistency(one))
     }
 
     /// Where the leaves do not reach the earlier tree, the bundle has to bring a proof.
-    fn check_consistency(&self, since: &Checkpoint) -> Result<(), VerifyError> {
-        let path = format!("{}{}", names::CONSISTENCY, since.size);
-        if since.size > 0 && !self.archive.has(&path) {
+    fn check_consistency(&self, earlier: &Checkpoint) -> Result<(), VerifyError> {
+        let path = format!("{}{}", names::CONSISTENCY, earlier.size);
+        if earlier.size > 0 && !self.archive.has(&path) {
             let detail = format!(
                 "no proof that the log continues its tree of {} events; export the bundle with that checkpoint as --since",
-                since.size
+                earlier.size
             );
             return Err(damaged(DamageKind::Incomplete, detail));
         }
-        let text = if since.size > 0 { self.archive.text(&path, MAX_PROOF_BYTES)? } else { String::new() };
+        let text = if earlier.size > 0 { self.archive.text(&path, MAX_PROOF_BYTES)? } else { String::new() };
         let lines: Vec<&str> = text.lines().collect();
         let hashes = hashes(&lines).ok_or_else(|| malformed(format!("{path} is no list of hashes")))?;
         let claim = self.signed.claim();
-        let proof = ConsistencyProof { old_size: since.size, new_size: claim.size, hashes };
-        verify_consistency(&proof, since.root, claim.root).map_err(|_| inconsistent(since))
+        let proof = ConsistencyProof { old_size: earlier.size, new_size: claim.size, hashes };
+        verify_consistency(&proof, earlier.root, claim.root).map_err(|_| inconsistent(earlier))
     }
 }
 

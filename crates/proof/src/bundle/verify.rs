@@ -2,9 +2,11 @@
 //!
 //! 1. The list of files is that of the manifest.
 //! 2. The checkpoint is signed by the log's key in the verifier's own policy, and seen by enough witnesses.
-//! 3. It is not older than the checkpoint that the verifier kept.
+//! 3. It is not older than the checkpoint that the verifier kept. Where the policy names the log of checkpoints, one of this
+//!    log is in it.
 //! 4. Each payload is the one that its leaf commits to; those whose key was destroyed say by which event, which is proved.
-//! 5. The leaves make up the signed root, and the root of the checkpoint that was kept.
+//! 5. The leaves make up the signed root, and the roots of the checkpoint that was kept and of the one in the log of
+//!    checkpoints.
 //! 6. Each file is the one whose SHA-256 the manifest names.
 
 use std::io::Read;
@@ -15,6 +17,7 @@ use sha2::{Digest, Sha256};
 use super::archive::{Archive, Source};
 use super::content::{Contents, destroyed};
 use super::damage::{Damage, DamageKind, VerifyError, damaged, malformed};
+use super::logged::Logged;
 use super::manifest::{Filter, Manifest, Shape};
 use super::names;
 use super::tree::{Proving, inconsistent};
@@ -68,6 +71,10 @@ pub struct Report {
     pub witnesses: Vec<String>,
     /// Leaves of the earlier tree that this one was shown to continue.
     pub continues: Option<u64>,
+    /// Leaves of the newest checkpoint of this log that the bundle proves to be in the log of checkpoints.
+    pub logged_size: Option<u64>,
+    /// Whether the policy names the log of checkpoints and the bundle brings no proof from it.
+    pub is_unlogged: bool,
     /// Leaves of the log of checkpoints, where that was read and found to have no other history.
     pub meta_size: Option<u64>,
     /// How many of these leaves are about the organization: where none is, nothing was compared.
@@ -82,6 +89,13 @@ impl Report {
             self.unsealed_count
         );
         (self.unsealed_count > 0).then_some(Damage { kind: DamageKind::UnsealedTail, detail })
+    }
+
+    /// What is no damage, but less than the policy asks for.
+    pub fn unlogged(&self) -> Option<Damage> {
+        let detail =
+            "everything is sound, but the bundle brings no proof from the log of checkpoints".to_owned();
+        self.is_unlogged.then_some(Damage { kind: DamageKind::Unlogged, detail })
     }
 }
 
@@ -101,9 +115,19 @@ pub fn verify<S: Source + ?Sized>(source: &S, options: &Options<'_>) -> Result<R
     }
     let since = options.since.map(|text| earlier(text, options.policy, claim)).transpose()?;
     let continues = since.as_ref().map(|since| since.size);
+    let logged = Logged::read(&archive, options.policy, claim)?;
+    let (logged, is_unlogged) = match logged {
+        Logged::Proved(checkpoint) => (Some(checkpoint), false),
+        Logged::Unproved => (None, true),
+        Logged::Unasked => (None, false),
+    };
+    let logged_size = logged.as_ref().map(|logged| logged.size);
+    // One of the same size was compared.
+    let logged = logged.filter(|logged| logged.size < claim.size);
+    let earlier = since.into_iter().chain(logged).collect();
     let destroyed = destroyed(&archive, &manifest.organization_id, claim)?;
     let mut contents = Contents::open(&archive, &manifest, &destroyed)?;
-    let mut proving = Proving::begin(&archive, &manifest, &signed, since)?;
+    let mut proving = Proving::begin(&archive, &manifest, &signed, earlier)?;
     while let Some((index, leaf)) = contents.next()? {
         proving.push(index, leaf)?;
         if contents.event_count.is_multiple_of(PROGRESS_EVERY) {
@@ -128,6 +152,8 @@ pub fn verify<S: Source + ?Sized>(source: &S, options: &Options<'_>) -> Result<R
         unsealed_count: manifest.unsealed_count,
         witnesses,
         continues,
+        logged_size,
+        is_unlogged,
         meta_size: None,
         meta_own_count: None,
     })
@@ -183,12 +209,22 @@ fn belongs(path: &str, shape: Shape) -> bool {
 /// # Errors
 /// When it is no signed checkpoint, or the policy does not accept it.
 pub fn trusted(text: &str, policy: &Policy) -> Result<(SignedCheckpoint, Vec<String>), VerifyError> {
-    let signed = parse(text, "the checkpoint")?;
-    let witnesses = policy.verify(&signed).map_err(|error| match error {
-        QuorumError::Unmet { .. } => damaged(DamageKind::QuorumUnmet, error.to_string()),
-        QuorumError::Checkpoint(error) => refused("the checkpoint", &error),
-    })?;
+    const WHAT: &str = "the checkpoint";
+    let signed = parse(text, WHAT)?;
+    let witnesses = accepted(&signed, policy, WHAT)?;
     Ok((signed, witnesses))
+}
+
+/// The witnesses that have seen a checkpoint which the policy accepts.
+pub(super) fn accepted(
+    signed: &SignedCheckpoint,
+    policy: &Policy,
+    what: &str,
+) -> Result<Vec<String>, VerifyError> {
+    policy.verify(signed).map_err(|error| match error {
+        QuorumError::Unmet { .. } => damaged(DamageKind::QuorumUnmet, format!("{what}: {error}")),
+        QuorumError::Checkpoint(error) => refused(what, &error),
+    })
 }
 
 fn parse(text: &str, what: &str) -> Result<SignedCheckpoint, VerifyError> {

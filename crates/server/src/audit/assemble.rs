@@ -1,10 +1,12 @@
 //! The bundle itself: the lists, and what proves them.
 
+use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 
+use carelog_audit::meta::{self, META};
 use carelog_audit::proof::{
-    Algorithm, ConsistencyProof, Hash, SignedCheckpoint, TILE_WIDTH, Tile, TilePath, TlogProof, VerifierKey,
-    leaf_hash, verify_consistency, verify_inclusion,
+    Algorithm, Checkpoint, ConsistencyProof, Hash, SignedCheckpoint, TILE_WIDTH, Tile, TilePath, TlogProof,
+    VerifierKey, leaf_hash, verify_consistency, verify_inclusion,
 };
 use carelog_audit::signer;
 use carelog_audit::trees::{self, TreeReader};
@@ -13,9 +15,10 @@ use carelog_proof::bundle::{
     BundleWriter, DestroyedLine, Filter, Manifest, RangeProof, Shape, consistency_lines, names,
 };
 use tempfile::NamedTempFile;
+use tokio::time::Instant;
 
 use super::collect::{Collected, Wanted};
-use super::{ExportError, ExportSummary, Exporter};
+use super::{ExportError, ExportSummary, Exporter, PATIENCE, POLL};
 use crate::witness::asking::policy_lines;
 
 type Writer<'a> = BundleWriter<BufWriter<&'a mut NamedTempFile>>;
@@ -37,6 +40,10 @@ impl Exporter {
         writer.add(names::POLICY, format!("log {key}\n{witnesses}quorum none\n").as_bytes())?;
         writer.add(names::LOG_KEY, format!("{key}\n").as_bytes())?;
         writer.add(names::CHECKPOINT, signed.to_string().as_bytes())?;
+        let logged = self.logged(organization_id, signed).await?;
+        if let Some((proof, _)) = &logged {
+            writer.add(names::LOGGED, proof.to_string().as_bytes())?;
+        }
         let mut audit = self.audit.acquire().await?;
         let tree = trees::open(&mut audit, organization_id).await?;
         let mut tree = tree.ok_or(ExportError::NotSealed(organization_id))?;
@@ -52,12 +59,14 @@ impl Exporter {
             lines.push(b'\n');
         }
         writer.add(names::DESTROYED, &lines)?;
-        if let Some(since) = wanted.options.since {
-            let proof = consistent(&mut tree, signed, since, None).await?;
-            writer.add(
-                &format!("{}{since}", names::CONSISTENCY),
-                consistency_lines(&proof.hashes).as_bytes(),
-            )?;
+        // All leaves lead to every earlier root by themselves.
+        let logged_size = logged.map(|(_, size)| size);
+        let logged_size = logged_size.filter(|size| *size < wanted.size && wanted.shape != Shape::Full);
+        let sizes: BTreeSet<u64> = wanted.options.since.into_iter().chain(logged_size).collect();
+        for size in sizes {
+            let proof = consistent(&mut tree, signed, size, None).await?;
+            let lines = consistency_lines(&proof.hashes);
+            writer.add(&format!("{}{size}", names::CONSISTENCY), lines.as_bytes())?;
         }
         let (leaves, length) = leaves.finish()?;
         writer.add_stream(names::LEAVES, length, leaves)?;
@@ -88,6 +97,40 @@ impl Exporter {
         };
         writer.finish(manifest)?.flush()?;
         Ok(summary)
+    }
+
+    /// That the log of checkpoints has a checkpoint of the tree, the newest that is not newer than the one to export under,
+    /// and how many leaves that one covers. Nothing where it has none yet.
+    async fn logged(
+        &self,
+        organization_id: OrganizationId,
+        signed: &SignedCheckpoint,
+    ) -> Result<Option<(TlogProof, u64)>, ExportError> {
+        let deadline = Instant::now() + PATIENCE;
+        let checkpoint = loop {
+            let found = match self.checkpoint(META, Some(0)).await {
+                Err(ExportError::NotSealed(_)) => return Ok(None),
+                found => found?,
+            };
+            if self.is_witnessed(&found) || Instant::now() >= deadline {
+                break found;
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        let claim = signed.claim();
+        let mut audit = self.audit.acquire().await?;
+        let size = checkpoint.claim().size;
+        let leaf = meta::newest_leaf(&mut audit, organization_id, size, claim.size).await?;
+        let own = leaf.as_ref().and_then(|leaf| leaf.text.parse::<Checkpoint>().ok());
+        // What was signed under an earlier name is another log.
+        let Some((leaf, own)) = leaf.zip(own.filter(|own| own.origin == claim.origin)) else {
+            return Ok(None);
+        };
+        let mut tree = trees::open(&mut audit, META).await?.ok_or(ExportError::Contradicted)?;
+        let hash = leaf_hash(leaf.text.as_bytes());
+        let hashes = included(&mut tree, &checkpoint, leaf.index, hash).await?;
+        let proof = TlogProof { extra: Some(leaf.text.into_bytes()), index: leaf.index, hashes, checkpoint };
+        Ok(Some((proof, own.size)))
     }
 
     /// The key that signs an organization's tree.

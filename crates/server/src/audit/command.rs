@@ -68,6 +68,7 @@ pub struct ExportArguments {
 
 /// Options of `carelog audit verify`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct VerifyArguments {
     /// The bundle
     #[arg(required_unless_present = "live", conflicts_with = "live")]
@@ -87,6 +88,9 @@ pub struct VerifyArguments {
     /// Be content where newer events were not sealed yet
     #[arg(long)]
     allow_unsealed: bool,
+    /// Be content where the policy names the log of checkpoints and the bundle brings no proof from it
+    #[arg(long)]
+    allow_unlogged: bool,
     /// Print one JSON object on one line instead of text
     #[arg(long)]
     json: bool,
@@ -247,14 +251,16 @@ fn conclude(
         }
         Err(error) => return cannot_check(arguments, &error),
     };
+    let unlogged = report.unlogged().filter(|_| !arguments.allow_unlogged);
     let unsealed = report.unsealed().filter(|_| !arguments.allow_unsealed);
-    let code = unsealed.as_ref().map_or(0, |damage| damage.kind.exit_code());
+    let lacking: Vec<Damage> = unlogged.into_iter().chain(unsealed).collect();
+    let code = lacking.first().map_or(0, |damage| damage.kind.exit_code());
     if arguments.json {
-        let damage = unsealed.as_ref().map(|damage| damage.kind.as_str());
+        let damage = lacking.first().map(|damage| damage.kind.as_str());
         writeln!(stdout, "{}", json!({ "ok": code == 0, "code": code, "damage": damage, "report": report }))?;
     } else {
         tell(&mut stdout, &report, arguments.live)?;
-        if let Some(damage) = unsealed {
+        for damage in lacking {
             writeln!(stdout, "NOT COMPLETE ({}): {}", damage.kind.as_str(), damage.detail)?;
         }
     }
@@ -333,6 +339,9 @@ fn tell(out: &mut impl Write, report: &Report, is_live: bool) -> io::Result<()> 
     }
     if let Some(size) = report.continues {
         writeln!(out, "continues the earlier checkpoint of {size} events")?;
+    }
+    if let Some(size) = report.logged_size {
+        writeln!(out, "continues its checkpoint of {size} events, which is in the log of checkpoints")?;
     }
     if let Some(size) = report.meta_size {
         match report.meta_own_count {

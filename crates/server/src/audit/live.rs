@@ -140,6 +140,8 @@ pub fn verify_live<'a>(
             unsealed_count: total - claim.size,
             witnesses,
             continues,
+            logged_size: None,
+            is_unlogged: false,
             meta_size: told.as_ref().map(|told| told.size),
             meta_own_count: told.as_ref().map(|told| told.own_count),
         })

@@ -7,8 +7,10 @@
 //! statements with nothing optional in them, and one row committed.
 //!
 //! *Sealing.* Clients append in a closed loop, as in `bench append`: first alone, which is the limit and leaves a
-//! backlog; then the sealer takes the backlog; then they append while the sealer follows. The seal of an event is its
-//! leaf in the tree of its organization, committed.
+//! backlog; the sealer takes the backlog. Then they leave another one and go on while the sealer begins with it: it keeps
+//! up where it seals more than they append in the same time, and the backlog shrinks. At last they append while it is in
+//! step, which tells how far behind it is then. The seal of an event is its leaf in the tree of its organization,
+//! committed.
 //!
 //! *Verifying.* Events of one clinic are appended, sealed, signed and exported as the product does it; then the bundle
 //! is verified with the policy alone. The limit reads the same file and computes its SHA-256.

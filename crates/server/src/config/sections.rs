@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -139,6 +139,16 @@ pub struct StorageConfig {
     pub public_url: Option<String>,
     /// Which storages clinics may bring, AWS aside.
     pub allowed_endpoints: Vec<String>,
+}
+
+/// `[exports]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ExportsConfig {
+    /// Exports of one organization that may be asked for and not made yet.
+    pub unfinished_per_organization: NonZeroU16,
+    /// Bytes of the largest file.
+    pub max_bytes: NonZeroU64,
 }
 
 /// `[video]`
@@ -291,6 +301,22 @@ impl ProofsConfig {
 impl Default for StorageConfig {
     fn default() -> Self {
         Self { embedded: true, listen: None, public_url: None, allowed_endpoints: Vec::new() }
+    }
+}
+
+impl Default for ExportsConfig {
+    fn default() -> Self {
+        const UNFINISHED: NonZeroU16 = NonZeroU16::new(10).expect("not zero");
+        // What a storage takes in ten thousand parts of five mebibytes, rounded down.
+        const LARGEST: NonZeroU64 = NonZeroU64::new(48 << 30).expect("not zero");
+        Self { unfinished_per_organization: UNFINISHED, max_bytes: LARGEST }
+    }
+}
+
+impl ExportsConfig {
+    /// Bytes of the largest file.
+    pub fn max_bytes(&self) -> i64 {
+        i64::try_from(self.max_bytes.get()).unwrap_or(i64::MAX)
     }
 }
 

@@ -195,7 +195,24 @@ pub async fn get(
     row.map(Job::try_from).transpose()
 }
 
-/// Takes the oldest export that nobody makes.
+/// How many exports of an organization were asked for and have not ended.
+///
+/// # Errors
+/// When the database fails.
+pub async fn count_unfinished(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from exports.jobs where organization_id = $1 and status = 'running'"#,
+        organization_id.uuid()
+    )
+    .fetch_one(connection)
+    .await
+}
+
+/// Takes an export that nobody makes: the oldest of the organization of which none was begun for the longest time, so
+/// that the many exports of one organization keep no other's waiting.
 ///
 /// # Errors
 /// When the database fails or a stored value does not parse.
@@ -209,12 +226,16 @@ pub async fn claim(
         Row,
         "
         update exports.jobs
-        set owner = $1, leased_until = $3, attempt_count = attempt_count + 1, done_count = 0
+        set owner = $1, leased_until = $3, begun_at = $2, attempt_count = attempt_count + 1, done_count = 0
         where (organization_id, export_id) = (
-            select organization_id, export_id
-            from exports.jobs
-            where status = 'running' and (leased_until is null or leased_until < $2)
-            order by requested_at
+            select waiting.organization_id, waiting.export_id
+            from exports.jobs waiting
+            where waiting.status = 'running' and (waiting.leased_until is null or waiting.leased_until < $2)
+            order by (
+                    select max(begun.begun_at)
+                    from exports.jobs begun
+                    where begun.organization_id = waiting.organization_id) nulls first,
+                waiting.requested_at
             limit 1
             for update skip locked)
         returning organization_id, export_id, form, patient_id, topic, occurred_from, occurred_before, until_sequence,

@@ -93,7 +93,7 @@ pub(crate) use self::trail::trail_pieces;
 use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;
 use self::references::References;
-use crate::config::{Config, HttpConfig, WebhooksConfig, WitnessAddress};
+use crate::config::{Config, ExportsConfig, HttpConfig, WebhooksConfig, WitnessAddress};
 use crate::signing;
 use crate::system::System;
 
@@ -114,6 +114,7 @@ pub struct Api {
     /// Who cosigns their checkpoints.
     witnesses: Vec<WitnessAddress>,
     checks: files::Checks,
+    exports: ExportsConfig,
     video: carelog_video::Directory,
     rooms: rooms::Rooms,
     /// How browsers reach this, in links to rooms.
@@ -139,6 +140,7 @@ impl Api {
             origin: signing::origin_prefix(&config.proofs, &system.log),
             witnesses: config.proofs.witnesses.clone(),
             checks: files::Checks::default(),
+            exports: config.exports.clone(),
             chart_policy: config.analytics.chart_policy(),
             analytics_page: OnceCell::new(),
             system,

@@ -1,6 +1,6 @@
 //! Long exports: made by themselves, fetched from the storage, taken over from whoever died, and removed in the end.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::process::Command;
 
 use carelog_tests::{Answer, Api, ApiClinic, follow, send, until};
@@ -92,7 +92,16 @@ async fn each_form_is_made_by_itself_and_fetched_by_links_that_are_in_the_log() 
     let verified = Command::new(env!("CARGO_BIN_EXE_carelog-in-tests"))
         .env_clear()
         .current_dir(folder.path())
-        .args(["audit", "verify", "bundle", "--json", "--allow-unsealed", "--policy", "policy"])
+        .args([
+            "audit",
+            "verify",
+            "bundle",
+            "--json",
+            "--allow-unsealed",
+            "--allow-unlogged",
+            "--policy",
+            "policy",
+        ])
         .output()
         .unwrap();
     assert!(verified.status.success(), "{verified:?}");
@@ -128,6 +137,91 @@ async fn an_export_is_asked_for_once_by_those_who_may_and_shown_to_its_clinic_al
     let nobody = json!({ "form": "bundle", "patient_id": Uuid::nil() });
     let nothing = request(&clinic, &nobody).await;
     assert_eq!(nothing.status, 202);
+}
+
+/// An export of a clinic that was asked for so many minutes ago; `lease` is when another process gives it up.
+fn asked_for(clinic: &ApiClinic<'_>, id: Uuid, minutes: u32, lease: &str) -> String {
+    format!(
+        "insert into exports.jobs (organization_id, export_id, form, until_sequence, total_count, requested_at, owner,
+                                   leased_until)
+         values ('{}', '{id}', 'csv', 2, 2, now() - interval '{minutes} minutes', gen_random_uuid(), {lease});",
+        clinic.id
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_waits_for_so_many_exports_at_a_time() {
+    let api = Api::start_with(|config| {
+        config.exports.unfinished_per_organization = NonZeroU16::new(2).unwrap();
+    })
+    .await;
+    let (clinic, other) = (api.clinic("Klinik").await, api.clinic("Andere").await);
+    for clinic in [&clinic, &other] {
+        clinic.patient("Ada").await;
+    }
+    for n in [1, 2] {
+        sql(&api, asked_for(&clinic, Uuid::from_u128(n), 1, "now() + interval '1 hour'")).await;
+    }
+    let before = api.event_count().await;
+
+    let third = request(&clinic, &json!({ "form": "csv" })).await;
+
+    assert_eq!((third.problem(), third.header("retry-after")), ((429, "too_many_exports"), "30"));
+    assert_eq!(api.event_count().await, before, "what is refused is not an export");
+    assert_eq!(request(&other, &json!({ "form": "csv" })).await.status, 202, "another clinic has room");
+    let freed = Uuid::from_u128(1);
+    sql(&api, format!("update exports.jobs set leased_until = now() where export_id = '{freed}'")).await;
+    ended(&clinic, &freed.to_string(), "complete").await;
+    assert_eq!(request(&clinic, &json!({ "form": "csv" })).await.status, 202);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clinics_take_turns_whoever_asked_for_more_and_earlier() {
+    let api = Api::start().await;
+    let (many, one) = (api.clinic("Klinik").await, api.clinic("Andere").await);
+    for clinic in [&many, &one] {
+        clinic.patient("Ada").await;
+    }
+    let earlier = (1..=3).map(|n| asked_for(&many, Uuid::from_u128(n), 10, "now()"));
+    let later = asked_for(&one, Uuid::from_u128(4), 1, "now()");
+
+    let statements: String = earlier.chain([later]).collect();
+    api.audit.execute(sqlx::raw_sql(AssertSqlSafe(format!("begin; {statements} commit")))).await.unwrap();
+    for n in 1..=3 {
+        ended(&many, &Uuid::from_u128(n).to_string(), "complete").await;
+    }
+    ended(&one, &Uuid::from_u128(4).to_string(), "complete").await;
+
+    let turns = "select organization_id from exports.jobs order by begun_at";
+    let turns: Vec<Uuid> = sqlx::query_scalar(turns).fetch_all(&api.audit).await.unwrap();
+    assert_eq!(turns, [many.id, one.id, many.id, many.id]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_too_large_fails_and_leaves_nothing() {
+    let api = Api::start_with(|config| {
+        config.proofs.sign_every_ms = NonZeroU32::new(50).unwrap();
+        config.exports.max_bytes = NonZeroU64::new(100).unwrap();
+    })
+    .await;
+    let clinic = api.clinic("Klinik").await;
+    clinic.patient("Ada").await;
+    for form in ["ndjson", "bundle"] {
+        let asked = request(&clinic, &json!({ "form": form })).await;
+
+        let export = ended(&clinic, asked.id(), "failed").await;
+
+        assert_eq!(
+            (&export["failure"], &export["size_bytes"]),
+            (&json!("too_large"), &Value::Null),
+            "{form}"
+        );
+        assert_eq!(link(&clinic, asked.id()).await.problem(), (409, "export_not_complete"), "{form}");
+    }
+    let spooled = api.home().join("exports");
+    let folders: Vec<_> = std::fs::read_dir(&spooled).unwrap().map(|folder| folder.unwrap().path()).collect();
+    assert_eq!(folders.len(), 1, "one process, one folder");
+    assert_eq!(std::fs::read_dir(&folders[0]).unwrap().count(), 0, "no half bundle");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,6 +275,21 @@ async fn what_is_a_week_old_is_removed_and_what_cannot_lie_anywhere_is_refused()
     assert_eq!(exports_recorded(&bare).await, 0);
 }
 
+/// Where no storage is.
+const NOBODY: &str = "https://127.0.0.1:1";
+
+/// Sets a storage that does not answer.
+async fn move_to_nobody(api: &Api, clinic: &ApiClinic<'_>) {
+    let settings = json!({ "settings": { "bucket": "clinic", "endpoint": NOBODY, "access_key_id": "a",
+        "secret_access_key": "b" } });
+    let path = "/v1/integrations/storage";
+    let put = api.call(Method::PUT, path, &clinic.admin.text, Some(&settings)).await;
+    assert_eq!(put.status, 200, "{put:?}");
+    // Until the setting shows, the clinic's files are looked for in the storage of the installation.
+    let set = clinic.get(&format!("/v1/integrations?wait_for={}", put.position())).await;
+    assert_eq!(set.status, 200, "{set:?}");
+}
+
 /// An export that ended so long ago that its file is to be removed.
 async fn insert_old(api: &Api, clinic: &ApiClinic<'_>, id: Uuid) {
     let statement = format!(
@@ -195,17 +304,9 @@ async fn insert_old(api: &Api, clinic: &ApiClinic<'_>, id: Uuid) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_is_gone_or_does_not_answer_keeps_no_other_from_being_cleaned() {
-    const NOBODY: &str = "https://127.0.0.1:1";
     let api = Api::start_with(|config| config.storage.allowed_endpoints = vec![NOBODY.to_owned()]).await;
     let clinic = api.clinic("Klinik").await;
-    let settings = json!({ "settings": { "bucket": "clinic", "endpoint": NOBODY, "access_key_id": "a",
-        "secret_access_key": "b" } });
-    let path = "/v1/integrations/storage";
-    let put = api.call(Method::PUT, path, &clinic.admin.text, Some(&settings)).await;
-    assert_eq!(put.status, 200, "{put:?}");
-    // Until the setting shows, the clinic's files are looked for in the storage of the installation.
-    let set = clinic.get(&format!("/v1/integrations?wait_for={}", put.position())).await;
-    assert_eq!(set.status, 200, "{set:?}");
+    move_to_nobody(&api, &clinic).await;
     let silent = Uuid::from_u128(1);
     insert_old(&api, &clinic, silent).await;
     let bare = Api::start_with(|config| config.storage.embedded = false).await;
@@ -225,6 +326,26 @@ async fn a_storage_that_is_gone_or_does_not_answer_keeps_no_other_from_being_cle
     .await;
 
     assert_eq!(shown(&clinic, &silent.to_string()).await["status"], "complete");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_given_up_for_a_storage_that_does_not_answer_or_is_gone() {
+    let api = Api::start_with(|config| config.storage.allowed_endpoints = vec![NOBODY.to_owned()]).await;
+    let clinic = api.clinic("Klinik").await;
+    move_to_nobody(&api, &clinic).await;
+    let bare = Api::start_with(|config| config.storage.embedded = false).await;
+    let without = bare.clinic("Klinik").await;
+    let (silent, gone) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    // Four tries have failed, and this is the last one.
+    let last = asked_for(&clinic, silent, 1, "now()").replace("total_count,", "total_count, attempt_count,");
+    sql(&api, last.replace("2, 2,", "2, 2, 4,")).await;
+    sql(&bare, asked_for(&without, gone, 1, "now()")).await;
+
+    let given_up = ended(&clinic, &silent.to_string(), "failed").await;
+    let refused = ended(&without, &gone.to_string(), "failed").await;
+
+    assert_eq!(given_up["failure"], json!("gave_up"), "{given_up}");
+    assert_eq!(refused["failure"], json!("storage_not_configured"), "another try would not help: {refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

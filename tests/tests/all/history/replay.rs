@@ -19,7 +19,7 @@ async fn replay(clinic: &ApiClinic<'_>, query: &str, headers: &[(&str, &str)]) -
 /// The entries of server-sent events, with their ids; the last is the end.
 fn events(text: &str) -> Vec<(i64, Value)> {
     let mut blocks: Vec<&str> = text.split_terminator("\n\n").collect();
-    assert_eq!(blocks.pop(), Some("event: end\ndata: {}"), "{text}");
+    assert_eq!(blocks.pop(), Some("id: end\nevent: end\ndata: {}"), "{text}");
     let event = |block: &str| {
         let mut lines = block.lines();
         let id = lines.next().unwrap().strip_prefix("id: ").unwrap().parse().unwrap();
@@ -62,6 +62,28 @@ async fn a_replay_has_every_entry_in_its_order_and_can_be_gone_on_with() {
     assert_eq!(events(&on.text)[..rest.len()], *rest, "what the browser has seen counts");
     let on = replay(&clinic, &format!("{about}&after={id}"), &[accept]).await;
     assert_eq!(events(&on.text)[..rest.len()], *rest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_has_seen_the_end_and_connects_again_is_told_to_stop() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let seen = clinic.patient("Ada").await;
+    let accept = ("accept", "text/event-stream");
+    let query = format!("{AT_ONCE}&wait_for={}", seen.position());
+    let text = replay(&clinic, &query, &[accept]).await.text;
+    // The id that a browser keeps is the last of the stream.
+    let last = text.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap();
+    let before = api.event_count().await;
+
+    let again = replay(&clinic, &query, &[accept, ("last-event-id", last)]).await;
+
+    assert_eq!((again.status, again.text.as_str()), (204, ""));
+    assert_eq!(api.event_count().await, before, "nothing is replayed, so nothing is written down");
+    let lines = replay(&clinic, &query, &[("last-event-id", last)]).await;
+    assert_eq!(lines.problem(), (400, "invalid_header"), "only browsers connect by themselves");
+    let stranger = api.request(Method::GET, "/v1/trail/replay").header("accept", "text/event-stream");
+    assert_eq!(send(stranger.header("last-event-id", last)).await.status, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -103,6 +103,44 @@ async fn a_rebuild_of_the_trees_has_the_log_of_checkpoints_at_once() {
     assert_eq!(after.verify(leaf, &[meta_key(&clinic).await]), Ok(()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_proves_that_it_continues_what_the_log_of_checkpoints_has() {
+    let api = Api::start_with(|config| {
+        config.proofs.sign_every_ms = NonZeroU32::new(50).unwrap();
+        config.proofs.meta_every_seconds = NonZeroU32::new(3_600).unwrap();
+    })
+    .await;
+    // After this one only what is appended below.
+    proof(&api.clinic("Erste").await, 1).await;
+    let audit = Audit::begin(&api).await;
+    checkpoint(&audit.clinic, 260).await;
+    audit.export("before.tar", &[]);
+    let mut connection = api.server.system().databases.audit_system.acquire().await.unwrap();
+    let now = api.server.system().log.clock().now();
+    carelog_audit::meta::append(&mut connection, api.server.system().log.name(), now).await.unwrap();
+    let (_, own) = proof(&audit.clinic, 260).await;
+    happen(&api, OrganizationId::new(audit.clinic.id), 4).await;
+    checkpoint(&audit.clinic, own.size + 4).await;
+
+    for (name, more) in [
+        ("all.tar", [].as_slice()),
+        ("range.tar", &["--from", "5", "--to", "20"]),
+        ("one.tar", &["--patient", &audit.patient]),
+    ] {
+        audit.export(name, more);
+        let (code, verdict) = audit.verify_strictly(name, &["--allow-unsealed"]);
+        assert_eq!((code, &verdict["report"]["logged_size"]), (0, &json!(own.size)), "{name}: {verdict}");
+    }
+
+    let (code, verdict) = audit.verify_strictly("before.tar", &["--allow-unsealed"]);
+    assert_eq!((code, &verdict["damage"]), (24, &json!("unlogged")), "{verdict}");
+    let policy = std::fs::read_to_string(audit.path("policy")).unwrap();
+    let own_log: Vec<&str> = policy.lines().filter(|line| !line.contains("/00000000-")).collect();
+    audit.write("policy", own_log.join("\n") + "\n");
+    let (code, verdict) = audit.verify_strictly("before.tar", &["--allow-unsealed"]);
+    assert_eq!(code, 0, "whoever does not ask for it: {verdict}");
+}
+
 async fn sql(api: &Api, statement: &str) {
     api.server.system().databases.audit_owner.execute(AssertSqlSafe(statement.to_owned())).await.unwrap();
 }

@@ -89,6 +89,23 @@ pub(super) fn signed(size: u64) -> SignedCheckpoint {
     signed_by(&log_key(), size)
 }
 
+/// The log of checkpoints, in which the sample's stands between those of others.
+pub(super) const META: &str = "log.example/00000000-0000-0000-0000-000000000000";
+
+pub(super) fn logged(size: u64) -> TlogProof {
+    logged_text(&signed(size).claim().to_string())
+}
+
+/// The proof for whatever text.
+pub(super) fn logged_text(text: &str) -> TlogProof {
+    let leaves: Vec<Hash> = ["one", text, "another"].iter().map(|text| leaf_hash(text.as_bytes())).collect();
+    let (tree, size) = (TileSet::of_leaves(&leaves), leaves.len() as u64);
+    let hashes = InclusionProof::generate(&tree, 1, size).unwrap().unwrap().hashes;
+    let root = root(&tree, size).unwrap();
+    let checkpoint = Checkpoint { origin: META.to_owned(), size, root }.sign(&log_key()).unwrap();
+    TlogProof { extra: Some(text.into()), index: 1, hashes, checkpoint }
+}
+
 /// A bundle in parts, so that tests can damage each.
 pub(super) struct Parts {
     pub(super) leaves: Vec<LeafLine>,
@@ -183,6 +200,13 @@ impl Parts {
         let path = format!("{}{size}", names::CONSISTENCY);
         self.files.push((path, consistency_lines(&proof.hashes).into_bytes()));
         self
+    }
+
+    /// With the proof that the log of checkpoints has one of the tree, and that the tree continues it.
+    pub(super) fn with_logged(mut self, size: u64) -> Self {
+        self.files.push((names::LOGGED.to_owned(), logged(size).to_string().into_bytes()));
+        let is_needed = self.manifest.shape != Shape::Full && size < SIZE;
+        if is_needed { self.with_consistency(size) } else { self }
     }
 
     pub(super) fn file(&mut self, path: &str) -> &mut Vec<u8> {

@@ -1,4 +1,7 @@
 //! Whether the sealer keeps up with those who append.
+//!
+//! A sealer that waits for events can do no more than it is given, so it begins with a backlog, as large as what is
+//! appended meanwhile: where it keeps up, the backlog shrinks.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +30,13 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(1);
 
 const ALONE: &str = "appending alone";
-const BESIDE: &str = "appending while it is sealed";
 const BACKLOG: &str = "sealing a backlog";
-const FOLLOWING: &str = "sealing while it is appended";
-const WAIT: &str = "the last append waits for its seal";
+const BESIDE: &str = "appending while a backlog is sealed";
+const FOLLOWING: &str = "sealing a backlog while it is appended";
+const CAUGHT_UP: &str = "the backlog is gone after the last append";
+const IN_STEP: &str = "appending while the sealer is in step";
+const BEHIND: &str = "behind at the last append, in step";
+const WAIT: &str = "the last append waits for its seal, in step";
 
 /// Who appends where, and who seals.
 struct Scene<'a> {
@@ -39,6 +45,13 @@ struct Scene<'a> {
     sealer: Arc<Sealer>,
     requests: Arc<Requests>,
     organizations: Arc<[OrganizationId]>,
+}
+
+/// Events of all lanes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    sealed: i64,
+    appended: i64,
 }
 
 pub(super) async fn run(options: &AuditOptions, stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
@@ -63,7 +76,8 @@ pub(super) async fn run(options: &AuditOptions, stage: &Stage, report: &mut Repo
     }
     report.ratio("sealing a backlog ÷ appending alone", BACKLOG, ALONE);
     report.ratio("sealing ÷ appending, at the same time", FOLLOWING, BESIDE);
-    report.ratio("appending while it is sealed ÷ alone", BESIDE, ALONE);
+    report.ratio("sealing while it is appended ÷ appending alone", FOLLOWING, ALONE);
+    report.ratio("appending while the sealer is in step ÷ alone", IN_STEP, ALONE);
     Ok(())
 }
 
@@ -75,27 +89,43 @@ impl Scene<'_> {
         report.figure(ALONE, "events/s", count as f64 / seconds);
 
         let began = Instant::now();
+        let sealed = self.seal_alone().await?;
+        report.figure(BACKLOG, "events/s", sealed as f64 / began.elapsed().as_secs_f64());
+
+        self.append(1.0).await?;
+        let (_, (began, before)) = tokio::try_join!(self.append(1.0), self.begin_to_follow())?;
+        let (ended, after) = (Instant::now(), self.place().await?);
+        let seconds = (ended - began).as_secs_f64();
+        report.figure(BESIDE, "events/s", (after.appended - before.appended) as f64 / seconds);
+        report.figure(FOLLOWING, "events/s", (after.sealed - before.sealed) as f64 / seconds);
+        self.wait_for_seals().await?;
+        report.figure(CAUGHT_UP, "ms", ended.elapsed().as_secs_f64() * 1_000.0);
+
+        let (count, seconds) = self.append(1.0).await?;
+        let (ended, place) = (Instant::now(), self.place().await?);
+        report.figure(IN_STEP, "events/s", count as f64 / seconds);
+        report.figure(BEHIND, "events", (place.appended - place.sealed) as f64);
+        self.wait_for_seals().await?;
+        report.figure(WAIT, "ms", ended.elapsed().as_secs_f64() * 1_000.0);
+        Ok(())
+    }
+
+    /// Seals what there is, while nobody appends: how many events.
+    async fn seal_alone(&self) -> anyhow::Result<usize> {
         let units = self.system.log.lanes().map(|lane| {
             let pool = self.system.databases.audit_system.clone();
             self.system.runtime.unit(Arc::clone(&self.sealer), None, pool, lane)
         });
         let units: Vec<_> = units.collect();
         let sealing = units.iter().map(carelog_event_log::runtime::Unit::run_to_head);
-        let sealed: usize = futures::future::try_join_all(sealing).await?.into_iter().sum();
-        report.figure(BACKLOG, "events/s", sealed as f64 / began.elapsed().as_secs_f64());
+        Ok(futures::future::try_join_all(sealing).await?.into_iter().sum())
+    }
 
+    /// Starts the sealer: when it was at work in every lane, and where it and the log stood then.
+    async fn begin_to_follow(&self) -> anyhow::Result<(Instant, Place)> {
         self.system.runtime.start(&self.sealer, None, &self.system.databases.audit_system);
         self.wait_until("the sealer begins", |lanes| lanes.iter().all(|lane| lane.is_owned)).await?;
-        let before = self.sealed().await?;
-        let (count, seconds) = self.append(1.0).await?;
-        let ended = Instant::now();
-        let sealed = self.sealed().await? - before;
-        report.figure(BESIDE, "events/s", count as f64 / seconds);
-        report.figure(FOLLOWING, "events/s", sealed as f64 / seconds);
-        self.wait_until("events are not sealed", |lanes| lanes.iter().all(|lane| lane.events_behind == 0))
-            .await?;
-        report.figure(WAIT, "ms", ended.elapsed().as_secs_f64() * 1_000.0);
-        Ok(())
+        Ok((Instant::now(), self.place().await?))
     }
 
     /// Appends for a share of the time: how many events, in how many seconds.
@@ -116,8 +146,15 @@ impl Scene<'_> {
         Ok(lanes)
     }
 
-    async fn sealed(&self) -> anyhow::Result<i64> {
-        Ok(self.lanes().await?.iter().map(|lane| lane.position).sum())
+    async fn place(&self) -> anyhow::Result<Place> {
+        let lanes = self.lanes().await?;
+        let sealed = lanes.iter().map(|lane| lane.position).sum();
+        Ok(Place { sealed, appended: sealed + lanes.iter().map(|lane| lane.events_behind).sum::<i64>() })
+    }
+
+    async fn wait_for_seals(&self) -> anyhow::Result<()> {
+        self.wait_until("events are not sealed", |lanes| lanes.iter().all(|lane| lane.events_behind == 0))
+            .await
     }
 
     async fn wait_until(&self, what: &str, is_so: impl Fn(&[Lag]) -> bool) -> anyhow::Result<()> {

@@ -127,7 +127,7 @@ async fn tlog_proof(caller: Caller) -> Result<Response, Problem> {
     let checkpoint = newest(&caller, 0).await?;
     let tree = checkpoint.claim();
     let mut tx = read(&caller).await?;
-    let leaf = meta::newest_leaf(&mut tx, caller.organization_id, tree.size).await?;
+    let leaf = meta::newest_leaf(&mut tx, caller.organization_id, tree.size, u64::MAX).await?;
     let leaf = leaf.ok_or_else(not_sealed_yet)?;
     let mut reader = trees::open(&mut tx, META).await?.ok_or_else(not_sealed_yet)?;
     let proof: InclusionProof = reader.inclusion(leaf.index, tree.size).await?.ok_or_else(not_sealed_yet)?;

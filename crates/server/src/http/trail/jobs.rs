@@ -31,6 +31,8 @@ use crate::http::{Api, access, schemas};
 
 /// How long a link holds.
 const LINK_LIFE: Duration = Duration::from_mins(15);
+/// When somebody whose clinic waits for many exports may ask again, in seconds: few are made in less.
+const FULL_RETRY_SECONDS: u64 = 30;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(get)).routes(routes!(download_link))
@@ -136,7 +138,8 @@ impl ExportBody {
 }
 
 /// Ask for a long export. It is made by itself, in whatever process, and lies in the clinic's storage for a week. That it
-/// was asked for is in the log before anything is made; each link to it is another access.
+/// was asked for is in the log before anything is made; each link to it is another access. A clinic waits for so many at a
+/// time; another one is refused with `too_many_exports` until one of them has ended.
 #[utoipa::path(post, path = "/v1/trail/exports", tag = "trail", request_body = ExportBody,
     responses((status = 202, description = "Asked for.", body = inline(RequestedView<'_>))))]
 async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Problem> {
@@ -148,7 +151,17 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
     let mut tx = caller.read_trail().await?;
     let until = queries::newest_sequence(&mut tx, organization_id).await?;
     let total = queries::count_entries(&mut tx, organization_id, &wanted.filter(), until, i64::MAX).await?;
+    // Requests of the same moment may all find room: what is bounded is the work, and before anything is written down.
+    let unfinished = store::count_unfinished(&mut tx, organization_id).await?;
     tx.commit().await?;
+    let most = caller.api.exports.unfinished_per_organization.get();
+    if unfinished >= i64::from(most) {
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_exports")
+            .detail(format!(
+                "{unfinished} exports of the clinic are not made yet: ask again when one of them has ended"
+            ))
+            .retry_after(FULL_RETRY_SECONDS));
+    }
     let command = AccessCommand::RecordExport {
         target_kind: StreamKind::Access,
         patient_id: wanted.patient_id,

@@ -1,7 +1,8 @@
 //! The trail as it happened: its entries one after the other, at the pace at which they were written or a faster one.
 //!
 //! The whole replay is an entry of the trail before the first entry leaves. It is what there was when it began, and ends
-//! by itself; whoever was cut off goes on with `Last-Event-ID` or `after`, which is another access.
+//! by itself; whoever was cut off goes on with `Last-Event-ID` or `after`, which is another access. A browser connects again
+//! after the end as well, and is told with 204 to leave it at that (WHATWG HTML, server-sent events).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +35,10 @@ use crate::http::{access, schemas};
 const AT_A_TIME: u16 = 500;
 /// Speeds, in times the pace at which the trail was written.
 const SPEEDS: std::ops::RangeInclusive<f64> = 0.01..=1_000_000_000.0;
+/// In which a browser says what it has seen.
+const LAST_SEEN: &str = "last-event-id";
+/// The id of the end, which a browser that connects again gives as the last that it has seen.
+const END: &str = "end";
 /// Where nothing is said: an hour in a second.
 const SPEED: f64 = 3_600.0;
 /// The longest pause between two entries, so that nights pass, in seconds.
@@ -92,10 +97,12 @@ pub(super) struct ReplayQuery {
 /// `sequence`; a browser that was cut off goes on by itself. A replay shows what there is when it begins, says how many
 /// entries in `carelog-entries`, and breaks after ten minutes: go on with `after`. A key replays and waits for events eight
 /// times at once. The end is the event `end`, in NDJSON the
-/// end of the body with `{"end": true}` on the last line.
+/// end of the body with `{"end": true}` on the last line. Whoever connects again with `Last-Event-ID: end`, as browsers do
+/// by themselves, is answered 204, with which they stop.
 #[utoipa::path(get, path = "/v1/trail/replay", tag = "trail", params(ReplayQuery),
     responses((status = 200, description = "The entries.", content(
-        (String = "application/x-ndjson"), (String = "text/event-stream")))))]
+        (String = "application/x-ndjson"), (String = "text/event-stream"))),
+        (status = 204, description = "The browser has seen the end.")))]
 pub(super) async fn replay(
     caller: Caller,
     headers: HeaderMap,
@@ -105,6 +112,10 @@ pub(super) async fn replay(
         Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable")
             .detail("a replay is handed out as application/x-ndjson or text/event-stream")
     })?;
+    let is_over = headers.get(LAST_SEEN).is_some_and(|seen| seen == END);
+    if form == Form::Events && is_over {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
     let pace = query.pace()?;
     let filter = query.filter()?;
     let after = query.after(&headers)?;
@@ -122,12 +133,10 @@ pub(super) async fn replay(
         caller,
         filter,
         form,
-        pace,
+        pacing: Pacing { pace, last: None, owed: Duration::ZERO },
         after,
         until,
-        last: None,
         waiting: VecDeque::new(),
-        owed: Duration::ZERO,
         ends_at: Instant::now() + LONGEST,
         is_done: false,
         _place: seat,
@@ -175,7 +184,7 @@ impl ReplayQuery {
 
     /// Where to go on: what the browser says that it has seen counts more than the address, which stays as it was.
     fn after(&self, headers: &HeaderMap) -> Result<i64, Problem> {
-        let Some(seen) = headers.get("last-event-id") else { return Ok(self.after.unwrap_or(0).max(0)) };
+        let Some(seen) = headers.get(LAST_SEEN) else { return Ok(self.after.unwrap_or(0).max(0)) };
         let seen = seen.to_str().ok().and_then(|text| text.parse::<i64>().ok()).filter(|seen| *seen >= 0);
         seen.ok_or_else(|| Problem::invalid_header("Last-Event-ID", "the id of an event of a replay"))
     }
@@ -198,6 +207,33 @@ impl Pace {
     }
 }
 
+/// Where a replay stands in time.
+struct Pacing {
+    pace: Pace,
+    /// When the entry before was written.
+    last: Option<Timestamp>,
+    /// Pauses that were too short to be made.
+    owed: Duration,
+}
+
+impl Pacing {
+    /// The pause that has to be made before an entry that was written at this moment; nothing where it can be saved up.
+    fn due(&self, written: Timestamp) -> Option<Duration> {
+        Some(self.owed_before(written)).filter(|owed| *owed >= SHORTEST_PAUSE)
+    }
+
+    /// Goes on to that entry, after the pause where one was due.
+    fn pass(&mut self, written: Timestamp) {
+        let owed = self.owed_before(written);
+        self.owed = if owed >= SHORTEST_PAUSE { Duration::ZERO } else { owed };
+        self.last = Some(written);
+    }
+
+    fn owed_before(&self, written: Timestamp) -> Duration {
+        self.owed + self.last.map_or(Duration::ZERO, |last| self.pace.pause(last, written))
+    }
+}
+
 /// A failure in the middle breaks the transfer off, which the client sees.
 #[derive(Debug, thiserror::Error)]
 #[error("the replay broke off")]
@@ -208,13 +244,10 @@ struct Replaying {
     caller: Caller,
     filter: TrailFilter,
     form: Form,
-    pace: Pace,
+    pacing: Pacing,
     after: i64,
     until: i64,
-    /// When the entry before was written.
-    last: Option<Timestamp>,
     waiting: VecDeque<EntryView>,
-    owed: Duration,
     ends_at: Instant,
     is_done: bool,
     /// Held until the last piece was taken, or the client hung up.
@@ -245,15 +278,13 @@ impl Replaying {
                     piece.extend_from_slice(self.form.end());
                     break;
                 };
-                let pause = self.last.map_or(Duration::ZERO, |last| self.pace.pause(last, entry.recorded_at));
-                if self.owed + pause >= SHORTEST_PAUSE && !piece.is_empty() {
-                    break;
+                if let Some(pause) = self.pacing.due(entry.recorded_at) {
+                    if !piece.is_empty() {
+                        break;
+                    }
+                    tokio::time::sleep(pause).await;
                 }
-                self.owed += pause;
-                if self.owed >= SHORTEST_PAUSE {
-                    tokio::time::sleep(std::mem::take(&mut self.owed)).await;
-                }
-                self.last = Some(entry.recorded_at);
+                self.pacing.pass(entry.recorded_at);
                 self.after = entry.sequence;
                 self.form.write(&mut piece, entry)?;
                 self.waiting.pop_front();
@@ -284,7 +315,7 @@ impl Form {
     const fn end(self) -> &'static [u8] {
         match self {
             Self::Lines => b"{\"end\":true}\n",
-            Self::Events => b"event: end\ndata: {}\n\n",
+            Self::Events => b"id: end\nevent: end\ndata: {}\n\n",
         }
     }
 
@@ -317,5 +348,34 @@ mod tests {
         ] {
             assert_eq!(pace(speed).pause(at(100), at(100 + seconds)), pause, "{speed} {seconds}");
         }
+    }
+
+    /// The pauses that a replay of entries of these moments makes, in microseconds.
+    fn pauses(speed: f64, moments: &[i64]) -> Vec<u128> {
+        let pace = Pace { speed, longest: Duration::from_secs(15) };
+        let mut pacing = Pacing { pace, last: None, owed: Duration::ZERO };
+        let pass = |micros: &i64| {
+            let written = Timestamp::from_unix_micros(*micros).unwrap();
+            let due = pacing.due(written);
+            pacing.pass(written);
+            due.map(|pause| pause.as_micros())
+        };
+        moments.iter().filter_map(pass).collect()
+    }
+
+    #[test]
+    fn a_replay_keeps_its_pace_and_saves_up_what_is_too_short_to_wait_for() {
+        // An hour apart, an hour in a second.
+        let hours = [0, 3_600_000_000, 7_200_000_000];
+        assert_eq!(pauses(3_600.0, &hours), [1_000_000, 1_000_000]);
+        assert_eq!(pauses(7_200.0, &hours), [500_000, 500_000]);
+        // A millisecond apart: five make one pause, and none of them is lost.
+        let close: Vec<i64> = (0..=12).map(|n| n * 1_000).collect();
+        assert_eq!(pauses(1.0, &close), [5_000, 5_000]);
+        let further: Vec<i64> = (0..=1_000).map(|n| n * 3_000).collect();
+        assert_eq!(pauses(1.0, &further).iter().sum::<u128>(), 3_000_000);
+        // What was saved up comes on top of the next pause.
+        assert_eq!(pauses(1.0, &[0, 4_000, 1_004_000]), [1_004_000]);
+        assert_eq!(pauses(1e9, &hours), [0; 0]);
     }
 }

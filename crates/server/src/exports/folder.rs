@@ -1,0 +1,76 @@
+//! Where the files of exports lie until they are in a storage: on the disk of the home, in a folder of each process.
+//!
+//! A process holds a lock on its folder for as long as it lives. Whoever starts removes the folders that nobody holds any
+//! more: those of processes that were killed.
+
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use tempfile::TempDir;
+
+/// The folder of this process, which goes with it.
+#[derive(Debug)]
+pub struct Folder {
+    directory: TempDir,
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes the folder below `exports` in the home, and removes what processes before left there.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn open(home: &Path) -> io::Result<Self> {
+        let all = home.join("exports");
+        DirBuilder::new().recursive(true).mode(0o700).create(&all)?;
+        // Nobody sees a folder that is made and not locked yet.
+        let turn = File::open(&all)?;
+        turn.lock()?;
+        for entry in fs::read_dir(&all)? {
+            remove_unheld(&entry?.path())?;
+        }
+        let directory =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&all)?;
+        let lock = File::open(directory.path())?;
+        lock.lock()?;
+        Ok(Self { directory, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+fn remove_unheld(folder: &Path) -> io::Result<()> {
+    match File::open(folder)?.try_lock() {
+        Ok(()) => fs::remove_dir_all(folder),
+        Err(fs::TryLockError::WouldBlock) => Ok(()),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_another_one_holds_is_not() {
+        let home = TempDir::new().unwrap();
+        let left = home.path().join("exports/left");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("bundle"), "x").unwrap();
+
+        let one = Folder::open(home.path()).unwrap();
+        fs::write(one.path().join("bundle"), "x").unwrap();
+        let other = Folder::open(home.path()).unwrap();
+
+        assert!(!left.exists());
+        assert!(one.path().join("bundle").exists() && other.path() != one.path());
+        let path = one.path().to_path_buf();
+        drop(one);
+        assert!(!path.exists() && other.path().exists());
+    }
+}
