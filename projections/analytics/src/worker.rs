@@ -3,24 +3,26 @@
 //! PostgreSQL stays where facts are made: there a page and its checkpoint are one transaction. The worker follows the log
 //! behind the projector. Of each page of events it finds out which rows these touched, reads the rows as they stand now,
 //! and writes them; what they become later comes with later events. It may write a page twice, and then writes the same
-//! rows. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
+//! rows, under the same names: the names are pseudonyms of places, because people read the copy, and places stand in
+//! answers to commands. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
 //!
 //! It stands still before an event that waits in the projector's quarantine, since that may still change rows.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::read::ReadError;
 use carelog_event_log::runtime::{ApplyError, Projector as _};
 use carelog_event_log::{EventLog, Lane, Position, RecordedEvent};
-use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
+use carelog_vault::{Pseudonyms, VaultError};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tracing::{error, instrument};
 use uuid::Uuid;
 
 use crate::Analytics;
 use crate::clickhouse::{ClickHouse, ClickHouseError};
+use crate::epochs::EpochKeys;
 use crate::model::{Known, Needed, State};
 use crate::projector::{load, load_parts};
 use crate::sink::FactSink as _;
@@ -55,6 +57,7 @@ pub struct Copier {
     pseudonyms: Arc<Pseudonyms>,
     pool: PgPool,
     clickhouse: ClickHouse,
+    turn: u64,
 }
 
 /// Where the projector and the copy stand in a lane.
@@ -68,14 +71,20 @@ struct Place {
 }
 
 impl Copier {
-    /// Between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are there.
-    pub const fn new(
+    /// Begins a turn between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are made
+    /// where they are missing. The caller holds what [`take`] took.
+    ///
+    /// # Errors
+    /// When ClickHouse does not do its part.
+    pub async fn begin(
         log: EventLog,
         pseudonyms: Arc<Pseudonyms>,
         pool: PgPool,
         clickhouse: ClickHouse,
-    ) -> Self {
-        Self { log, pseudonyms, pool, clickhouse }
+    ) -> Result<Self, CopyError> {
+        clickhouse.prepare().await?;
+        let turn = clickhouse.take_turn().await?;
+        Ok(Self { log, pseudonyms, pool, clickhouse, turn })
     }
 
     /// Copies a page of each lane that has one. Says whether there was any. The connection is that which [`take`] took.
@@ -179,7 +188,7 @@ impl Copier {
         let needed = Needed::by(&events);
         let state = self.state(&page, &needed).await?;
         drop(events);
-        self.clickhouse.write(&state.facts()).await?;
+        self.clickhouse.pages(&keys, self.turn).write(&state.facts()).await?;
         self.note(lane, place, last, &keys).await?;
         Ok(true)
     }
@@ -214,10 +223,7 @@ impl Copier {
     }
 
     /// The keys of the epochs that the rows stand under.
-    async fn keys(
-        &self,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<HashMap<OrganizationId, (i32, PseudonymKey)>, CopyError> {
+    async fn keys(&self, page: &[Arc<RecordedEvent>]) -> Result<EpochKeys, CopyError> {
         let ids: HashSet<Uuid> = page.iter().map(|event| event.stream.organization_id.uuid()).collect();
         let rows = sqlx::query!(
             "
@@ -229,7 +235,7 @@ impl Copier {
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut keys = HashMap::new();
+        let mut keys = EpochKeys::new();
         for row in rows {
             let id = OrganizationId::new(row.organization_id);
             keys.insert(id, (row.pseudonym_epoch, self.pseudonyms.key(id, row.pseudonym_epoch).await?));
@@ -257,7 +263,7 @@ impl Copier {
         lane: Lane,
         place: &Place,
         last: Position,
-        keys: &HashMap<OrganizationId, (i32, PseudonymKey)>,
+        keys: &EpochKeys,
     ) -> Result<(), CopyError> {
         let (organizations, epochs): (Vec<Uuid>, Vec<i32>) =
             keys.iter().map(|(id, (epoch, _))| (id.uuid(), *epoch)).unzip();
