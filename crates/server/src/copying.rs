@@ -44,7 +44,7 @@ async fn copy(system: &System, clickhouse: &ClickHouse) -> anyhow::Result<()> {
         Copier::begin(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone()).await?;
     info!("facts are copied to ClickHouse");
     loop {
-        if !copier.run_once(&mut lock).await? {
+        if !copier.run_once(&mut lock, system.log.clock().now()).await? {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

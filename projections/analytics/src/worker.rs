@@ -6,12 +6,15 @@
 //! rows, under the same names: the names are pseudonyms of places, because people read the copy, and places stand in
 //! answers to commands. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
 //!
-//! It stands still before an event that waits in the projector's quarantine, since that may still change rows.
+//! A lane stands still before an event that waits in the projector's quarantine, since that may still change rows. The
+//! event is named once, and then looked for ever more rarely, up to once a minute; other lanes go on.
+
+mod holds;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use carelog_domain::OrganizationId;
+use carelog_domain::{OrganizationId, Timestamp};
 use carelog_event_log::read::ReadError;
 use carelog_event_log::runtime::{ApplyError, Projector as _};
 use carelog_event_log::{EventLog, Lane, Position, RecordedEvent};
@@ -20,6 +23,7 @@ use sqlx::{Connection as _, PgConnection, PgPool};
 use tracing::{error, instrument};
 use uuid::Uuid;
 
+use self::holds::Holds;
 use crate::Analytics;
 use crate::clickhouse::{ClickHouse, ClickHouseError};
 use crate::epochs::EpochKeys;
@@ -58,6 +62,7 @@ pub struct Copier {
     pool: PgPool,
     clickhouse: ClickHouse,
     turn: u64,
+    holds: Holds,
 }
 
 /// Where the projector and the copy stand in a lane.
@@ -84,33 +89,68 @@ impl Copier {
     ) -> Result<Self, CopyError> {
         clickhouse.prepare().await?;
         let turn = clickhouse.take_turn().await?;
-        Ok(Self { log, pseudonyms, pool, clickhouse, turn })
+        Ok(Self { log, pseudonyms, pool, clickhouse, turn, holds: Holds::default() })
     }
 
-    /// Copies a page of each lane that has one. Says whether there was any. The connection is that which [`take`] took.
+    /// Copies a page of each lane that has one and is to be looked at `now`. Says whether there was any. The connection is
+    /// that which [`take`] took.
     ///
     /// # Errors
     /// See [`CopyError`]; what was not noted as copied is copied again.
     #[instrument(name = "analytics.facts.copy", skip_all)]
-    pub async fn run_once(&mut self, lock: &mut PgConnection) -> Result<bool, CopyError> {
+    pub async fn run_once(&mut self, lock: &mut PgConnection, now: Timestamp) -> Result<bool, CopyError> {
         // Whoever has lost the lock must not write what another has removed since.
         lock.ping().await?;
         self.follow_version().await?;
         self.follow_epochs().await?;
-        let (mut has_copied, mut held) = (false, Vec::new());
+        let mut has_copied = false;
         for lane in self.log.lanes() {
+            if self.holds.are_waiting(lane, now) {
+                continue;
+            }
             let Some(place) = self.place(lane).await? else { continue };
             if place.copied < place.applied {
                 lock.ping().await?;
                 has_copied |= self.copy_page(lane, &place).await?;
             } else if place.applied < place.reached {
-                held.push(lane);
+                if self.holds.note(lane, place.applied + 1, now) {
+                    self.name_held(lane, &place).await?;
+                }
+            } else {
+                self.holds.release(lane);
             }
         }
-        if !has_copied && !held.is_empty() {
-            error!(lanes = ?held, "events in the quarantine of analytics hold the copy in ClickHouse up");
-        }
         Ok(has_copied)
+    }
+
+    /// Tells a person which event in quarantine the copy stands before.
+    async fn name_held(&self, lane: Lane, place: &Place) -> Result<(), CopyError> {
+        let position = place.applied + 1;
+        let held = sqlx::query!(
+            "
+            select organization_id, stream_id, event_type
+            from runtime.quarantine
+            where projector = $1 and version = $2 and lane = $3 and position = $4
+            ",
+            Analytics::NAME,
+            place.version,
+            lane,
+            position
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        // Nothing where somebody saw to it meanwhile.
+        if let Some(held) = held {
+            error!(
+                event.lane = lane,
+                event.position = position,
+                event.r#type = held.event_type,
+                organization.id = %held.organization_id,
+                stream.id = %held.stream_id,
+                "an event in the quarantine of analytics holds the copy of its lane in ClickHouse up"
+            );
+        }
+        Ok(())
     }
 
     /// At the beginning, and after a rebuild, everything is copied anew.
