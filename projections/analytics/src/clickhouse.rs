@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carelog_domain::OrganizationId;
 use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
@@ -13,6 +15,7 @@ use futures::future::BoxFuture;
 use percent_encoding::percent_decode_str;
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use url::Url;
 use uuid::Uuid;
 
@@ -20,8 +23,11 @@ use crate::epochs::EpochKeys;
 use crate::model::{Analytic as _, Fact, Key};
 use crate::sink::{FactSink, Facts};
 
-/// The tables, as they are made where they are missing.
-pub const TABLES: &str = include_str!("clickhouse.sql");
+/// The tables of facts, as they are made.
+const TABLES: &str = include_str!("clickhouse.sql");
+/// Who copied, and into which tables: one row for each time that somebody began.
+const TURNS: &str =
+    "create table if not exists turns (turn UInt64, shape String) engine = MergeTree order by turn";
 
 /// Longest time of a statement: a page of some thousand rows takes far less.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -85,6 +91,25 @@ impl std::fmt::Debug for ClickHouse {
     }
 }
 
+/// A time during which one process copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Counts from 1.
+    pub number: u64,
+    /// The [`shape`] of the tables.
+    pub shape: String,
+}
+
+/// What tells the tables of this program from those of another: a digest of the statements that make them.
+pub fn shape() -> String {
+    let mut digest = Sha256::new();
+    for line in TABLES.lines().filter(|line| !line.starts_with("--")) {
+        digest.update(line);
+        digest.update("\n");
+    }
+    URL_SAFE_NO_PAD.encode(digest.finalize())
+}
+
 impl ClickHouse {
     /// From an address such as `https://user:password@host:8443/database`; the database is `default` where none is
     /// named, and exists.
@@ -119,27 +144,53 @@ impl ClickHouse {
         Ok(Self { client, url, user })
     }
 
-    /// Makes the tables where they are missing.
+    /// The newest turn of copying into these tables; nothing where nobody ever copied here.
     ///
     /// # Errors
     /// When the server does not do its part.
-    pub async fn prepare(&self) -> Result<(), ClickHouseError> {
+    pub async fn newest_turn(&self) -> Result<Option<Turn>, ClickHouseError> {
+        self.run(TURNS, String::new()).await?;
+        let newest = "select turn, shape from turns order by turn desc limit 1 format TabSeparated";
+        let told = self.run(newest, String::new()).await?;
+        if told.is_empty() {
+            return Ok(None);
+        }
+        let (number, shape) = told.trim_end().split_once('\t').ok_or(ClickHouseError::Answer)?;
+        let number = number.parse().map_err(|_| ClickHouseError::Answer)?;
+        Ok(Some(Turn { number, shape: shape.to_owned() }))
+    }
+
+    /// Begins a turn in tables that have the shape of this program.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn begin_turn(&self, number: u64) -> Result<(), ClickHouseError> {
+        self.run(&format!("insert into turns select {number}, '{}'", shape()), String::new()).await?;
+        Ok(())
+    }
+
+    /// Whether every table is there, of whatever shape.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn has_tables(&self) -> Result<bool, ClickHouseError> {
+        let names = "select name from system.tables where database = currentDatabase() format TabSeparated";
+        let told = self.run(names, String::new()).await?;
+        Ok(FACTS.iter().all(|table| told.lines().any(|name| name == *table)))
+    }
+
+    /// Makes the tables anew, empty.
+    ///
+    /// # Errors
+    /// When the server does not do its part.
+    pub async fn remake(&self) -> Result<(), ClickHouseError> {
+        for table in FACTS {
+            self.run(&format!("drop table if exists {table} sync"), String::new()).await?;
+        }
         for statement in TABLES.split(';').filter(|statement| !statement.trim().is_empty()) {
             self.run(statement, String::new()).await?;
         }
         Ok(())
-    }
-
-    /// Begins the next turn of copying, and tells its number, from 1.
-    ///
-    /// # Errors
-    /// When the server does not do its part.
-    pub async fn take_turn(&self) -> Result<u64, ClickHouseError> {
-        let newest = self.run("select max(turn) from turns format TabSeparated", String::new()).await?;
-        let newest: u64 = newest.trim().parse().map_err(|_| ClickHouseError::Answer)?;
-        let turn = newest + 1;
-        self.run(&format!("insert into turns select {turn}"), String::new()).await?;
-        Ok(turn)
     }
 
     /// Removes every row.
@@ -250,8 +301,7 @@ impl Pages<'_> {
         let mut columns: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for row in rows {
             let organization_id = row.organization_id();
-            let (_, key) =
-                self.keys.get(&organization_id).ok_or(ClickHouseError::NoKey(organization_id))?;
+            let (_, key) = self.keys.get(&organization_id).ok_or(ClickHouseError::NoKey(organization_id))?;
             columns.entry("fact").or_default().push(name(key, row.position()).cell());
             columns.entry("turn").or_default().push(self.turn.into());
             for (name, cell) in F::COLUMNS.iter().zip(row.cells()) {
@@ -360,6 +410,6 @@ mod tests {
             .filter_map(|statement| statement.split_whitespace().next())
             .collect();
 
-        assert_eq!(made.split_first(), Some((&"turns", FACTS.as_slice())));
+        assert_eq!(made, FACTS);
     }
 }

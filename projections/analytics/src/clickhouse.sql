@@ -4,11 +4,6 @@
 -- copy takes the next turn, and within a turn rows are written in the order in which they changed: what is written twice
 -- stands once, under `final`, and nothing that arrives late from an earlier turn replaces it.
 
-create table if not exists turns (
-    turn UInt64
-) engine = MergeTree
-order by turn;
-
 create table if not exists patient_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',

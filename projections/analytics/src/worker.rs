@@ -4,7 +4,7 @@
 //! behind the projector. Of each page of events it finds out which rows these touched, reads the rows as they stand now,
 //! and writes them; what they become later comes with later events. It may write a page twice, and then writes the same
 //! rows, under the same names: the names are pseudonyms of places, because people read the copy, and places stand in
-//! answers to commands. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
+//! answers to commands. It begins anew after a rebuild, where tables are not those of this program, and with the rows of a clinic that has another epoch of pseudonyms.
 //!
 //! A lane stands still before an event that waits in the projector's quarantine, since that may still change rows. The
 //! event is named once, and then looked for ever more rarely, up to once a minute; other lanes go on.
@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use self::holds::Holds;
 use crate::Analytics;
-use crate::clickhouse::{ClickHouse, ClickHouseError};
+use crate::clickhouse::{ClickHouse, ClickHouseError, shape};
 use crate::epochs::EpochKeys;
 use crate::model::{Known, Needed, State};
 use crate::projector::{load, load_parts};
@@ -77,18 +77,24 @@ struct Place {
 
 impl Copier {
     /// Begins a turn between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are made
-    /// where they are missing. The caller holds what [`take`] took.
+    /// anew where one is missing or has another shape. The caller holds what [`take`] took.
     ///
     /// # Errors
-    /// When ClickHouse does not do its part.
+    /// When ClickHouse does not do its part, or the database fails.
     pub async fn begin(
         log: EventLog,
         pseudonyms: Arc<Pseudonyms>,
         pool: PgPool,
         clickhouse: ClickHouse,
     ) -> Result<Self, CopyError> {
-        clickhouse.prepare().await?;
-        let turn = clickhouse.take_turn().await?;
+        let newest = clickhouse.newest_turn().await?;
+        let turn = newest.as_ref().map_or(1, |newest| newest.number + 1);
+        if newest.is_none_or(|newest| newest.shape != shape()) || !clickhouse.has_tables().await? {
+            // First, so that no erasure passes by what the new tables do not hold yet.
+            restart(&pool).await?;
+            clickhouse.remake().await?;
+        }
+        clickhouse.begin_turn(turn).await?;
         Ok(Self { log, pseudonyms, pool, clickhouse, turn, holds: Holds::default() })
     }
 
@@ -144,7 +150,7 @@ impl Copier {
             error!(
                 event.lane = lane,
                 event.position = position,
-                event.r#type = held.event_type,
+                "event.type" = held.event_type,
                 organization.id = %held.organization_id,
                 stream.id = %held.stream_id,
                 "an event in the quarantine of analytics holds the copy of its lane in ClickHouse up"

@@ -65,15 +65,23 @@ impl Engine {
         format!("http://carelog:a%20b%2Fc%40d@127.0.0.1:{}/facts", self.port)
     }
 
-    /// Rows of a statement in JSON; nothing while the tables are not there.
-    async fn rows(&self, statement: &str) -> Option<Vec<Value>> {
+    async fn ask(&self, statement: String) -> Result<String, String> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.post(format!("http://127.0.0.1:{}/?database=facts", self.port));
-        let request = request.basic_auth("carelog", Some(PASSWORD));
-        let answer = request.body(format!("{statement} format JSONEachRow")).send().await.unwrap();
-        let is_there = answer.status() == 200;
+        let answer = request.basic_auth("carelog", Some(PASSWORD)).body(statement).send().await.unwrap();
+        let has_answered = answer.status() == 200;
         let text = answer.text().await.unwrap();
-        is_there.then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        if has_answered { Ok(text) } else { Err(text) }
+    }
+
+    async fn run(&self, statement: &str) {
+        self.ask(statement.to_owned()).await.unwrap();
+    }
+
+    /// Rows of a statement in JSON; nothing while the tables are not there.
+    async fn rows(&self, statement: &str) -> Option<Vec<Value>> {
+        let text = self.ask(format!("{statement} format JSONEachRow")).await.ok()?;
+        Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
 }
 
@@ -256,7 +264,7 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
     // Killed, and begun anew from the first event on: every page is written twice.
     drop(server);
     sqlx::query("update copies.lanes set position = 0").execute(&api.analytics).await.unwrap();
-    let _server = serve(&api, &engine);
+    let server = serve(&api, &engine);
     until("everything is copied again", async || {
         let behind = "select count(*) from copies.lanes c join runtime.checkpoints k using (lane, version)
             where k.projector = 'analytics' and c.position < k.position";
@@ -264,6 +272,20 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
         (behind == 0).then_some(())
     })
     .await;
+    is_copied(&api, &engine).await;
+
+    // Tables of another program, and one that is gone: all are made anew, with every row.
+    drop(server);
+    engine.run("alter table patient_facts drop column age_band").await;
+    engine.run("drop table form_facts sync").await;
+    engine.run("insert into turns select 99, 'of another shape'").await;
+    let server = serve(&api, &engine);
+    is_copied(&api, &engine).await;
+    let turns = engine.rows("select distinct turn from patient_facts").await.unwrap();
+    assert_eq!(turns, [json!({ "turn": 100 })]);
+    drop(server);
+    engine.run("drop table form_facts sync").await;
+    let _server = serve(&api, &engine);
     is_copied(&api, &engine).await;
 
     // No certificate of an erasure before ClickHouse is without the patient.
