@@ -22,7 +22,7 @@ const FIRST_EPOCH: i32 = 1;
 const CACHED_KEYS: u64 = 10_000;
 
 /// What a pseudonym stands for. Equal ids of two kinds have different pseudonyms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PseudonymKind {
     /// A patient.
     Patient,

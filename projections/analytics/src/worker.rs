@@ -27,7 +27,7 @@ use self::holds::Holds;
 use crate::Analytics;
 use crate::clickhouse::{ClickHouse, ClickHouseError, shape};
 use crate::epochs::EpochKeys;
-use crate::model::{Known, Needed, State};
+use crate::model::{Asked, Known, Needed, State};
 use crate::projector::{load, load_parts};
 use crate::sink::FactSink as _;
 
@@ -88,7 +88,7 @@ impl Copier {
         clickhouse: ClickHouse,
     ) -> Result<Self, CopyError> {
         let newest = clickhouse.newest_turn().await?;
-        let turn = newest.as_ref().map_or(1, |newest| newest.number + 1);
+        let turn = newest.as_ref().map_or(1, |newest| newest.number.saturating_add(1));
         if newest.is_none_or(|newest| newest.shape != shape()) || !clickhouse.has_tables().await? {
             // First, so that no erasure passes by what the new tables do not hold yet.
             restart(&pool).await?;
@@ -223,12 +223,13 @@ impl Copier {
         page.retain(|event| event.position <= place.applied);
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let keys = self.keys(&page).await?;
+        let mut asked = Asked::default();
         let events: Vec<Known<'_>> = page
             .iter()
             .filter_map(|event| {
                 let (_, key) = keys.get(&event.stream.organization_id)?;
                 // What does not parse was discarded from the quarantine, and left no rows.
-                Known::of(event, key).ok()
+                Known::of(event, key, &mut asked).ok()
             })
             .collect();
         let needed = Needed::by(&events);
