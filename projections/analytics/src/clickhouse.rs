@@ -361,7 +361,7 @@ mod tests {
 
     fn patient(organization_id: OrganizationId, position: Position, age_band: AgeBand) -> PatientFact {
         let patient = Pseudonym::stored(Uuid::from_u128(2));
-        PatientFact { organization_id, position, patient, age_band }
+        PatientFact { position, organization_id, patient, age_band }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 create table if not exists patient_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     patient UUID,
     age_band LowCardinality(String)
 ) engine = ReplacingMergeTree(turn)
@@ -16,7 +16,7 @@ order by (organization_id, fact);
 create table if not exists appointment_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     appointment UUID,
     patient UUID,
     specialist Nullable(UUID),
@@ -45,7 +45,7 @@ order by (organization_id, fact);
 create table if not exists exercise_assignment_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     assignment UUID,
     plan UUID,
     patient UUID,
@@ -60,7 +60,7 @@ order by (organization_id, fact);
 create table if not exists exercise_session_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     plan UUID,
     patient UUID,
     exercise_id UUID,
@@ -78,7 +78,7 @@ order by (organization_id, fact);
 create table if not exists form_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     form UUID,
     patient UUID,
     template_id UUID,
@@ -95,7 +95,7 @@ order by (organization_id, fact);
 create table if not exists video_session_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     session UUID,
     appointment UUID,
     patient UUID,
@@ -109,7 +109,7 @@ order by (organization_id, fact);
 create table if not exists video_quality_facts (
     organization_id UUID,
     fact UUID comment 'Names the row. Class: pseudonym',
-    turn UInt64 comment 'Which turn of the copying wrote the row; the greatest stands. Class: number',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     session UUID,
     patient UUID,
     sampled_at DateTime64(6, 'UTC'),
