@@ -364,7 +364,3 @@ grant select, insert, update, delete on
     video_session_facts,
     video_quality_facts
     to carelog_system;
-
--- indexes
-
-create index appointment_facts_starts_on on appointment_facts (organization_id, starts_on);

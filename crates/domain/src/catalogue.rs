@@ -260,6 +260,8 @@ catalogue! {
         AccessTrailQueried = "access.trail_queried", v 1, internal;
         /// A view of analytics was queried.
         AccessAnalyticsQueried = "access.analytics_queried", v 1, internal;
+        /// A link to a chart of analytics was made.
+        AccessAnalyticsLinkIssued = "access.analytics_link_issued", v 1, internal;
         /// A known caller was refused.
         AccessDenied = "access.access_denied", v 1, internal;
     }

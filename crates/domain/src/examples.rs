@@ -6,9 +6,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::access::{
-    AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent, AccessRecordExported,
-    AccessRecordViewed, AccessTrailQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue,
-    DenialReason, Disclosure, Interaction, YearMonth,
+    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent,
+    AccessRecordExported, AccessRecordViewed, AccessTrailQueried, AnalyticsDimension, AnalyticsFormat,
+    AnalyticsView, CellValue, DenialReason, Disclosure, Interaction, YearMonth,
 };
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
@@ -708,6 +708,15 @@ fn access_events(v: Variation) -> Vec<AccessEvent> {
             until: None,
             cell_count: u32::from(v.number),
             withheld_count: 1,
+            link_id: v.optional(v.id(4)),
+        }),
+        AccessEvent::AnalyticsLinkIssued(AccessAnalyticsLinkIssued {
+            view: AnalyticsView::ClinicUtilisation,
+            dimension: v.optional(AnalyticsDimension::Month),
+            values: vec![],
+            from: v.optional(YearMonth::new(2026, 3)).flatten(),
+            until: None,
+            expires_at: v.moment,
         }),
         AccessEvent::Denied(AccessDenied { reason: DenialReason::MissingScope, status: 403 }),
     ]

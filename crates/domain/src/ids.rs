@@ -84,6 +84,8 @@ ids! {
     PartnerId;
     /// A file in the object storage.
     FileId;
+    /// A link to a chart of analytics; the stream of the event that tells that it was made.
+    ChartLinkId;
     /// A treatment plan.
     TreatmentPlanId;
     /// An exercise of a clinic's catalogue.

@@ -39,12 +39,11 @@ async fn copy(system: &System, clickhouse: &ClickHouse) -> anyhow::Result<()> {
     if !worker::take(&mut lock).await? {
         return Ok(());
     }
-    clickhouse.prepare().await?;
-    info!("facts are copied to ClickHouse");
     let pseudonyms = Arc::clone(&system.pseudonyms);
-    let mut copier = Copier::new(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone());
+    let mut copier = Copier::begin(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone()).await?;
+    info!("facts are copied to ClickHouse");
     loop {
-        if !copier.run_once(&mut lock).await? {
+        if !copier.run_once(&mut lock, system.log.clock().now()).await? {
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }

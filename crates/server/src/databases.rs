@@ -23,6 +23,10 @@ const SYSTEM: [(&str, &str); 4] = [
     ("enable_seqscan", "off"),
     ("jit", "off"),
 ];
+/// Of the connections that make facts: few clinics fill their tables, and a plan that was made while these were small may
+/// look up each row among all of its clinic, until PostgreSQL next counts rows. Their pages are large and rare enough for
+/// a plan each.
+const FACTS: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("enable_seqscan", "off")];
 /// Of every connection of a run-time role. A statement that waits for longer, for a lock or for the disk, is given up,
 /// and so is a transaction in which its client has stopped: neither may hold what others need.
 const BOUNDS: [(&str, &str); 2] =
@@ -143,8 +147,8 @@ impl DatabaseOptions {
             audit_system: pool(&self.audit, BOUNDS.into_iter().chain(SYSTEM), 16),
             audit_app: pool(&self.audit, BOUNDS.into_iter().chain(app), 8),
             vault: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_vault")]), 4),
-            analytics_owner: pool(&self.analytics, [], 10),
-            analytics_system: pool(&self.analytics, BOUNDS.into_iter().chain(SYSTEM), 8),
+            analytics_owner: pool(&self.analytics, FACTS, 10),
+            analytics_system: pool(&self.analytics, BOUNDS.into_iter().chain(SYSTEM).chain(FACTS), 8),
             analytics_app: pool(&self.analytics, BOUNDS.into_iter().chain(app), 8),
             pseudonyms: pool(&self.vault, BOUNDS.into_iter().chain([("role", "carelog_pseudonyms")]), 4),
         }

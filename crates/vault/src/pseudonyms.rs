@@ -22,7 +22,7 @@ const FIRST_EPOCH: i32 = 1;
 const CACHED_KEYS: u64 = 10_000;
 
 /// What a pseudonym stands for. Equal ids of two kinds have different pseudonyms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PseudonymKind {
     /// A patient.
     Patient,
@@ -32,6 +32,8 @@ pub enum PseudonymKind {
     Record,
     /// An erased patient, so that what comes later about them is known for that, and for nothing else.
     Erased,
+    /// A place in the log, where a row needs a name and nobody may find out which command it came of.
+    Place,
 }
 
 impl PseudonymKind {
@@ -41,6 +43,7 @@ impl PseudonymKind {
             Self::Specialist => b"specialist",
             Self::Record => b"record",
             Self::Erased => b"erased",
+            Self::Place => b"place",
         }
     }
 }
@@ -262,8 +265,13 @@ mod tests {
     #[test]
     fn no_two_keys_kinds_or_ids_share_a_pseudonym() {
         let (id, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let kinds =
-            [PseudonymKind::Patient, PseudonymKind::Specialist, PseudonymKind::Record, PseudonymKind::Erased];
+        let kinds = [
+            PseudonymKind::Patient,
+            PseudonymKind::Specialist,
+            PseudonymKind::Record,
+            PseudonymKind::Erased,
+            PseudonymKind::Place,
+        ];
         let mut all = Vec::new();
         for key in [key(1), key(2)] {
             for kind in kinds {
@@ -273,7 +281,7 @@ mod tests {
         all.sort_unstable();
         all.dedup();
 
-        assert_eq!(all.len(), 16);
+        assert_eq!(all.len(), 20);
         assert!(all.iter().all(|pseudonym| ![id, other].contains(&pseudonym.uuid())));
     }
 }

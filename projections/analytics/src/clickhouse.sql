@@ -1,19 +1,22 @@
 -- The facts of analytics in ClickHouse. Each table has the columns of its namesake in PostgreSQL, where their comments
--- say what they mean. A row is named by the place in the log of the event that made it, and the row of the newest event
--- wins: what is written twice stands once, under `final`.
+-- say what they mean, except those of places in the log: answers to commands name these too, and would lead from a row
+-- to a person. `fact` stands in their stead, a pseudonym of the place of the event that made the row. Whoever begins to
+-- copy takes the next turn, and within a turn rows are written in the order in which they changed: what is written twice
+-- stands once, under `final`, and nothing that arrives late from an earlier turn replaces it.
 
 create table if not exists patient_facts (
     organization_id UUID,
-    position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     patient UUID,
     age_band LowCardinality(String)
-) engine = ReplacingMergeTree
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists appointment_facts (
     organization_id UUID,
-    position Int64,
-    last_position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     appointment UUID,
     patient UUID,
     specialist Nullable(UUID),
@@ -36,13 +39,13 @@ create table if not exists appointment_facts (
     length_minutes Nullable(Int32),
     cancelled_by LowCardinality(Nullable(String)),
     cancel_notice_hours Nullable(Int32)
-) engine = ReplacingMergeTree(last_position)
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists exercise_assignment_facts (
     organization_id UUID,
-    position Int64,
-    last_position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     assignment UUID,
     plan UUID,
     patient UUID,
@@ -51,12 +54,13 @@ create table if not exists exercise_assignment_facts (
     assigned_sessions UInt8,
     completed_sessions UInt8,
     skipped_sessions UInt8
-) engine = ReplacingMergeTree(last_position)
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists exercise_session_facts (
     organization_id UUID,
-    position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     plan UUID,
     patient UUID,
     exercise_id UUID,
@@ -68,13 +72,13 @@ create table if not exists exercise_session_facts (
     exertion Nullable(UInt8),
     duration_minutes Nullable(Int32),
     happened_on Date32
-) engine = ReplacingMergeTree
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists form_facts (
     organization_id UUID,
-    position Int64,
-    last_position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     form UUID,
     patient UUID,
     template_id UUID,
@@ -85,13 +89,13 @@ create table if not exists form_facts (
     save_count Int32,
     turnaround_hours Nullable(Int32),
     is_late Nullable(Bool)
-) engine = ReplacingMergeTree(last_position)
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists video_session_facts (
     organization_id UUID,
-    position Int64,
-    last_position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     session UUID,
     appointment UUID,
     patient UUID,
@@ -99,12 +103,13 @@ create table if not exists video_session_facts (
     participant_kind LowCardinality(Nullable(String)),
     joined_at DateTime64(6, 'UTC'),
     length_minutes Nullable(Int32)
-) engine = ReplacingMergeTree(last_position)
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);
 
 create table if not exists video_quality_facts (
     organization_id UUID,
-    position Int64,
+    fact UUID comment 'Names the row. Class: pseudonym',
+    turn UInt64 comment 'Which turn of the copying wrote the row, the greatest stands. Class: number',
     session UUID,
     patient UUID,
     sampled_at DateTime64(6, 'UTC'),
@@ -116,5 +121,5 @@ create table if not exists video_quality_facts (
     sent_kbps Nullable(Int32),
     received_kbps Nullable(Int32),
     freeze_count Nullable(UInt16)
-) engine = ReplacingMergeTree
-order by (organization_id, position);
+) engine = ReplacingMergeTree(turn)
+order by (organization_id, fact);

@@ -1,12 +1,17 @@
-//! Ending an epoch of pseudonyms: only once nothing is kept under them any more.
+//! Epochs of pseudonyms, and their end: only once nothing is kept under them any more.
+
+use std::collections::HashMap;
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::Projector as _;
-use carelog_vault::{Pseudonyms, VaultError};
+use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
 use futures::future::BoxFuture;
 use sqlx::{PgConnection, PgPool};
 
 use crate::Analytics;
+
+/// The epoch that the facts of each clinic stand under, and its key.
+pub type EpochKeys = HashMap<OrganizationId, (i32, PseudonymKey)>;
 
 /// Why the key of an epoch was not destroyed.
 #[derive(Debug, thiserror::Error)]

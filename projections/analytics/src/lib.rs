@@ -35,9 +35,8 @@
 //!
 //! # Beyond PostgreSQL
 //! Facts are written through [`sink::FactSink`]: by the projector to PostgreSQL, and, where one is configured, by the
-//! [`worker`] to ClickHouse ([`clickhouse`]), which follows behind. An erasure is certified after both. The columns
-//! `position` and `last_position` stand in answers to commands too, and lead from there to a person: whoever lets analysts
-//! read ClickHouse withholds these columns from them.
+//! [`worker`] to ClickHouse ([`clickhouse`]), which follows behind. An erasure is certified after both. People read
+//! the copy, so no place in the log stands in it, which answers to commands name too: its rows are named by pseudonyms.
 //!
 //! # Not here
 //! Clinics' time zones are personal values here, because they stand in the profile; days are therefore those of UTC,

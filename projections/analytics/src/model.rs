@@ -60,8 +60,11 @@ impl OrganizationRow {
     }
 }
 
-/// An event together with the key of its organization's pseudonyms, and those that are asked for more than once: each
-/// is an HMAC, and a rebuild makes them for every event.
+/// Pseudonyms that a page has asked for. Each is an HMAC, and most events of a page are about few streams and patients.
+#[derive(Debug, Default)]
+pub struct Asked(HashMap<(OrganizationId, PseudonymKind, Uuid), Pseudonym>);
+
+/// An event together with the key of its organization's pseudonyms, and those that are asked for more than once.
 #[derive(Debug)]
 pub struct Known<'a> {
     recorded: &'a RecordedEvent,
@@ -81,7 +84,11 @@ impl<'a> Known<'a> {
     ///
     /// # Errors
     /// When its facts are not those of its type.
-    pub fn of(recorded: &'a RecordedEvent, key: &'a PseudonymKey) -> Result<Self, CodecError> {
+    pub fn of(
+        recorded: &'a RecordedEvent,
+        key: &'a PseudonymKey,
+        asked: &mut Asked,
+    ) -> Result<Self, CodecError> {
         let event = match recorded.stream.kind {
             StreamKind::Organization
             | StreamKind::Patient
@@ -106,20 +113,21 @@ impl<'a> Known<'a> {
             row: None,
         };
         if let Some(event) = &event {
-            known.stream = key.pseudonym(PseudonymKind::Record, recorded.stream.id);
-            let tombstone = |patient: PatientId| known.key_of(PseudonymKind::Erased, patient.uuid());
+            known.stream = known.ask(asked, PseudonymKind::Record, recorded.stream.id).1;
+            let tombstone = |patient: PatientId| known.ask(asked, PseudonymKind::Erased, patient.uuid());
             known.tombstone = recorded.subject.map(tombstone);
-            known.row = known.row_of(event);
+            known.row = known.row_of(event, asked);
         }
         Ok(Self { event, ..known })
     }
 
-    fn row_of(&self, event: &Event) -> Option<Key> {
+    fn row_of(&self, event: &Event, asked: &mut Asked) -> Option<Key> {
+        let mut part = |id| self.ask(asked, PseudonymKind::Record, self.part(id));
         match event {
-            Event::Patient(_) => Some(self.key_of(PseudonymKind::Patient, self.recorded.stream.id)),
+            Event::Patient(_) => Some(self.ask(asked, PseudonymKind::Patient, self.recorded.stream.id)),
             Event::Appointment(_) | Event::Form(_) => Some((self.organization_id(), self.stream)),
-            Event::TreatmentPlan(event) => exercise::assignment_of(event).map(|id| self.part_key(id.uuid())),
-            Event::VideoRoom(event) => video::session_of(event).map(|id| self.part_key(id)),
+            Event::TreatmentPlan(event) => exercise::assignment_of(event).map(|id| part(id.uuid())),
+            Event::VideoRoom(event) => video::session_of(event).map(part),
             Event::Organization(_)
             | Event::Specialist(_)
             | Event::File(_)
@@ -135,19 +143,21 @@ impl<'a> Known<'a> {
         self.recorded.stream.organization_id
     }
 
-    /// The row of something that the event is about.
-    fn key_of(&self, kind: PseudonymKind, id: Uuid) -> Key {
-        (self.organization_id(), self.key.pseudonym(kind, id))
+    /// The row of something that other events of the page are about too.
+    fn ask(&self, asked: &mut Asked, kind: PseudonymKind, id: Uuid) -> Key {
+        let organization_id = self.organization_id();
+        let pseudonym =
+            asked.0.entry((organization_id, kind, id)).or_insert_with(|| self.key.pseudonym(kind, id));
+        (organization_id, *pseudonym)
     }
 
-    fn record_key(&self, id: Uuid) -> Key {
-        self.key_of(PseudonymKind::Record, id)
+    fn record(&self, id: Uuid) -> Pseudonym {
+        self.key.pseudonym(PseudonymKind::Record, id)
     }
 
-    /// Of an id within the stream: two plans may use the same for an exercise, and two rooms for a stay.
-    fn part_key(&self, id: Uuid) -> Key {
-        let both = Uuid::from_u128(self.stream.uuid().as_u128() ^ id.as_u128());
-        self.record_key(both)
+    /// An id within the stream: two plans may use the same for an exercise, and two rooms for a stay.
+    fn part(&self, id: Uuid) -> Uuid {
+        Uuid::from_u128(self.stream.uuid().as_u128() ^ id.as_u128())
     }
 }
 

@@ -21,7 +21,7 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Known, Needed, State};
+use crate::model::{Asked, Known, Needed, State};
 use crate::sink::{FactSink, Facts};
 
 /// The projector of analytics. It wants nothing done, and holds no key that opens anything.
@@ -109,10 +109,10 @@ impl Projector for Analytics {
         Box::pin(async move {
             let mut state = State::default();
             let keys = self.organizations(tables, &mut state, page).await?;
-            let mut events = Vec::with_capacity(page.len());
+            let (mut events, mut asked) = (Vec::with_capacity(page.len()), Asked::default());
             for recorded in page {
                 if let Some(key) = keys.get(&recorded.stream.organization_id) {
-                    events.push(Known::of(recorded, key)?);
+                    events.push(Known::of(recorded, key, &mut asked)?);
                 }
             }
             load(tables, &mut state, &Needed::by(&events)).await?;

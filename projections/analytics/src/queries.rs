@@ -91,6 +91,7 @@ impl Figures {
             until: filter.until,
             cell_count: number(self.rows.len()),
             withheld_count: number(self.rows.iter().filter(is_withheld).count()),
+            link_id: None,
         }
     }
 }

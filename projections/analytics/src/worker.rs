@@ -3,25 +3,31 @@
 //! PostgreSQL stays where facts are made: there a page and its checkpoint are one transaction. The worker follows the log
 //! behind the projector. Of each page of events it finds out which rows these touched, reads the rows as they stand now,
 //! and writes them; what they become later comes with later events. It may write a page twice, and then writes the same
-//! rows. It begins anew after a rebuild, and with the rows of a clinic that has another epoch of pseudonyms.
+//! rows, under the same names: the names are pseudonyms of places, because people read the copy, and places stand in
+//! answers to commands. It begins anew after a rebuild, where tables are not those of this program, and with the rows of a clinic that has another epoch of pseudonyms.
 //!
-//! It stands still before an event that waits in the projector's quarantine, since that may still change rows.
+//! A lane stands still before an event that waits in the projector's quarantine, since that may still change rows. The
+//! event is named once, and then looked for ever more rarely, up to once a minute; other lanes go on.
 
-use std::collections::{HashMap, HashSet};
+mod holds;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use carelog_domain::OrganizationId;
+use carelog_domain::{OrganizationId, Timestamp};
 use carelog_event_log::read::ReadError;
 use carelog_event_log::runtime::{ApplyError, Projector as _};
 use carelog_event_log::{EventLog, Lane, Position, RecordedEvent};
-use carelog_vault::{PseudonymKey, Pseudonyms, VaultError};
+use carelog_vault::{Pseudonyms, VaultError};
 use sqlx::{Connection as _, PgConnection, PgPool};
 use tracing::{error, instrument};
 use uuid::Uuid;
 
+use self::holds::Holds;
 use crate::Analytics;
-use crate::clickhouse::{ClickHouse, ClickHouseError};
-use crate::model::{Known, Needed, State};
+use crate::clickhouse::{ClickHouse, ClickHouseError, shape};
+use crate::epochs::EpochKeys;
+use crate::model::{Asked, Known, Needed, State};
 use crate::projector::{load, load_parts};
 use crate::sink::FactSink as _;
 
@@ -55,6 +61,8 @@ pub struct Copier {
     pseudonyms: Arc<Pseudonyms>,
     pool: PgPool,
     clickhouse: ClickHouse,
+    turn: u64,
+    holds: Holds,
 }
 
 /// Where the projector and the copy stand in a lane.
@@ -68,40 +76,87 @@ struct Place {
 }
 
 impl Copier {
-    /// Between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are there.
-    pub const fn new(
+    /// Begins a turn between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are made
+    /// anew where one is missing or has another shape. The caller holds what [`take`] took.
+    ///
+    /// # Errors
+    /// When ClickHouse does not do its part, or the database fails.
+    pub async fn begin(
         log: EventLog,
         pseudonyms: Arc<Pseudonyms>,
         pool: PgPool,
         clickhouse: ClickHouse,
-    ) -> Self {
-        Self { log, pseudonyms, pool, clickhouse }
+    ) -> Result<Self, CopyError> {
+        let newest = clickhouse.newest_turn().await?;
+        let turn = newest.as_ref().map_or(1, |newest| newest.number.saturating_add(1));
+        if newest.is_none_or(|newest| newest.shape != shape()) || !clickhouse.has_tables().await? {
+            // First, so that no erasure passes by what the new tables do not hold yet.
+            restart(&pool).await?;
+            clickhouse.remake().await?;
+        }
+        clickhouse.begin_turn(turn).await?;
+        Ok(Self { log, pseudonyms, pool, clickhouse, turn, holds: Holds::default() })
     }
 
-    /// Copies a page of each lane that has one. Says whether there was any. The connection is that which [`take`] took.
+    /// Copies a page of each lane that has one and is to be looked at `now`. Says whether there was any. The connection is
+    /// that which [`take`] took.
     ///
     /// # Errors
     /// See [`CopyError`]; what was not noted as copied is copied again.
     #[instrument(name = "analytics.facts.copy", skip_all)]
-    pub async fn run_once(&mut self, lock: &mut PgConnection) -> Result<bool, CopyError> {
+    pub async fn run_once(&mut self, lock: &mut PgConnection, now: Timestamp) -> Result<bool, CopyError> {
         // Whoever has lost the lock must not write what another has removed since.
         lock.ping().await?;
         self.follow_version().await?;
         self.follow_epochs().await?;
-        let (mut has_copied, mut held) = (false, Vec::new());
+        let mut has_copied = false;
         for lane in self.log.lanes() {
+            if self.holds.are_waiting(lane, now) {
+                continue;
+            }
             let Some(place) = self.place(lane).await? else { continue };
             if place.copied < place.applied {
                 lock.ping().await?;
                 has_copied |= self.copy_page(lane, &place).await?;
             } else if place.applied < place.reached {
-                held.push(lane);
+                if self.holds.note(lane, place.applied + 1, now) {
+                    self.name_held(lane, &place).await?;
+                }
+            } else {
+                self.holds.release(lane);
             }
         }
-        if !has_copied && !held.is_empty() {
-            error!(lanes = ?held, "events in the quarantine of analytics hold the copy in ClickHouse up");
-        }
         Ok(has_copied)
+    }
+
+    /// Tells a person which event in quarantine the copy stands before.
+    async fn name_held(&self, lane: Lane, place: &Place) -> Result<(), CopyError> {
+        let position = place.applied + 1;
+        let held = sqlx::query!(
+            "
+            select organization_id, stream_id, event_type
+            from runtime.quarantine
+            where projector = $1 and version = $2 and lane = $3 and position = $4
+            ",
+            Analytics::NAME,
+            place.version,
+            lane,
+            position
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        // Nothing where somebody saw to it meanwhile.
+        if let Some(held) = held {
+            error!(
+                event.lane = lane,
+                event.position = position,
+                "event.type" = held.event_type,
+                organization.id = %held.organization_id,
+                stream.id = %held.stream_id,
+                "an event in the quarantine of analytics holds the copy of its lane in ClickHouse up"
+            );
+        }
+        Ok(())
     }
 
     /// At the beginning, and after a rebuild, everything is copied anew.
@@ -168,18 +223,19 @@ impl Copier {
         page.retain(|event| event.position <= place.applied);
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let keys = self.keys(&page).await?;
+        let mut asked = Asked::default();
         let events: Vec<Known<'_>> = page
             .iter()
             .filter_map(|event| {
                 let (_, key) = keys.get(&event.stream.organization_id)?;
                 // What does not parse was discarded from the quarantine, and left no rows.
-                Known::of(event, key).ok()
+                Known::of(event, key, &mut asked).ok()
             })
             .collect();
         let needed = Needed::by(&events);
         let state = self.state(&page, &needed).await?;
         drop(events);
-        self.clickhouse.write(&state.facts()).await?;
+        self.clickhouse.pages(&keys, self.turn).write(&state.facts()).await?;
         self.note(lane, place, last, &keys).await?;
         Ok(true)
     }
@@ -214,10 +270,7 @@ impl Copier {
     }
 
     /// The keys of the epochs that the rows stand under.
-    async fn keys(
-        &self,
-        page: &[Arc<RecordedEvent>],
-    ) -> Result<HashMap<OrganizationId, (i32, PseudonymKey)>, CopyError> {
+    async fn keys(&self, page: &[Arc<RecordedEvent>]) -> Result<EpochKeys, CopyError> {
         let ids: HashSet<Uuid> = page.iter().map(|event| event.stream.organization_id.uuid()).collect();
         let rows = sqlx::query!(
             "
@@ -229,7 +282,7 @@ impl Copier {
         )
         .fetch_all(&self.pool)
         .await?;
-        let mut keys = HashMap::new();
+        let mut keys = EpochKeys::new();
         for row in rows {
             let id = OrganizationId::new(row.organization_id);
             keys.insert(id, (row.pseudonym_epoch, self.pseudonyms.key(id, row.pseudonym_epoch).await?));
@@ -257,7 +310,7 @@ impl Copier {
         lane: Lane,
         place: &Place,
         last: Position,
-        keys: &HashMap<OrganizationId, (i32, PseudonymKey)>,
+        keys: &EpochKeys,
     ) -> Result<(), CopyError> {
         let (organizations, epochs): (Vec<Uuid>, Vec<i32>) =
             keys.iter().map(|(id, (epoch, _))| (id.uuid(), *epoch)).unzip();

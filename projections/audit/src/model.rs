@@ -116,7 +116,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::VideoRoomCreationFailed
         | EventType::WebhookSubscriptionCreated
         | EventType::WebhookDeliveryEmitted
-        | EventType::WebhookReplayRequested => Action::Create,
+        | EventType::WebhookReplayRequested
+        | EventType::AccessAnalyticsLinkIssued => Action::Create,
         EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
@@ -271,7 +272,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade
         | EventType::AccessTrailQueried
-        | EventType::AccessAnalyticsQueried => Ok(Outcome::Success),
+        | EventType::AccessAnalyticsQueried
+        | EventType::AccessAnalyticsLinkIssued => Ok(Outcome::Success),
     }
 }
 
@@ -323,8 +325,9 @@ fn target_of_access(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>),
             (exported.target_kind, patient.map(Uuid::from))
         }
         AccessEvent::DisclosureMade(made) => (StreamKind::Patient, Some(made.patient_id.uuid())),
-        AccessEvent::TrailQueried(_) | AccessEvent::AnalyticsQueried(_) | AccessEvent::Denied(_) => {
-            (StreamKind::Access, Some(event.stream.id))
-        }
+        AccessEvent::TrailQueried(_)
+        | AccessEvent::AnalyticsQueried(_)
+        | AccessEvent::AnalyticsLinkIssued(_)
+        | AccessEvent::Denied(_) => (StreamKind::Access, Some(event.stream.id)),
     })
 }

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::events::{AccessAnalyticsQueried, DenialReason, Disclosure, Interaction};
+use super::events::{
+    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, DenialReason, Disclosure, Interaction,
+};
 use crate::aggregate::rejections;
 use crate::ids::PatientId;
 use crate::{PurposeOfUse, StreamKind};
@@ -39,6 +41,8 @@ pub enum AccessCommand {
     },
     /// A view of analytics was queried.
     RecordAnalyticsQuery(AccessAnalyticsQueried),
+    /// A link to a chart of analytics is made.
+    RecordAnalyticsLink(AccessAnalyticsLinkIssued),
     /// A known caller was refused.
     RecordDenial {
         /// Why.

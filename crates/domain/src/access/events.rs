@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::analytics::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
-use crate::ids::PatientId;
+use crate::ids::{ChartLinkId, PatientId};
 use crate::personal::personal_structs;
-use crate::{PurposeOfUse, StreamKind, closed_enum, events, facts};
+use crate::{PurposeOfUse, StreamKind, Timestamp, closed_enum, events, facts};
 
 closed_enum! {
     /// How a record came to be seen.
@@ -122,6 +122,31 @@ facts! {
         pub cell_count: u32,
         /// How many of them were withheld.
         pub withheld_count: u32,
+        /// The link by which it was queried, in the name of the key that made the link; nothing where the key itself did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub link_id: Option<ChartLinkId>,
+    }
+}
+
+facts! {
+    /// A link was made by which whoever has it sees a chart of a view of analytics. Its id is that of the stream.
+    pub struct AccessAnalyticsLinkIssued {
+        /// Which view.
+        pub view: AnalyticsView,
+        /// The dimension that it shows; all of them where it is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub dimension: Option<AnalyticsDimension>,
+        /// The values that it shows; all of them where it is empty.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub values: Vec<CellValue>,
+        /// The first month that it shows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub from: Option<YearMonth>,
+        /// The last month that it shows.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub until: Option<YearMonth>,
+        /// Until when it works, unless its key ends before.
+        pub expires_at: Timestamp,
     }
 }
 
@@ -148,6 +173,8 @@ events! {
         TrailQueried(AccessTrailQueried) = AccessTrailQueried,
         /// A view of analytics was queried.
         AnalyticsQueried(AccessAnalyticsQueried) = AccessAnalyticsQueried,
+        /// A link to a chart of analytics was made.
+        AnalyticsLinkIssued(AccessAnalyticsLinkIssued) = AccessAnalyticsLinkIssued,
         /// A known caller was refused.
         Denied(AccessDenied) = AccessDenied,
     }

@@ -53,6 +53,7 @@ impl Access {
                 AccessEvent::TrailQueried(AccessTrailQueried { patient_id, entry_count })
             }
             AccessCommand::RecordAnalyticsQuery(query) => AccessEvent::AnalyticsQueried(query),
+            AccessCommand::RecordAnalyticsLink(link) => AccessEvent::AnalyticsLinkIssued(link),
             AccessCommand::RecordDenial { reason, status } => {
                 AccessEvent::Denied(AccessDenied { reason, status })
             }
@@ -84,6 +85,7 @@ impl Aggregate for Access {
             | AccessEvent::DisclosureMade(_)
             | AccessEvent::TrailQueried(_)
             | AccessEvent::AnalyticsQueried(_)
+            | AccessEvent::AnalyticsLinkIssued(_)
             | AccessEvent::Denied(_) => self.is_recorded = true,
         }
     }

@@ -73,11 +73,28 @@ fn given_nothing_when_analytics_query_recorded_then_analytics_queried() {
         until: YearMonth::new(2026, 6),
         cell_count: 6,
         withheld_count: 2,
+        link_id: None,
     };
 
     given([])
         .when(AccessCommand::RecordAnalyticsQuery(queried.clone()))
         .then_expect_events(vec![AccessEvent::AnalyticsQueried(queried)]);
+}
+
+#[test]
+fn given_nothing_when_analytics_link_recorded_then_analytics_link_issued() {
+    let issued = AccessAnalyticsLinkIssued {
+        view: AnalyticsView::ClinicUtilisation,
+        dimension: Some(AnalyticsDimension::Month),
+        values: vec![],
+        from: YearMonth::new(2026, 1),
+        until: None,
+        expires_at: "2026-04-01T00:00:00Z".parse().unwrap(),
+    };
+
+    given([])
+        .when(AccessCommand::RecordAnalyticsLink(issued.clone()))
+        .then_expect_events(vec![AccessEvent::AnalyticsLinkIssued(issued)]);
 }
 
 #[test]

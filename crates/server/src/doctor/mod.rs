@@ -78,7 +78,7 @@ impl Finding {
     }
 
     fn with_notes(self, notes: Vec<String>) -> Self {
-        Self { notes, ..self }
+        Self { notes: [self.notes, notes].concat(), ..self }
     }
 
     /// Whether what has to be true is.
@@ -101,6 +101,7 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
     drop(audit);
     let mut analytics = snapshot(&databases.analytics_system).await?;
     let analytics_checkpoints = projectors::read(&mut analytics).await?;
+    let held_copies = projectors::held_copies(&mut analytics).await?;
     drop(analytics);
 
     let mut core = snapshot(&databases.core_system).await?;
@@ -117,7 +118,8 @@ pub async fn examine(databases: &Databases, leaves: Leaves) -> Result<Vec<Findin
         guards::rights(&mut core).await?,
         projectors::checkpoints("core checkpoints and leases are sane", &core_checkpoints, &heads),
         projectors::checkpoints("audit checkpoints and leases are sane", &audit_checkpoints, &heads),
-        projectors::checkpoints("analytics checkpoints and leases are sane", &analytics_checkpoints, &heads),
+        projectors::checkpoints("analytics checkpoints and leases are sane", &analytics_checkpoints, &heads)
+            .with_notes(held_copies),
         records::records(&mut core).await?,
         trail::trail(&mut core, &trail).await?,
         trees::leaves(&mut core, &trees).await?,

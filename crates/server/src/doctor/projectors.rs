@@ -69,6 +69,26 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<Projectors, sq
     Ok(Projectors { checkpoints, reactors, quarantined })
 }
 
+/// Where the copy of facts in ClickHouse stands still: before the first event of a lane that analytics set aside.
+pub(super) async fn held_copies(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let held = sqlx::query!(
+        r#"
+        select q.lane, min(q.position) as "position!"
+        from runtime.quarantine q
+        join runtime.projections p on p.projector = q.projector and p.live_version = q.version
+        join copies.lanes c on c.lane = q.lane
+        where q.projector = 'analytics' and q.discarded_at is null
+        group by q.lane
+        order by q.lane
+        "#
+    )
+    .fetch_all(connection)
+    .await?;
+    let note =
+        |lane, position| format!("the copy in ClickHouse waits in lane {lane} before position {position}");
+    Ok(held.into_iter().map(|row| note(row.lane, row.position)).collect())
+}
+
 /// Quarantined events are no damage: they are known and wait for somebody.
 pub(super) fn checkpoints(
     name: &'static str,

@@ -4,9 +4,10 @@
 //! taken from the request, because a client may send one request id twice.
 
 use carelog_domain::access::{
-    Access, AccessAnalyticsQueried, AccessCommand, DenialReason, Interaction, RecordView,
+    Access, AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AccessCommand, DenialReason, Interaction,
+    RecordView,
 };
-use carelog_domain::{PatientId, StreamKind};
+use carelog_domain::{ChartLinkId, PatientId, StreamKind};
 use carelog_event_log::{Expected, new_id};
 use uuid::Uuid;
 
@@ -89,6 +90,18 @@ pub(super) async fn record_analytics_query(
     record(caller, AccessCommand::RecordAnalyticsQuery(query)).await
 }
 
+/// Records that a link to a chart of analytics was made.
+///
+/// # Errors
+/// When the log cannot be written: the link must not be handed out.
+pub(super) async fn record_analytics_link(
+    caller: &Caller,
+    link_id: ChartLinkId,
+    link: AccessAnalyticsLinkIssued,
+) -> Result<(), Problem> {
+    record_as(caller, link_id.uuid(), AccessCommand::RecordAnalyticsLink(link)).await
+}
+
 /// Records that the caller was refused.
 ///
 /// # Errors
@@ -98,7 +111,11 @@ pub(super) async fn record_denial(caller: &Caller, reason: DenialReason, status:
 }
 
 async fn record(caller: &Caller, command: AccessCommand) -> Result<(), Problem> {
+    record_as(caller, new_id(), command).await
+}
+
+async fn record_as(caller: &Caller, access_id: Uuid, command: AccessCommand) -> Result<(), Problem> {
     let scope = caller.scope(Expected::New, None, None).await?;
-    caller.api.log().execute::<Access>(&scope, new_id(), command).await?;
+    caller.api.log().execute::<Access>(&scope, access_id, command).await?;
     Ok(())
 }

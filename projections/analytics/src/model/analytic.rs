@@ -5,6 +5,7 @@ use carelog_domain::form::FormStatus;
 use carelog_domain::treatment_plan::SkipReason;
 use carelog_domain::video_room::{NetworkState, ParticipantKind};
 use carelog_domain::{ExerciseId, FormTemplateId, OrganizationId, Origin, Timestamp};
+use carelog_event_log::Position;
 use carelog_vault::Pseudonym;
 use serde_json::Value;
 use time::{Date, OffsetDateTime};
@@ -15,7 +16,7 @@ const MICROS_PER_MINUTE: i64 = 60_000_000;
 /// To what moments and durations are cut: the grid on which appointments are made.
 const COARSE_MINUTES: i64 = 5;
 
-/// A value that names no person and has no room for words.
+/// A value that names no person and has no room for words. A place in the log is none: answers to commands name it too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand in a fact of analytics: it could name a person or has room for words",
     note = "take its pseudonym, a code, a number, or a moment that is cut"
@@ -74,7 +75,6 @@ analytic!(
     u16,
     i16,
     i32,
-    i64,
     ; by |number| Value::from(*number)
 );
 
@@ -94,19 +94,34 @@ impl<T: Analytic> Analytic for Vec<T> {
 pub trait Fact {
     /// The table.
     const TABLE: &'static str;
-    /// Its columns.
+    /// Its columns, without those of places.
     const COLUMNS: &'static [&'static str];
+
+    /// The clinic.
+    fn organization_id(&self) -> OrganizationId;
+
+    /// Place of the event that made the row.
+    fn position(&self) -> Position;
 
     /// What stands in each of the columns.
     fn cells(&self) -> Vec<Value>;
 }
 
-/// Declares facts; a field of any type that is not [`Analytic`] does not compile.
+/// Declares facts: at which places of the log they were made and changed, and what they say. There, a field of any type
+/// that is not [`Analytic`] does not compile.
 macro_rules! analytic_facts {
-    ($($(#[$doc:meta])* pub struct $name:ident in $table:literal { $($(#[$fdoc:meta])* pub $field:ident: $type:ty),+ $(,)? })+) => {$(
+    ($(
+        $(#[$doc:meta])*
+        pub struct $name:ident in $table:literal
+        at { $($(#[$pdoc:meta])* pub $place:ident,)+ }
+        says { $($(#[$fdoc:meta])* pub $field:ident: $type:ty,)+ }
+    )+) => {$(
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq)]
-        pub struct $name { $($(#[$fdoc])* pub $field: $type),+ }
+        pub struct $name {
+            $($(#[$pdoc])* pub $place: carelog_event_log::Position,)+
+            $($(#[$fdoc])* pub $field: $type,)+
+        }
 
         const _: () = {
             const fn must_be_analytic<T: $crate::model::Analytic>() {}
@@ -116,6 +131,14 @@ macro_rules! analytic_facts {
         impl $crate::model::Fact for $name {
             const TABLE: &'static str = $table;
             const COLUMNS: &'static [&'static str] = &[$(stringify!($field)),+];
+
+            fn organization_id(&self) -> carelog_domain::OrganizationId {
+                self.organization_id
+            }
+
+            fn position(&self) -> carelog_event_log::Position {
+                self.position
+            }
 
             fn cells(&self) -> Vec<serde_json::Value> {
                 vec![$($crate::model::Analytic::cell(&self.$field)),+]

@@ -5,7 +5,6 @@ use carelog_domain::appointment::{
     ConfirmationChannel, TimePrecision,
 };
 use carelog_domain::{OrganizationId, Origin, Timestamp};
-use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKind};
 use time::{Date, OffsetDateTime};
 
@@ -19,13 +18,16 @@ const MAX_PATH: usize = 16;
 
 analytic_facts! {
     /// An appointment.
-    pub struct AppointmentFact in "appointment_facts" {
+    pub struct AppointmentFact in "appointment_facts"
+    at {
+        /// Place of the booking.
+        pub position,
+        /// Place of the newest event.
+        pub last_position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Place of the booking.
-        pub position: Position,
-        /// Place of the newest event.
-        pub last_position: Position,
         /// The appointment.
         pub appointment: Pseudonym,
         /// The patient.

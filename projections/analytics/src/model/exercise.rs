@@ -2,7 +2,6 @@
 
 use carelog_domain::treatment_plan::{SkipReason, TreatmentPlanEvent};
 use carelog_domain::{AssignmentId, ExerciseId, OrganizationId, closed_enum};
-use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKind};
 use time::Date;
 
@@ -21,13 +20,16 @@ closed_enum! {
 
 analytic_facts! {
     /// An exercise of a week of a plan.
-    pub struct ExerciseAssignmentFact in "exercise_assignment_facts" {
+    pub struct ExerciseAssignmentFact in "exercise_assignment_facts"
+    at {
+        /// Place of the assignment.
+        pub position,
+        /// Place of the newest event.
+        pub last_position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Place of the assignment.
-        pub position: Position,
-        /// Place of the newest event.
-        pub last_position: Position,
         /// The exercise in its week of its plan.
         pub assignment: Pseudonym,
         /// The plan.
@@ -47,11 +49,14 @@ analytic_facts! {
     }
 
     /// A session that was done or skipped.
-    pub struct ExerciseSessionFact in "exercise_session_facts" {
+    pub struct ExerciseSessionFact in "exercise_session_facts"
+    at {
+        /// Its place.
+        pub position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Its place.
-        pub position: Position,
         /// The plan.
         pub plan: Pseudonym,
         /// The patient.

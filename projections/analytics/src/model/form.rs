@@ -2,7 +2,6 @@
 
 use carelog_domain::form::{FormEvent, FormStatus};
 use carelog_domain::{FormTemplateId, OrganizationId};
-use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKind};
 
 use super::Known;
@@ -12,13 +11,16 @@ const MINUTES_PER_HOUR: i32 = 60;
 
 analytic_facts! {
     /// A form.
-    pub struct FormFact in "form_facts" {
+    pub struct FormFact in "form_facts"
+    at {
+        /// Place of the assignment.
+        pub position,
+        /// Place of the newest event.
+        pub last_position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Place of the assignment.
-        pub position: Position,
-        /// Place of the newest event.
-        pub last_position: Position,
         /// The form.
         pub form: Pseudonym,
         /// The patient.

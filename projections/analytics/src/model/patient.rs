@@ -2,7 +2,6 @@
 
 use carelog_domain::patient::PatientRegistered;
 use carelog_domain::{OrganizationId, closed_enum};
-use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKind};
 
 use super::Known;
@@ -36,11 +35,14 @@ closed_enum! {
 
 analytic_facts! {
     /// A patient.
-    pub struct PatientFact in "patient_facts" {
+    pub struct PatientFact in "patient_facts"
+    at {
+        /// Place of the registration.
+        pub position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Place of the registration.
-        pub position: Position,
         /// The patient.
         pub patient: Pseudonym,
         /// Age in the year of the registration.

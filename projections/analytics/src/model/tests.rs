@@ -105,7 +105,8 @@ impl Tables {
     /// As the projector does.
     fn apply(&mut self, page: &[RecordedEvent]) -> Result<(), FoldError> {
         let key = key();
-        let events: Vec<_> = page.iter().map(|event| Known::of(event, &key).unwrap()).collect();
+        let mut asked = Asked::default();
+        let events: Vec<_> = page.iter().map(|event| Known::of(event, &key, &mut asked).unwrap()).collect();
         let needed = Needed::by(&events);
         let mut state = State {
             tombstones: self.tombstones.intersection(&needed.tombstones).copied().collect(),

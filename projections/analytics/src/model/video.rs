@@ -2,7 +2,6 @@
 
 use carelog_domain::OrganizationId;
 use carelog_domain::video_room::{NetworkState, ParticipantKind, VideoRoomEvent};
-use carelog_event_log::Position;
 use carelog_vault::{Pseudonym, PseudonymKind};
 use uuid::Uuid;
 
@@ -13,13 +12,16 @@ const SECONDS_PER_MINUTE: u32 = 60;
 
 analytic_facts! {
     /// A stay in a video room.
-    pub struct VideoSessionFact in "video_session_facts" {
+    pub struct VideoSessionFact in "video_session_facts"
+    at {
+        /// Place of the coming.
+        pub position,
+        /// Place of the newest event.
+        pub last_position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Place of the coming.
-        pub position: Position,
-        /// Place of the newest event.
-        pub last_position: Position,
         /// The stay.
         pub session: Pseudonym,
         /// The appointment that the room is for.
@@ -37,11 +39,14 @@ analytic_facts! {
     }
 
     /// How a participant's network did.
-    pub struct VideoQualityFact in "video_quality_facts" {
+    pub struct VideoQualityFact in "video_quality_facts"
+    at {
+        /// Its place.
+        pub position,
+    }
+    says {
         /// The clinic.
         pub organization_id: OrganizationId,
-        /// Its place.
-        pub position: Position,
         /// The stay.
         pub session: Pseudonym,
         /// The patient whose appointment it is.
@@ -106,9 +111,9 @@ impl VideoSessionFact {
                 position,
                 last_position: position,
                 session,
-                appointment: known.record_key(joined.appointment_id.uuid()).1,
+                appointment: known.record(joined.appointment_id.uuid()),
                 patient: known.key.pseudonym(PseudonymKind::Patient, joined.patient_id.uuid()),
-                participant: who.map(|(id, _)| known.record_key(id.uuid()).1),
+                participant: who.map(|(id, _)| known.record(id.uuid())),
                 participant_kind: who.map(|(_, kind)| kind),
                 joined_at: Coarse::cut(joined.joined_at),
                 length_minutes: None,
@@ -132,7 +137,7 @@ impl VideoQualityFact {
         Some(Self {
             organization_id: known.organization_id(),
             position: known.recorded.position,
-            session: known.part_key(sampled.session_id).1,
+            session: known.record(known.part(sampled.session_id)),
             patient: known.key.pseudonym(PseudonymKind::Patient, sampled.patient_id.uuid()),
             sampled_at: Coarse::cut(sampled.sampled_at),
             state: sampled.state,

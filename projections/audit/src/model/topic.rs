@@ -41,6 +41,7 @@ impl Topic {
                 EventType::AccessTrailQueried,
                 EventType::AccessRecordExported,
                 EventType::AccessAnalyticsQueried,
+                EventType::AccessAnalyticsLinkIssued,
                 EventType::OrganizationSettingsChanged,
                 EventType::OrganizationMemberAdded,
                 EventType::OrganizationMemberRemoved,

@@ -1,13 +1,16 @@
 //! Facts in ClickHouse: written by `carelog serve` through its HTTP requests, executed by the real engine (chdb).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use carelog_domain::OrganizationId;
 use carelog_tests::{Api, ApiClinic, python_client, until};
+use carelog_vault::PseudonymKind;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 use super::columns::published_clinic;
 
@@ -62,15 +65,23 @@ impl Engine {
         format!("http://carelog:a%20b%2Fc%40d@127.0.0.1:{}/facts", self.port)
     }
 
-    /// Rows of a statement in JSON; nothing while the tables are not there.
-    async fn rows(&self, statement: &str) -> Option<Vec<Value>> {
+    async fn ask(&self, statement: String) -> Result<String, String> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let request = client.post(format!("http://127.0.0.1:{}/?database=facts", self.port));
-        let request = request.basic_auth("carelog", Some(PASSWORD));
-        let answer = request.body(format!("{statement} format JSONEachRow")).send().await.unwrap();
-        let is_there = answer.status() == 200;
+        let answer = request.basic_auth("carelog", Some(PASSWORD)).body(statement).send().await.unwrap();
+        let has_answered = answer.status() == 200;
         let text = answer.text().await.unwrap();
-        is_there.then(|| text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
+        if has_answered { Ok(text) } else { Err(text) }
+    }
+
+    async fn run(&self, statement: &str) {
+        self.ask(statement.to_owned()).await.unwrap();
+    }
+
+    /// Rows of a statement in JSON; nothing while the tables are not there.
+    async fn rows(&self, statement: &str) -> Option<Vec<Value>> {
+        let text = self.ask(format!("{statement} format JSONEachRow")).await.ok()?;
+        Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
     }
 }
 
@@ -98,14 +109,32 @@ fn serve(api: &Api, engine: &Engine) -> Running {
     Running(server.spawn().unwrap())
 }
 
-/// Rows of PostgreSQL, in the order of their places, with moments as ClickHouse writes them.
+/// Rows of PostgreSQL as they are to stand in ClickHouse: under the pseudonyms of their places instead of these, in the
+/// order of their names, with moments as ClickHouse writes them.
 async fn facts(api: &Api, table: &str) -> Vec<Value> {
     let statement = format!(
-        "select row_to_json(f)::text from analytics.{table} f order by f.organization_id::text, f.position"
+        "select row_to_json(f)::text, f.organization_id, f.position, o.pseudonym_epoch
+         from analytics.{table} f join analytics.analytics_organizations o using (organization_id)"
     );
-    let rows: Vec<String> =
-        sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&api.analytics).await.unwrap();
-    rows.iter().map(|row| serde_json::from_str(row).unwrap()).map(|row: Value| told_alike(&row)).collect()
+    let rows: Vec<(String, Uuid, i64, i32)> =
+        sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&api.analytics).await.unwrap();
+    let mut facts = Vec::new();
+    for (row, organization_id, position, epoch) in rows {
+        let pseudonyms = &api.server.system().pseudonyms;
+        let key = pseudonyms.key(OrganizationId::new(organization_id), epoch).await.unwrap();
+        let place = Uuid::from_u128(position.unsigned_abs().into());
+        let mut row = told_alike(&serde_json::from_str(&row).unwrap());
+        let cells = row.as_object_mut().unwrap();
+        cells.retain(|name, _| !["position", "last_position"].contains(&&**name));
+        cells.insert("fact".to_owned(), json!(key.pseudonym(PseudonymKind::Place, place).uuid()));
+        facts.push(row);
+    }
+    in_order(facts)
+}
+
+fn in_order(mut facts: Vec<Value>) -> Vec<Value> {
+    facts.sort_by_key(|fact| fact["fact"].as_str().unwrap().to_owned());
+    facts
 }
 
 /// `2026-03-02T09:15:00+00:00` and `2026-03-02 09:15:00.000000` are the same moment.
@@ -124,9 +153,8 @@ fn told_alike(row: &Value) -> Value {
 }
 
 async fn copied(engine: &Engine, table: &str) -> Option<Vec<Value>> {
-    let statement = format!("select * from {table} final order by toString(organization_id), position");
-    let rows = engine.rows(&statement).await?;
-    Some(rows.iter().map(told_alike).collect())
+    let rows = engine.rows(&format!("select * except turn from {table} final")).await?;
+    Some(in_order(rows.iter().map(told_alike).collect()))
 }
 
 async fn is_copied(api: &Api, engine: &Engine) {
@@ -136,6 +164,35 @@ async fn is_copied(api: &Api, engine: &Engine) {
         })
         .await;
     }
+}
+
+/// No number of a row is its place, nor as far from it in all rows: whoever knows which commands were given, and their
+/// places, finds none of them in the copy.
+async fn no_column_follows_the_log(api: &Api, engine: &Engine, table: &str) {
+    let statement = format!("select organization_id, position from analytics.{table} order by position");
+    let places: Vec<(Uuid, i64)> =
+        sqlx::query_as(AssertSqlSafe(statement)).fetch_all(&api.analytics).await.unwrap();
+    let copied = engine.rows(&format!("select * from {table} final")).await.unwrap();
+    let mut distances: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    let mut names = Vec::new();
+    for (organization_id, position) in places {
+        let key = api.server.system().pseudonyms.key(OrganizationId::new(organization_id), 1).await.unwrap();
+        let place = Uuid::from_u128(position.unsigned_abs().into());
+        let name = key.pseudonym(PseudonymKind::Place, place).uuid().to_string();
+        let row = copied.iter().find(|row| row["fact"] == name).unwrap();
+        for (column, value) in row.as_object().unwrap() {
+            if let Some(number) = value.as_i64() {
+                distances.entry(column.clone()).or_default().insert(position - number);
+            }
+            let uuid = value.as_str().and_then(|text| text.parse::<Uuid>().ok());
+            assert_ne!(uuid, Some(place), "{table}.{column} shows the place {position}");
+        }
+        names.push(name);
+    }
+    for (column, distances) in distances {
+        assert!(distances.len() > 1, "{table}.{column} is as far from the place in every row");
+    }
+    assert!(!names.is_sorted(), "{table}: names follow the order of the log");
 }
 
 /// What both say to the same question; each in its own SQL.
@@ -171,6 +228,7 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
 
     for table in TABLES {
         assert!(!facts(&api, table).await.is_empty(), "{table}");
+        no_column_follows_the_log(&api, &engine, table).await;
     }
     let by_state = |count: &str| {
         format!("select state, {count} as samples from video_quality_facts group by state order by state")
@@ -206,7 +264,7 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
     // Killed, and begun anew from the first event on: every page is written twice.
     drop(server);
     sqlx::query("update copies.lanes set position = 0").execute(&api.analytics).await.unwrap();
-    let _server = serve(&api, &engine);
+    let server = serve(&api, &engine);
     until("everything is copied again", async || {
         let behind = "select count(*) from copies.lanes c join runtime.checkpoints k using (lane, version)
             where k.projector = 'analytics' and c.position < k.position";
@@ -216,10 +274,23 @@ async fn a_real_engine_holds_the_facts_of_postgresql_and_answers_alike() {
     .await;
     is_copied(&api, &engine).await;
 
+    // Tables of another program, and one that is gone: all are made anew, with every row.
+    drop(server);
+    engine.run("alter table patient_facts drop column age_band").await;
+    engine.run("drop table form_facts sync").await;
+    engine.run("insert into turns select 99, 'of another shape'").await;
+    let server = serve(&api, &engine);
+    is_copied(&api, &engine).await;
+    let turns = engine.rows("select distinct turn from patient_facts").await.unwrap();
+    assert_eq!(turns, [json!({ "turn": 100 })]);
+    drop(server);
+    engine.run("drop table form_facts sync").await;
+    let _server = serve(&api, &engine);
+    is_copied(&api, &engine).await;
+
     // No certificate of an erasure before ClickHouse is without the patient.
     let key = api.server.system().pseudonyms.key(OrganizationId::new(clinic.id), 1).await.unwrap();
-    let kind = carelog_vault::PseudonymKind::Patient;
-    let pseudonym = key.pseudonym(kind, patient.parse().unwrap()).uuid();
+    let pseudonym = key.pseudonym(PseudonymKind::Patient, patient.parse().unwrap()).uuid();
     let of_the_patient =
         format!("select count() as n from appointment_facts final where patient = '{pseudonym}'");
     assert_eq!(engine.rows(&of_the_patient).await.unwrap(), [json!({ "n": 1 })]);

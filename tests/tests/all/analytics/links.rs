@@ -36,6 +36,15 @@ fn joined(said: &Value, signature: &str) -> String {
     format!("/charts/{said}.{signature}")
 }
 
+/// The link that each query in the log came by; nothing where it came by none.
+async fn links_of_queries(clinic: &ApiClinic<'_>) -> Vec<Value> {
+    let links = "select convert_from(facts, 'utf8')::jsonb -> 'link_id' from log.events
+        where event_type = 'access.analytics_queried' and organization_id = $1 order by position";
+    let links: Vec<Option<Value>> =
+        sqlx::query_scalar(links).bind(clinic.id).fetch_all(&clinic.api.core).await.unwrap();
+    links.into_iter().map(Option::unwrap_or_default).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
     let portal = PageOrigin::try_from("https://portal.example".to_owned()).unwrap();
@@ -64,8 +73,14 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
     let actor: String = sqlx::query_scalar(actor).fetch_one(&api.core).await.unwrap();
     assert_eq!(actor, key.id, "in the name of the key that made it");
 
-    // What was changed is no link, whatever it says.
+    // What the key asks for itself is told from what its links show.
     let (said, signature) = parts(&link);
+    let asked =
+        send(api.request(Method::GET, "/v1/analytics/clinic_utilisation").bearer_auth(&key.text)).await;
+    assert_eq!(asked.status, 200, "{asked:?}");
+    assert_eq!(links_of_queries(&clinic).await, [said["link_id"].clone(), Value::Null]);
+
+    // What was changed is no link, whatever it says.
     let changed = |name: &str, value: Value| {
         let mut said = said.clone();
         said[name] = value;
@@ -92,7 +107,7 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
     let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
     let gone = send(api.request(Method::GET, &joined(&ended, &signature))).await;
     assert_eq!(gone.problem(), (410, "link_expired"));
-    assert_eq!(queries_in_the_log(&clinic).await.len(), 1, "none of them showed anything");
+    assert_eq!(queries_in_the_log(&clinic).await.len(), 2, "none of them showed anything");
 
     // It ends with its key.
     let path = format!("/v1/api-keys/{}", key.id);
@@ -103,6 +118,36 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
         (refused.status == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_is_in_the_log_before_it_is_handed_out() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let january = json!({ "from": "2099-01", "until": "2099-01", "valid_hours": 1 });
+
+    let made = ask(&clinic, &clinic.admin, "clinic_utilisation", &january).await;
+
+    assert_eq!(made.status, 200, "{made:?}");
+    let issued = "select stream_id::text, actor_id::text, convert_from(facts, 'utf8') from log.events
+        where event_type = 'access.analytics_link_issued' and organization_id = $1";
+    let issued: Vec<(String, String, String)> =
+        sqlx::query_as(issued).bind(clinic.id).fetch_all(&api.core).await.unwrap();
+    let [(stream_id, actor_id, facts)] = issued.as_slice() else { panic!("{issued:?}") };
+    assert_eq!((&**stream_id, &**actor_id), (made.text_at("/link_id"), &*clinic.admin.id));
+    let facts: Value = serde_json::from_str(facts).unwrap();
+    let expected = json!({
+        "view": "clinic_utilisation", "dimension": "month", "from": "2099-01", "until": "2099-01",
+        "expires_at": made.body["expires_at"],
+    });
+    assert_eq!(facts, expected);
+
+    // Where the log refuses, nobody gets a link.
+    let refuse = "alter table log.events add constraint no_links
+        check (event_type <> 'access.analytics_link_issued') not valid";
+    sqlx::query(refuse).execute(&api.core).await.unwrap();
+    let refused = ask(&clinic, &clinic.admin, "clinic_utilisation", &january).await;
+    assert!(refused.status >= 500 && refused.body.get("url").is_none(), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,8 @@
 //!
 //! A link says what it shows, until when, and which key made it, and is signed by HMAC-SHA256 under a secret of the
 //! organization that follows from the vault; it is kept nowhere. It ends with its time, and with its key. Whoever opens
-//! it acts with that key, so that each look is in the log before it is shown. Which pages may frame a chart is the
+//! it acts with that key, so that each look is in the log before it is shown, under the link's id; so is the making of a
+//! link before it is handed out. Which pages may frame a chart is the
 //! operator's to say (`frame_ancestors`).
 
 use std::sync::Arc;
@@ -12,8 +13,12 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carelog_analytics::queries::{self, CellFilter};
-use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, CellValue, YearMonth};
-use carelog_domain::{ApiKeyId, OrganizationId, Timestamp};
+use carelog_domain::access::{
+    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView,
+    CellValue, YearMonth,
+};
+use carelog_domain::{ApiKeyId, ChartLinkId, OrganizationId, Timestamp};
+use carelog_event_log::new_id;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
@@ -65,6 +70,9 @@ pub(super) struct ChartLinkBody {
 /// A link to a chart.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ChartLinkView {
+    /// Under which the log tells of it and of each look at it.
+    #[schema(value_type = uuid::Uuid)]
+    link_id: ChartLinkId,
     /// The view that it shows.
     #[schema(schema_with = schemas::analytics_view)]
     view: AnalyticsView,
@@ -79,6 +87,7 @@ pub(super) struct ChartLinkView {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claims {
+    link_id: ChartLinkId,
     organization_id: OrganizationId,
     api_key_id: ApiKeyId,
     view: AnalyticsView,
@@ -89,8 +98,8 @@ struct Claims {
     expires_at: Timestamp,
 }
 
-/// Makes a link to a chart of a view, for a page of somebody else. Each look at it is written to the log as a query of
-/// the key that made it.
+/// Makes a link to a chart of a view, for a page of somebody else. That it was made is written to the log before it is
+/// handed out, and each look at it as a query of the key that made it, with the id of the link.
 #[utoipa::path(post, path = "/v1/analytics/{view}/links", tag = "analytics",
     params(("view" = String, Path)), request_body = ChartLinkBody,
     responses((status = 200, description = "The link.", body = ChartLinkView)))]
@@ -109,7 +118,11 @@ pub(super) async fn create(
         filter(view, &CellQuery { dimension, value, from, until, format: None })?;
     let principal = caller.principal.as_ref().ok_or_else(|| Problem::fault("a link is made by a key"))?;
     let expires_at = caller.api.now().saturating_add_micros(i64::from(valid_hours) * HOUR_MICROS);
+    let link_id = ChartLinkId::new(new_id());
+    let issued =
+        AccessAnalyticsLinkIssued { view, dimension, values: values.clone(), from, until, expires_at };
     let claims = Claims {
+        link_id,
         organization_id: caller.organization_id,
         api_key_id: principal.api_key_id,
         view,
@@ -123,7 +136,8 @@ pub(super) async fn create(
     let signature = mac(&caller.api, caller.organization_id, &said).await?.finalize().into_bytes();
     let link = format!("{}.{}", URL_SAFE_NO_PAD.encode(&said), URL_SAFE_NO_PAD.encode(signature));
     let url = format!("{}{}", caller.public_url(&headers)?, PATH.replace("{link}", &link));
-    Ok(json(StatusCode::OK, &ChartLinkView { view, url, expires_at }))
+    access::record_analytics_link(&caller, link_id, issued).await?;
+    Ok(json(StatusCode::OK, &ChartLinkView { link_id, view, url, expires_at }))
 }
 
 /// `GET /charts/{link}`
@@ -140,13 +154,15 @@ pub(in crate::http) async fn serve(
         return Err(Problem::new(StatusCode::GONE, "link_expired").detail("the link to the chart has ended"));
     }
     let caller = Caller::by_key(&parts, &api, claims.organization_id, claims.api_key_id).await?;
-    let Claims { view, dimension, values, from, until, .. } = claims;
+    let Claims { link_id, view, dimension, values, from, until, .. } = claims;
     let filter = CellFilter { dimension, values, from, until };
     let mut tx = queries::begin(&api.system.databases.analytics_app, caller.organization_id).await?;
     let figures = queries::figures(&mut tx, view, filter.clone()).await.map_err(refused)?;
     tx.commit().await?;
     let mut answer = formats::answer(&figures, AnalyticsFormat::Svg)?;
-    access::record_analytics_query(&caller, figures.account(filter, AnalyticsFormat::Svg)).await?;
+    let account = figures.account(filter, AnalyticsFormat::Svg);
+    let account = AccessAnalyticsQueried { link_id: Some(link_id), ..account };
+    access::record_analytics_query(&caller, account).await?;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, api.chart_policy.clone());
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));

@@ -193,6 +193,7 @@ async fn written(caller: &Caller, event: &RecordedEvent) -> Result<Series, Probl
         AccessEvent::RecordViewed(_)
         | AccessEvent::TrailQueried(_)
         | AccessEvent::AnalyticsQueried(_)
+        | AccessEvent::AnalyticsLinkIssued(_)
         | AccessEvent::Denied(_) => return Err(Problem::fault("audit.trail.event_type is not the log's")),
     }
     Ok(series)
