@@ -354,6 +354,7 @@ mod tests {
 
     /// What is sent of rows.
     fn sent<F: Fact>(rows: &[&F]) -> Result<String, ClickHouseError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let clickhouse = ClickHouse::new(&"http://127.0.0.1:8123".parse().unwrap()).unwrap();
         let keys = EpochKeys::from([(CLINIC, (1, PseudonymKey::new([7; 32])))]);
         clickhouse.pages(&keys, TURN).columns(rows)
