@@ -8,7 +8,7 @@ pub(super) async fn rooms(connection: &mut PgConnection) -> Result<Finding, sqlx
     let checked = sqlx::query_scalar!(r#"select count(*) as "count!" from video.video_rooms"#)
         .fetch_one(&mut *connection)
         .await?;
-    // Every event of a room touches its row, which an earlier event of the appointment made.
+    // Every event of a room touches its row.
     let damage = sqlx::query_scalar!(
         r#"
         with checkpoints as materialized (
@@ -16,33 +16,24 @@ pub(super) async fn rooms(connection: &mut PgConnection) -> Result<Finding, sqlx
             from runtime.checkpoints c
             join runtime.projections p on p.projector = c.projector and p.live_version = c.version
             where c.projector = 'video'
-        ),
-        heads as (
-            select h.organization_id, h.stream_id as room_id, h.version, h.last_position,
-                   coalesce(c.position, 0) as checkpoint
-            from log.stream_heads h
-            join log.organizations o on o.organization_id = h.organization_id
-            left join checkpoints c on c.lane = o.lane
-            where h.stream_kind = 'video_room'
         )
-        select case
-                   when r.version is null then format('room %s of organization %s has no row', room_id, organization_id)
-                   else format('room %s of organization %s: the row shows version %s, its stream has %s up to position %s and the checkpoint is %s',
-                               room_id, organization_id, r.version, h.version, h.last_position, h.checkpoint)
-               end as "damage!"
-        from heads h
-        full join (select organization_id, room_id, appointment_id, version from video.video_rooms) r
-            using (organization_id, room_id)
-        where (r.version is null and h.last_position <= h.checkpoint
-               or r.version > coalesce(h.version, 0)
-               or r.version <> h.version and h.last_position <= h.checkpoint)
+        select format('room %s of organization %s: the row shows version %s, its stream has %s up to position %s and the checkpoint is %s',
+                      r.room_id, r.organization_id, r.version, coalesce(h.version, 0), h.last_position,
+                      c.position) as "damage!"
+        from video.video_rooms r
+        join log.organizations o on o.organization_id = r.organization_id
+        left join checkpoints c on c.lane = o.lane
+        left join log.stream_heads h
+            on h.organization_id = r.organization_id and h.stream_id = r.room_id and h.stream_kind = 'video_room'
+        where (r.version > coalesce(h.version, 0)
+               or r.version <> h.version and h.last_position <= coalesce(c.position, 0))
           and not exists (
               select
               from runtime.quarantine q
               where q.projector = 'video'
-                and q.version in (select version from checkpoints)
-                and q.organization_id = coalesce(h.organization_id, r.organization_id)
-                and q.stream_id in (h.room_id, r.room_id, r.appointment_id)
+                and q.version = c.version
+                and q.organization_id = r.organization_id
+                and q.stream_id in (r.room_id, r.appointment_id)
           )
         order by 1
         limit $1
