@@ -223,6 +223,10 @@ impl Copier {
         page.retain(|event| event.position <= place.applied);
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
         let keys = self.keys(&page).await?;
+        // Before anything stands under them: rows of an epoch that nobody knows of would never be removed.
+        if !self.stand_under(&keys).await? {
+            return Ok(false);
+        }
         let mut asked = Asked::default();
         let events: Vec<Known<'_>> = page
             .iter()
@@ -236,7 +240,7 @@ impl Copier {
         let state = self.state(&page, &needed).await?;
         drop(events);
         self.clickhouse.pages(&keys, self.turn).write(&state.facts()).await?;
-        self.note(lane, place, last, &keys).await?;
+        self.note(lane, place, last).await?;
         Ok(true)
     }
 
@@ -305,27 +309,31 @@ impl Copier {
         Ok(state)
     }
 
-    async fn note(
-        &self,
-        lane: Lane,
-        place: &Place,
-        last: Position,
-        keys: &EpochKeys,
-    ) -> Result<(), CopyError> {
+    /// Remembers the epochs under which rows are about to be written, and says whether they are those of the clinics'
+    /// rows that were written before.
+    async fn stand_under(&self, keys: &EpochKeys) -> Result<bool, CopyError> {
         let (organizations, epochs): (Vec<Uuid>, Vec<i32>) =
             keys.iter().map(|(id, (epoch, _))| (id.uuid(), *epoch)).unzip();
-        let mut tx = self.pool.begin().await?;
-        sqlx::query!(
+        let known = sqlx::query!(
             "
-            insert into copies.organizations (organization_id, pseudonym_epoch)
+            insert into copies.organizations as c (organization_id, pseudonym_epoch)
             select * from unnest($1::uuid[], $2::integer[])
-            on conflict (organization_id) do nothing
+            on conflict (organization_id) do update set pseudonym_epoch = c.pseudonym_epoch
+            returning organization_id, pseudonym_epoch
             ",
             &organizations,
             &epochs
         )
-        .execute(&mut *tx)
+        .fetch_all(&self.pool)
         .await?;
+        Ok(known.iter().all(|row| {
+            keys.get(&OrganizationId::new(row.organization_id))
+                .is_some_and(|(epoch, _)| *epoch == row.pseudonym_epoch)
+        }))
+    }
+
+    async fn note(&self, lane: Lane, place: &Place, last: Position) -> Result<(), CopyError> {
+        let mut tx = self.pool.begin().await?;
         // Nothing where the copy began anew meanwhile.
         sqlx::query!(
             "

@@ -29,7 +29,11 @@ impl Folder {
         let turn = File::open(&all)?;
         turn.lock()?;
         for entry in fs::read_dir(&all)? {
-            remove_unheld(&entry?.path())?;
+            let entry = entry?;
+            // A file is nothing that a process of ours left.
+            if entry.file_type()?.is_dir() {
+                remove_unheld(&entry.path())?;
+            }
         }
         let directory =
             tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&all)?;
@@ -45,7 +49,13 @@ impl Folder {
 }
 
 fn remove_unheld(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.try_lock() {
+    let held = match File::open(folder) {
+        Ok(held) => held,
+        // Its process has just ended and taken it along.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    match held.try_lock() {
         Ok(()) => fs::remove_dir_all(folder),
         Err(fs::TryLockError::WouldBlock) => Ok(()),
         Err(fs::TryLockError::Error(error)) => Err(error),
@@ -62,6 +72,7 @@ mod tests {
         let left = home.path().join("exports/left");
         fs::create_dir_all(&left).unwrap();
         fs::write(left.join("bundle"), "x").unwrap();
+        fs::write(home.path().join("exports/note"), "x").unwrap();
 
         let one = Folder::open(home.path()).unwrap();
         fs::write(one.path().join("bundle"), "x").unwrap();
