@@ -64,6 +64,18 @@ async fn goes_on(browser: &Browser, other: &Browser, who: &str) {
     .await;
 }
 
+/// A specialist and a patient who was let in.
+async fn together(door: &Door) -> (Browser, Browser) {
+    let (specialist, patient) = tokio::join!(browser(), browser());
+    for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
+        page.open(link["join_url"].as_str().unwrap()).await;
+        phase(page, "check").await;
+        page.click("#enter:enabled").await;
+    }
+    specialist.click("#knocking .admit").await;
+    (specialist, patient)
+}
+
 async fn phase(browser: &Browser, phase: &str) {
     until(&format!("the page is at {phase:?}"), async || {
         (browser.value_of("document.body.dataset.phase").await == phase).then_some(())
@@ -187,14 +199,7 @@ async fn where_only_a_relay_leads_out_it_takes_the_credentials_that_participants
     const SECRET: &str = "the-secret-of-the-relay";
     let relay = Coturn::start(SECRET).await;
     let door = Door::to(Scene::behind(&relay, SECRET).await).await;
-    let (specialist, patient) = tokio::join!(browser(), browser());
-    for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
-        page.open(link["join_url"].as_str().unwrap()).await;
-        phase(page, "check").await;
-        page.click("#enter:enabled").await;
-    }
-
-    specialist.click("#knocking .admit").await;
+    let (specialist, patient) = together(&door).await;
 
     for (page, other) in [(&specialist, &patient), (&patient, &specialist)] {
         goes_on(page, other, "somebody behind a relay").await;
@@ -222,13 +227,7 @@ async fn decoded(film: &[u8]) -> Value {
 async fn a_conversation_is_recorded_with_leave_both_see_it_and_it_stops_when_the_consent_goes() {
     let door = Door::open().await;
     door.scene.may_record(true).await;
-    let (specialist, patient) = tokio::join!(browser(), browser());
-    for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
-        page.open(link["join_url"].as_str().unwrap()).await;
-        phase(page, "check").await;
-        page.click("#enter:enabled").await;
-    }
-    specialist.click("#knocking .admit").await;
+    let (specialist, patient) = together(&door).await;
     goes_on(&specialist, &patient, "the specialist").await;
     specialist.click("#record").await;
     specialist.sees("#warning", "has not agreed to be recorded").await;
