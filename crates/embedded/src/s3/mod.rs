@@ -22,6 +22,8 @@
 //! - *No versions.* What is overwritten or deleted is gone, as erasure wants it; the list of versions shows one each.
 //! - *The entity tag is taken from SHA-256.* S3 promises MD5 only where nothing is encrypted, and one digest is enough.
 //! - *What is not understood is refused*, not ignored: conditions on writes, keys of the caller's, metadata, access lists.
+//! - *The protocol is a library's, the store is ours.* The store that comes with `s3s` (`s3s-fs`) encrypts nothing and is
+//!   meant as a sample; one that encrypts at rest is another server, with a process and credentials of its own.
 //! - *One process a directory.* A lock says so, and holds the address for the others, of whom one takes over when it ends.
 //!
 //! Start reading at `store.rs`.
