@@ -179,6 +179,7 @@ fn failure(error: &anyhow::Error) -> Option<&'static str> {
         return Some("too_large");
     }
     match error.downcast_ref() {
+        Some(ExportError::Write(error)) if error.kind() == io::ErrorKind::FileTooLarge => Some("too_large"),
         Some(ExportError::Nothing) => Some("nothing_found"),
         Some(ExportError::Changed(_) | ExportError::Missing(_) | ExportError::Contradicted) => {
             Some("log_damaged")
@@ -201,7 +202,10 @@ async fn make(workshop: &Workshop, job: &Job, done: Arc<AtomicI64>) -> anyhow::R
         return Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?);
     }
     let mut file = NamedTempFile::new_in(folder.path())?;
-    bundle(exporter, job, &mut file, &done).await?;
+    tokio::select! {
+        made = bundle(exporter, job, &mut file, &done) => made?,
+        full = folder.full() => return Err(full.into()),
+    }
     let pieces = pieces(file.path()).await?;
     Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?)
 }

@@ -157,6 +157,7 @@ impl Server {
                 audit: system.databases.audit_system.clone(),
                 origin: signing::origin_prefix(&config.proofs, &system.log),
                 witnesses: config.proofs.witnesses.clone(),
+                max_bytes: config.exports.max_bytes.get(),
             };
             let folder = exports::Folder::open(&config.home).context("exports cannot be kept in the home")?;
             let max_bytes = config.exports.max_bytes();

@@ -266,3 +266,67 @@ async fn in_a_browser_a_disabled_subscription_is_seen_and_sends_again() {
     tokio::time::timeout(Duration::from_mins(1), browser.quit()).await.unwrap();
     product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_a_browser_the_trail_is_replayed_paused_and_sped_up() {
+    let clock = ShiftedClock::by_seconds(0);
+    let product = Product::start_as(Roles::ALL, true, Arc::clone(&clock) as _).await;
+    let (organization_id, admin) = product.clinic().await;
+    let issue = async |role: &str, scope: &str| {
+        let body = serde_json::json!({ "role": role, "scopes": [scope] });
+        let (_, issued) = product.call(&admin, Method::POST, "/v1/api-keys", Some(&body)).await;
+        issued["api_key"].as_str().unwrap().to_owned()
+    };
+    let (officer, partner) = (issue("compliance", "trail").await, issue("partner", "webhooks").await);
+    // Pauses of an hour each, of which a replay at the pace of their writing makes its longest.
+    for _ in 0..6 {
+        clock.step_seconds(3_600);
+        start_appointment(product.log(), organization_id).await;
+    }
+    product.settled().await;
+    let address = format!("http://{}", product.server.address.unwrap());
+    let outsider = Visitor::signed_in(&product, &partner).await;
+    for path in ["/console/trail", "/console/trail/replay"] {
+        assert_eq!(outsider.get(path).await.status, StatusCode::FORBIDDEN, "{path}");
+    }
+    assert!(Visitor::of(&product).get("/console/trail/replay").await.leads_to_sign_in());
+    let replays = async || -> i64 {
+        let recorded = "select count(*) from log.events where event_type = 'access.record_exported'
+                        and organization_id = $1";
+        let count = sqlx::query_scalar(recorded).bind(organization_id.uuid());
+        count.fetch_one(&product.databases().core_system).await.unwrap()
+    };
+    let browser = Browser::start().await;
+    browser.open(&format!("{address}/console")).await;
+    browser.fill("#api_key", &officer).await;
+    browser.click("main button").await;
+    browser.sees("h1", "Trail").await;
+    browser.is_accessible("the trail").await;
+
+    browser.fill("#speed", "as it happened").await;
+    browser.click("#start").await;
+    browser.sees("#entries", "appointment.booked").await;
+    browser.click("#pause").await;
+    browser.sees("#told", "Paused after").await;
+    let seen = "document.getElementById('entries').rows.length";
+    let paused_at = browser.value_of(seen).await.as_i64().unwrap();
+    browser.is_accessible("a replay that is paused").await;
+    browser.click("#pause").await;
+    browser.sees("#told", "Replaying").await;
+    browser.fill("#speed", "without pauses").await;
+    browser.sees("#told", "The end").await;
+
+    assert_eq!(replays().await, 3, "the beginning, going on, and the other speed");
+    // What the last request found: all but what it wrote itself, and each entry once.
+    let sequences =
+        "[...document.querySelectorAll('#entries tr')].map((row) => parseInt(row.title.slice(6)))";
+    let sequences: Vec<i64> = serde_json::from_value(browser.value_of(sequences).await).unwrap();
+    let count = i64::try_from(sequences.len()).unwrap();
+    assert_eq!(sequences, (1..=count).rev().collect::<Vec<_>>());
+    assert!(paused_at < count && count >= 12, "{paused_at} of {count}");
+    browser.fill("#patient", "nobody").await;
+    browser.click("#start").await;
+    browser.sees("#told", "patient_id").await;
+    tokio::time::timeout(Duration::from_mins(1), browser.quit()).await.unwrap();
+    product.stop().await;
+}

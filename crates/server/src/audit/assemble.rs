@@ -1,7 +1,7 @@
 //! The bundle itself: the lists, and what proves them.
 
 use std::collections::BTreeSet;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 
 use carelog_audit::meta::{self, META};
 use carelog_audit::proof::{
@@ -18,10 +18,11 @@ use tempfile::NamedTempFile;
 use tokio::time::Instant;
 
 use super::collect::{Collected, Wanted};
+use super::spool::{Bounded, Spool};
 use super::{ExportError, ExportSummary, Exporter, PATIENCE, POLL};
 use crate::witness::asking::policy_lines;
 
-type Writer<'a> = BundleWriter<BufWriter<&'a mut NamedTempFile>>;
+type Writer = BundleWriter<Bounded>;
 
 impl Exporter {
     pub(super) async fn assemble(
@@ -30,11 +31,11 @@ impl Exporter {
         signed: &SignedCheckpoint,
         collected: Collected,
         unsealed_count: u64,
-        file: &mut NamedTempFile,
+        file: &NamedTempFile,
     ) -> Result<ExportSummary, ExportError> {
         let Collected { leaves, payloads, selected, destroyers, event_count, erased_count, edge } = collected;
         let organization_id = wanted.options.organization_id;
-        let mut writer = BundleWriter::new(BufWriter::new(file));
+        let mut writer = BundleWriter::new(Bounded::new(file.reopen()?, self.max_bytes));
         let key = self.log_key(organization_id).await?;
         let witnesses = policy_lines(&self.witnesses);
         writer.add(names::POLICY, format!("log {key}\n{witnesses}quorum none\n").as_bytes())?;
@@ -68,10 +69,7 @@ impl Exporter {
             let lines = consistency_lines(&proof.hashes);
             writer.add(&format!("{}{size}", names::CONSISTENCY), lines.as_bytes())?;
         }
-        let (leaves, length) = leaves.finish()?;
-        writer.add_stream(names::LEAVES, length, leaves)?;
-        let (payloads, length) = payloads.finish()?;
-        writer.add_stream(names::PAYLOADS, length, payloads)?;
+        let mut writer = add_lists(writer, leaves, payloads).await?;
         match wanted.shape {
             Shape::Full if edge.root() != signed.claim().root => return Err(ExportError::Contradicted),
             Shape::Full => add_tiles(&mut writer, &mut tree, wanted.size).await?,
@@ -202,8 +200,20 @@ async fn consistent(
     Ok(proof)
 }
 
+/// The lists, which may have gigabytes: whoever waits for the bundle goes on meanwhile.
+async fn add_lists(mut writer: Writer, leaves: Spool, payloads: Spool) -> io::Result<Writer> {
+    let added = tokio::task::spawn_blocking(move || {
+        for (name, list) in [(names::LEAVES, leaves), (names::PAYLOADS, payloads)] {
+            let (list, length) = list.finish()?;
+            writer.add_stream(name, length, list)?;
+        }
+        Ok(writer)
+    });
+    added.await.map_err(io::Error::other)?
+}
+
 /// Every tile of the tree, level by level.
-async fn add_tiles(writer: &mut Writer<'_>, tree: &mut TreeReader<'_>, size: u64) -> Result<(), ExportError> {
+async fn add_tiles(writer: &mut Writer, tree: &mut TreeReader<'_>, size: u64) -> Result<(), ExportError> {
     for level in 0_u8.. {
         let first = Tile { level, n: 0 };
         if first.width(size) == 0 {
@@ -227,7 +237,7 @@ async fn add_tiles(writer: &mut Writer<'_>, tree: &mut TreeReader<'_>, size: u64
 
 /// A proof file for each event.
 async fn add_proofs(
-    writer: &mut Writer<'_>,
+    writer: &mut Writer,
     tree: &mut TreeReader<'_>,
     signed: &SignedCheckpoint,
     selected: &[(u64, Hash)],

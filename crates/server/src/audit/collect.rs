@@ -63,8 +63,8 @@ pub(super) struct Collected {
 }
 
 impl Collected {
-    fn new(directory: &Path, edge: Edge) -> Result<Self, ExportError> {
-        Ok(Self::of(Spool::new(directory)?, Spool::new(directory)?, edge))
+    fn new(directory: &Path, max_bytes: u64, edge: Edge) -> Result<Self, ExportError> {
+        Ok(Self::of(Spool::new(directory, max_bytes)?, Spool::new(directory, max_bytes)?, edge))
     }
 
     /// Nothing yet but lists.
@@ -87,7 +87,7 @@ impl Exporter {
         let mut collected = match (kept.unfinished, kept.state) {
             (Some(unfinished), Some(state)) => unfinished.resume(state)?,
             (Some(unfinished), None) => unfinished.begin(self.edge_before(wanted).await?)?,
-            (None, _) => Collected::new(kept.directory, self.edge_before(wanted).await?)?,
+            (None, _) => Collected::new(kept.directory, self.max_bytes, self.edge_before(wanted).await?)?,
         };
         let total = wanted.to - wanted.from;
         while next < wanted.to {

@@ -138,6 +138,8 @@ pub async fn export(
         audit: system.databases.audit_system.clone(),
         origin: origin_prefix(&config.proofs, &system.log),
         witnesses: config.proofs.witnesses.clone(),
+        // Whoever runs the command chose the disk.
+        max_bytes: u64::MAX,
     };
     let mut file = NamedTempFile::new_in(directory)
         .with_context(|| format!("{} cannot be written to", directory.display()))?;

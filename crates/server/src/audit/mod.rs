@@ -138,7 +138,7 @@ pub enum ExportError {
     /// It cannot be told whether keys were destroyed.
     #[error("the vault cannot be asked")]
     Vault(#[from] VaultError),
-    /// The bundle cannot be written.
+    /// The bundle cannot be written; `FileTooLarge` where it would be longer than it may.
     #[error("the bundle cannot be written")]
     Write(#[from] io::Error),
     /// The export could not be written to the log, and so nothing was handed out.
@@ -181,6 +181,8 @@ pub struct Exporter {
     pub origin: std::sync::Arc<str>,
     /// Who cosigns checkpoints. Their cosignatures are waited for, as the signature is, and then done without.
     pub witnesses: Vec<WitnessAddress>,
+    /// Bytes of the longest bundle. Its lists lie beside it while it is made, each of which is bounded so as well.
+    pub max_bytes: u64,
 }
 
 impl Exporter {
@@ -217,7 +219,7 @@ impl Exporter {
             if options.patient_id.is_some() {
                 return Ok((self.make(options, scope, None, file, progress).await?, None));
             }
-            let unfinished = Unfinished::open(directory)?;
+            let unfinished = Unfinished::open(directory, self.max_bytes)?;
             let made = self.make(options, scope, Some(&unfinished), file, progress).await;
             match made {
                 Ok(summary) => Ok((summary, Some(unfinished))),

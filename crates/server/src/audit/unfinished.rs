@@ -34,6 +34,8 @@ const MAX_STATE_BYTES: u64 = 1 << 30;
 #[derive(Debug)]
 pub struct Unfinished {
     directory: PathBuf,
+    /// How long each list may get.
+    max_bytes: u64,
     /// The directory itself, locked.
     lock: File,
 }
@@ -65,11 +67,11 @@ impl Unfinished {
     ///
     /// # Errors
     /// When another process uses it, or the file system refuses.
-    pub(super) fn open(directory: &Path) -> io::Result<Self> {
+    pub(super) fn open(directory: &Path, max_bytes: u64) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
         let lock = File::open(directory)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { directory: directory.to_path_buf(), lock }),
+            Ok(()) => Ok(Self { directory: directory.to_path_buf(), max_bytes, lock }),
             Err(fs::TryLockError::WouldBlock) => Err(io::Error::other("another process makes this export")),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -94,21 +96,23 @@ impl Unfinished {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             Ok(()) | Err(_) => self.lock.sync_all()?,
         }
-        let leaves = Spool::open(&self.directory.join(LEAVES), 0)?;
-        Ok(Collected::of(leaves, Spool::open(&self.directory.join(PAYLOADS), 0)?, edge))
+        Ok(Collected::of(self.list(LEAVES, 0)?, self.list(PAYLOADS, 0)?, edge))
     }
 
     /// The lists as they were.
     pub(super) fn resume(&self, state: State) -> Result<Collected, ExportError> {
         let bytes = STANDARD.decode(&state.edge).map_err(|_| ExportError::Contradicted)?;
         let edge = Edge::from_bytes(state.next, &bytes).map_err(|_| ExportError::Contradicted)?;
-        let leaves = Spool::open(&self.directory.join(LEAVES), state.leaves_bytes)?;
-        let payloads = Spool::open(&self.directory.join(PAYLOADS), state.payloads_bytes)?;
-        let mut collected = Collected::of(leaves, payloads, edge);
+        let leaves = self.list(LEAVES, state.leaves_bytes)?;
+        let mut collected = Collected::of(leaves, self.list(PAYLOADS, state.payloads_bytes)?, edge);
         collected.destroyers = state.destroyers.into_iter().collect();
         collected.event_count = state.event_count;
         collected.erased_count = state.erased_count;
         Ok(collected)
+    }
+
+    fn list(&self, name: &str, length: u64) -> io::Result<Spool> {
+        Spool::open(&self.directory.join(name), length, self.max_bytes)
     }
 
     /// Says how far it is.

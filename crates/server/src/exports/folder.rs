@@ -1,5 +1,6 @@
 //! Where the files of exports lie until they are in a storage: on the disk of the home, in a folder of each process.
 //!
+//! The database may lie on the same disk: an export that would leave it no room ends and is tried again later.
 //! A process holds a lock on its folder for as long as it lives. Whoever starts removes the folders that nobody holds any
 //! more: those of processes that were killed.
 
@@ -7,13 +8,21 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
+
+/// Bytes that exports leave free.
+const LEAVE_FREE: u64 = 1 << 30;
+/// How often the disk is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The folder of this process, which goes with it.
 #[derive(Debug)]
 pub struct Folder {
     directory: TempDir,
+    /// Bytes of its disk that are left free.
+    leave_free: u64,
     _lock: File,
 }
 
@@ -39,13 +48,34 @@ impl Folder {
             tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&all)?;
         let lock = File::open(directory.path())?;
         lock.lock()?;
-        Ok(Self { directory, _lock: lock })
+        Ok(Self { directory, leave_free: LEAVE_FREE, _lock: lock })
+    }
+
+    /// Waits until the disk is nearly full, and says so.
+    pub async fn full(&self) -> io::Error {
+        loop {
+            match free_bytes(self.path()) {
+                Ok(free) if free < self.leave_free => {
+                    return io::Error::new(
+                        io::ErrorKind::StorageFull,
+                        format!("{free} bytes of the disk of {} are free", self.path().display()),
+                    );
+                }
+                Ok(_) => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return error,
+            }
+        }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
+}
+
+fn free_bytes(path: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(path)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn remove_unheld(folder: &Path) -> io::Result<()> {
@@ -83,5 +113,16 @@ mod tests {
         let path = one.path().to_path_buf();
         drop(one);
         assert!(!path.exists() && other.path().exists());
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_nearly_full_is_told() {
+        let home = TempDir::new().unwrap();
+        let folder = Folder { leave_free: u64::MAX, ..Folder::open(home.path()).unwrap() };
+
+        let full = folder.full().await;
+
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+        assert!(free_bytes(home.path()).unwrap() > 0);
     }
 }

@@ -159,13 +159,27 @@ async fn a_clinic_waits_for_so_many_exports_at_a_time() {
     for clinic in [&clinic, &other] {
         clinic.patient("Ada").await;
     }
-    for n in [1, 2] {
-        sql(&api, asked_for(&clinic, Uuid::from_u128(n), 1, "now() + interval '1 hour'")).await;
-    }
+    let ask = |key: &'static str| {
+        clinic
+            .request(Method::POST, "/v1/trail/exports")
+            .header("idempotency-key", key)
+            .json(&json!({ "form": "csv" }))
+    };
+    sql(&api, asked_for(&clinic, Uuid::from_u128(1), 1, "now() + interval '1 hour'")).await;
+    let second = send(ask("second")).await;
+    assert_eq!(second.status, 202);
+    ended(&clinic, second.id(), "complete").await;
+    let held = format!(
+        "update exports.jobs set status = 'running', size_bytes = null, content_sha256 = null, finished_at = null,
+                owner = gen_random_uuid(), leased_until = now() + interval '1 hour' where export_id = '{}'",
+        second.id()
+    );
+    sql(&api, held).await;
     let before = api.event_count().await;
 
-    let third = request(&clinic, &json!({ "form": "csv" })).await;
+    let (again, third) = (send(ask("second")).await, send(ask("third")).await);
 
+    assert_eq!((again.status, again.id()), (202, second.id()), "its first answer may be lost");
     assert_eq!((third.problem(), third.header("retry-after")), ((429, "too_many_exports"), "30"));
     assert_eq!(api.event_count().await, before, "what is refused is not an export");
     assert_eq!(request(&other, &json!({ "form": "csv" })).await.status, 202, "another clinic has room");

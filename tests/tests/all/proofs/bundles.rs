@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use carelog_domain::OrganizationId;
 use carelog_event_log::{Expected, Scope};
@@ -226,6 +227,54 @@ async fn the_exit_code_names_the_damage() {
     assert_eq!((code, &verdict["damage"]), (13, &json!("unknown_key")), "{verdict}");
 }
 
+fn exporter(api: &Api, max_bytes: u64) -> Exporter {
+    let system = api.server.system();
+    Exporter {
+        log: system.log.clone(),
+        audit: system.databases.audit_system.clone(),
+        origin: system.log.name().into(),
+        witnesses: Vec::new(),
+        max_bytes,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_gets_too_long_ends_before_it_fills_the_disk() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    let organization_id = OrganizationId::new(audit.clinic.id);
+    happen(&api, organization_id, 1_100).await;
+    let (_, _, size, _) = checkpoint(&audit.clinic, 1_300).await;
+    let options =
+        ExportOptions { organization_id, from: None, to: Some(size), patient_id: None, since: None };
+    let whole = audit.export("all.tar", &["--to", &size.to_string()]);
+    assert_eq!(whole["event_count"], json!(size));
+    let whole_bytes = std::fs::metadata(audit.path("all.tar")).unwrap().len();
+    // In the first page of a list, in a later one, and in the bundle when the lists were not too long.
+    for max_bytes in [100, whole_bytes / 3, whole_bytes / 10 * 9] {
+        let mut file = NamedTempFile::new_in(audit.folder.path()).unwrap();
+        let unfinished = audit.path("bounded.unfinished");
+        let exporter = exporter(&api, max_bytes);
+        let seen = AtomicU64::new(0);
+        let progress = |progress: ExportProgress| seen.store(progress.done, Ordering::Relaxed);
+
+        let scope = scope(organization_id);
+        let made = exporter.export_by_way_of(&options, &scope, &unfinished, &mut file, &progress).await;
+
+        let Err(ExportError::Write(error)) = made else { panic!("{made:?}") };
+        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+        let is_collected = seen.load(Ordering::Relaxed) == size;
+        assert_eq!(is_collected, max_bytes > whole_bytes / 2, "{max_bytes} of {whole_bytes}");
+        let kept = std::fs::read_dir(&unfinished).unwrap().map(|file| file.unwrap());
+        let lists = kept.filter(|file| file.path().extension().is_some_and(|end| end == "ndjson"));
+        let lengths: Vec<u64> = lists.map(|list| list.metadata().unwrap().len()).collect();
+        let bundle = file.as_file().metadata().unwrap().len();
+        assert!(lengths.len() == 2 && lengths.iter().all(|length| *length <= max_bytes), "{lengths:?}");
+        assert!(bundle <= max_bytes, "{bundle} of {max_bytes}");
+        std::fs::remove_dir_all(&unfinished).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_that_was_cut_off_goes_on_where_it_was() {
     let api = signing_api().await;
@@ -233,12 +282,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_was() {
     let organization_id = OrganizationId::new(audit.clinic.id);
     happen(&api, organization_id, 1_100).await;
     let (_, _, size, _) = checkpoint(&audit.clinic, 1_300).await;
-    let exporter = Exporter {
-        log: api.server.system().log.clone(),
-        audit: api.server.system().databases.audit_system.clone(),
-        origin: api.server.system().log.name().into(),
-        witnesses: Vec::new(),
-    };
+    let exporter = exporter(&api, u64::MAX);
     let options =
         ExportOptions { organization_id, from: None, to: Some(size), patient_id: None, since: None };
     let scope = scope(organization_id);
@@ -298,12 +342,7 @@ async fn what_does_not_hold_or_cannot_be_recorded_does_not_leave() {
     let audit = Audit::begin(&api).await;
     let (_, _, size, _) = checkpoint(&audit.clinic, 100).await;
     let says = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let exporter = Exporter {
-        log: api.server.system().log.clone(),
-        audit: api.server.system().databases.audit_system.clone(),
-        origin: api.server.system().log.name().into(),
-        witnesses: Vec::new(),
-    };
+    let exporter = exporter(&api, u64::MAX);
     let options = ExportOptions {
         organization_id: OrganizationId::new(audit.clinic.id),
         from: None,

@@ -85,7 +85,8 @@ async fn make(
     follow(system, &sealer, &system.databases.audit_system).await?;
     system.runtime.tasks.spawn(Signing::new(&config, system).run());
     let audit = system.databases.audit_system.clone();
-    let exporter = Exporter { log: system.log.clone(), audit, origin, witnesses: Vec::new() };
+    let exporter =
+        Exporter { log: system.log.clone(), audit, origin, witnesses: Vec::new(), max_bytes: u64::MAX };
     let policy = policy_of(&exporter, organization_id).await?;
     let to = Some(options.events());
     let export = ExportOptions { organization_id, from: None, to, patient_id: None, since: None };

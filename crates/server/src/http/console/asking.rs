@@ -47,11 +47,38 @@ impl Console {
         serde_json::from_slice(&bytes).map_err(|_| unreadable())
     }
 
-    /// What a request answers, as it is.
+    /// What a request answers that is not refused.
     ///
     /// # Errors
     /// See [`Trouble`].
     pub(super) async fn ask(
+        &self,
+        visitor: &Visitor,
+        method: Method,
+        path: &str,
+    ) -> Result<Response, Trouble> {
+        let response = self.answer(visitor, method, path).await?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED => Err(Trouble::SignedOut),
+            StatusCode::FORBIDDEN => Err(Trouble::Forbidden),
+            StatusCode::NOT_FOUND => Err(Trouble::NotFound),
+            status if !status.is_success() => {
+                let problem = response.extensions().get::<Problem>();
+                if let Some(cause) = problem.and_then(Problem::cause) {
+                    tracing::warn!(error = cause, "the console got no answer");
+                }
+                let code = problem.map_or("internal_error", Problem::code);
+                Err(Trouble::Other(status, code.to_owned()))
+            }
+            _ => Ok(response),
+        }
+    }
+
+    /// What a request answers, whether it is refused or not.
+    ///
+    /// # Errors
+    /// When the path is none.
+    pub(super) async fn answer(
         &self,
         visitor: &Visitor,
         method: Method,
@@ -68,20 +95,7 @@ impl Console {
             .map_err(|_| Trouble::NotFound)?;
         request.headers_mut().extend(visitor.network.clone());
         let Ok(response) = self.router.clone().oneshot(request).await;
-        match response.status() {
-            StatusCode::UNAUTHORIZED => Err(Trouble::SignedOut),
-            StatusCode::FORBIDDEN => Err(Trouble::Forbidden),
-            StatusCode::NOT_FOUND => Err(Trouble::NotFound),
-            status if !status.is_success() => {
-                let problem = response.extensions().get::<Problem>();
-                if let Some(cause) = problem.and_then(Problem::cause) {
-                    tracing::warn!(error = cause, "the console got no answer");
-                }
-                let code = problem.map_or("internal_error", Problem::code);
-                Err(Trouble::Other(status, code.to_owned()))
-            }
-            _ => Ok(response),
-        }
+        Ok(response)
     }
 }
 

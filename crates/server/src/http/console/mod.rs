@@ -1,4 +1,4 @@
-//! The console: pages for the people of a clinic and its partners, drawn on the server, without a script.
+//! The console: pages for the people of a clinic and its partners, drawn on the server; only the replay has a script.
 //!
 //! A page asks the API of this process for what it shows, with the key of whoever signed in. So the console can do
 //! nothing that the key cannot, and each of its reads and commands is checked, limited and written down like any other.
@@ -8,12 +8,14 @@
 //! - [`view`]: what every page looks like.
 //! - [`sections`]: which parts a key opens.
 //! - [`analytics`]: published figures, as charts and tables.
+//! - [`trail`]: the trail as it happened.
 //! - [`webhooks`]: subscriptions, what is wrong with them, and what was sent.
 
 mod analytics;
 mod asking;
 mod sections;
 mod session;
+mod trail;
 mod view;
 mod webhooks;
 
@@ -47,6 +49,9 @@ pub(super) fn routes(api: Arc<Api>, router: Router) -> Router {
         .route("/console/analytics", get(analytics::list))
         .route("/console/analytics/{view}", get(analytics::show))
         .route("/console/analytics/{view}/{file}", get(analytics::file))
+        .route("/console/trail", get(trail::show))
+        .route("/console/trail/replay", get(trail::replay))
+        .route("/console/trail/replay.js", get(trail::script))
         .route("/console/webhooks", get(webhooks::list))
         .route("/console/webhooks/{subscription_id}", get(webhooks::show))
         .route("/console/webhooks/{subscription_id}/{act}", post(webhooks::act))

@@ -12,6 +12,8 @@ const WEBHOOKS: Section =
 const ANALYTICS: Section =
     Section { home: "/console/analytics", title: "Analytics", route: "/v1/analytics/{view}" };
 
+const TRAIL: Section = Section { home: "/console/trail", title: "Trail", route: "/v1/trail/replay" };
+
 /// A part of the console.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Section {
@@ -25,6 +27,8 @@ pub(super) struct Section {
 pub(super) struct Sections {
     webhooks: bool,
     analytics: bool,
+    #[serde(default)]
+    trail: bool,
 }
 
 impl Sections {
@@ -40,13 +44,18 @@ impl Sections {
             Some(Allows::AnyKey) => true,
             Some(Allows::Operator) | None => false,
         };
-        Self { webhooks: opens(WEBHOOKS), analytics: opens(ANALYTICS) }
+        Self { webhooks: opens(WEBHOOKS), analytics: opens(ANALYTICS), trail: opens(TRAIL) }
     }
 
     /// In the order of the navigation.
     pub(super) fn opened(self) -> impl Iterator<Item = Section> {
-        let all = [(self.webhooks, WEBHOOKS), (self.analytics, ANALYTICS)];
+        let all = [(self.webhooks, WEBHOOKS), (self.analytics, ANALYTICS), (self.trail, TRAIL)];
         all.into_iter().filter(|(is_open, _)| *is_open).map(|(_, section)| section)
+    }
+
+    /// Whether the trail is one of them.
+    pub(super) const fn opens_trail(self) -> bool {
+        self.trail
     }
 
     /// Where a visitor begins. Whoever may see nothing is told so there.
@@ -73,6 +82,7 @@ mod tests {
             homes("admin", &["reads", "webhooks"]),
             ("/console/webhooks", "Webhooks Analytics".to_owned())
         );
+        assert_eq!(homes("compliance", &["trail"]), ("/console/trail", "Trail".to_owned()));
         assert_eq!(homes("analyst", &["reads"]), ("/console/analytics", "Analytics".to_owned()));
         assert_eq!(homes("partner", &["webhooks"]), ("/console/webhooks", "Webhooks".to_owned()));
         assert_eq!(homes("analyst", &["events"]), ("/console/webhooks", String::new()));

@@ -1,4 +1,4 @@
-//! What every page looks like: one style, no script, nothing from elsewhere.
+//! What every page looks like: one style, nothing from elsewhere, and no script but where something moves.
 
 use axum::response::{Html, IntoResponse, Response};
 use http::{StatusCode, header};
@@ -8,6 +8,8 @@ use super::sections::Sections;
 
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; \
                       frame-ancestors 'none'";
+const SCRIPTED_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
+                               base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); --bad: #b3261e; }
@@ -22,6 +24,8 @@ code { font: 14px/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
 .notice { border-left: 4px solid var(--bad); padding: .5rem .75rem; margin: 1rem 0; }
 .bad { color: var(--bad); font-weight: 600; }
 form { display: inline; }
+form.fields { display: grid; grid-template-columns: max-content minmax(12rem, 28rem); gap: .5rem 1rem; align-items: center; }
+progress { width: 100%; }
 label { display: block; }
 input { font: inherit; width: min(100%, 40rem); }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.5rem; }
@@ -39,6 +43,18 @@ pub(super) struct Page<'a> {
 
 impl IntoResponse for Page<'_> {
     fn into_response(self) -> Response {
+        self.respond(None)
+    }
+}
+
+impl Page<'_> {
+    /// The page with a script of ours.
+    pub(super) fn with_script(self, path: &str) -> Response {
+        self.respond(Some(path))
+    }
+
+    fn respond(self, script: Option<&str>) -> Response {
+        let policy = if script.is_some() { SCRIPTED_POLICY } else { POLICY };
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -47,6 +63,7 @@ impl IntoResponse for Page<'_> {
                     meta name="viewport" content="width=device-width";
                     title { (self.title) " – Carelog" }
                     style { (PreEscaped(STYLE)) }
+                    @if let Some(path) = script { script src=(path) defer {} }
                 }
                 body {
                     header {
@@ -68,7 +85,7 @@ impl IntoResponse for Page<'_> {
             }
         };
         let headers = [
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, policy),
             (header::REFERRER_POLICY, "same-origin"),
             (header::CACHE_CONTROL, "no-store"),
         ];

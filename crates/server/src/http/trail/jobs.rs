@@ -8,7 +8,6 @@ use carelog_audit::{Topic, queries};
 use carelog_domain::access::{Access, AccessCommand};
 use carelog_domain::file::LinkDisposition;
 use carelog_domain::{PatientId, StreamKind, Timestamp};
-use carelog_event_log::new_id;
 use carelog_files::Download;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -148,26 +147,29 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
     links::storage(&caller).await?;
     caller.wait_for(None, View::Trail).await?;
     let organization_id = caller.organization_id;
+    let id = wish.terms.id_of_new(&caller, None);
     let mut tx = caller.read_trail().await?;
-    let until = queries::newest_sequence(&mut tx, organization_id).await?;
-    let total = queries::count_entries(&mut tx, organization_id, &wanted.filter(), until, i64::MAX).await?;
     // Requests of the same moment may all find room: what is bounded is the work, and before anything is written down.
     let unfinished = store::count_unfinished(&mut tx, organization_id).await?;
-    tx.commit().await?;
     let most = caller.api.exports.unfinished_per_organization.get();
-    if unfinished >= i64::from(most) {
+    let is_full = unfinished >= i64::from(most);
+    // A request that is repeated needs no room: its export is one of those.
+    if is_full && store::get(&mut tx, organization_id, id).await?.is_none() {
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_exports")
             .detail(format!(
                 "{unfinished} exports of the clinic are not made yet: ask again when one of them has ended"
             ))
             .retry_after(FULL_RETRY_SECONDS));
     }
+    let until = queries::newest_sequence(&mut tx, organization_id).await?;
+    let total = queries::count_entries(&mut tx, organization_id, &wanted.filter(), until, i64::MAX).await?;
+    tx.commit().await?;
     let command = AccessCommand::RecordExport {
         target_kind: StreamKind::Access,
         patient_id: wanted.patient_id,
         record_count: u32::try_from(total).unwrap_or(u32::MAX),
     };
-    let done = caller.create::<Access>(&wish.terms, new_id(), None, command).await?;
+    let done = caller.create::<Access>(&wish.terms, id, None, command).await?;
     let (id, now) = (done.answer.id, caller.api.now());
     // A request that is repeated, because its first answer was lost, finds it there.
     let mut audit = caller.api.system.databases.audit_system.acquire().await?;
