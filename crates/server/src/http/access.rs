@@ -3,12 +3,15 @@
 //! Each access is a stream of its own, so that recording one never waits for another. Its id is made here and not
 //! taken from the request, because a client may send one request id twice.
 
+use std::collections::BTreeMap;
+
 use carelog_domain::access::{
     Access, AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AccessCommand, DenialReason, Interaction,
     RecordView,
 };
 use carelog_domain::{ChartLinkId, PatientId, StreamKind};
 use carelog_event_log::{Expected, new_id};
+use futures::future::try_join_all;
 use uuid::Uuid;
 
 use super::caller::Caller;
@@ -29,27 +32,28 @@ pub(super) async fn record_read(
     record(caller, AccessCommand::RecordView(view)).await
 }
 
-/// Records that a list was read. An empty one shows nobody's data.
+/// Records that a list was read: one access for each patient of whom it shows records, so that each of them finds it. Given
+/// is whom each record is about; an empty list shows nobody's data.
 ///
 /// # Errors
 /// When the log cannot be written: the list must not be shown.
 pub(super) async fn record_search(
     caller: &Caller,
     target_kind: StreamKind,
-    patient_id: Option<PatientId>,
-    record_count: usize,
+    about: impl Iterator<Item = Option<PatientId>>,
 ) -> Result<(), Problem> {
-    if record_count == 0 {
-        return Ok(());
+    let mut counts = BTreeMap::<Option<PatientId>, u32>::new();
+    for patient_id in about {
+        *counts.entry(patient_id).or_default() += 1;
     }
-    let view = RecordView {
-        target_kind,
-        target_id: Uuid::nil(),
-        patient_id,
-        record_count: u32::try_from(record_count).unwrap_or(u32::MAX),
-        interaction: Interaction::Search,
-    };
-    record(caller, AccessCommand::RecordView(view)).await
+    let recorded = counts.into_iter().map(|(patient_id, record_count)| {
+        let target_id = Uuid::nil();
+        let interaction = Interaction::Search;
+        let view = RecordView { target_kind, target_id, patient_id, record_count, interaction };
+        record(caller, AccessCommand::RecordView(view))
+    });
+    // At once, so that one commit takes them all.
+    try_join_all(recorded).await.map(drop)
 }
 
 /// Records that the audit trail was queried.

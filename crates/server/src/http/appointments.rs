@@ -298,11 +298,12 @@ async fn list(
         queries::list_appointments(&mut tx, caller.organization_id, &filter, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
+    let about: Vec<_> = records.iter().map(|record| Some(record.patient_id)).collect();
     let mut items = Vec::with_capacity(records.len());
     for record in records {
         items.push(AppointmentView::of(&caller, record).await?);
     }
-    access::record_search(&caller, StreamKind::Appointment, filter.patient_id, items.len()).await?;
+    access::record_search(&caller, StreamKind::Appointment, about.into_iter()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

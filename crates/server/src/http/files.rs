@@ -184,8 +184,9 @@ async fn list(
     let records = queries::list_files(&mut tx, caller.organization_id, &filter, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
+    let about: Vec<_> = records.iter().map(|record| record.patient_id).collect();
     let items: Vec<FileView> = records.into_iter().map(|record| FileView::of(&record, None)).collect();
-    access::record_search(&caller, StreamKind::File, filter.patient_id, items.len()).await?;
+    access::record_search(&caller, StreamKind::File, about.into_iter()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

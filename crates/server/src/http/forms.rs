@@ -287,8 +287,9 @@ async fn list(
     let records = queries::list_forms(&mut tx, caller.organization_id, &filter, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
+    let about: Vec<_> = records.iter().map(|record| Some(record.patient_id)).collect();
     let items: Vec<FormView> = records.into_iter().map(|record| FormView::of(&record, None)).collect();
-    access::record_search(&caller, StreamKind::Form, filter.patient_id, items.len()).await?;
+    access::record_search(&caller, StreamKind::Form, about.into_iter()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

@@ -154,6 +154,6 @@ async fn list(
     for record in records {
         items.push(MemberView::of(&caller, record).await?);
     }
-    access::record_search(&caller, StreamKind::Organization, None, items.len()).await?;
+    access::record_search(&caller, StreamKind::Organization, items.iter().map(|_| None)).await?;
     Ok(Page { items, next }.respond(&uri))
 }

@@ -323,11 +323,12 @@ async fn list(
         queries::list_patients(&mut tx, caller.organization_id, query.status, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
+    let about: Vec<_> = records.iter().map(|record| Some(record.patient_id)).collect();
     let mut items = Vec::with_capacity(records.len());
     for record in records {
         items.push(PatientView::of(&caller, record).await?);
     }
-    access::record_search(&caller, StreamKind::Patient, None, items.len()).await?;
+    access::record_search(&caller, StreamKind::Patient, about.into_iter()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

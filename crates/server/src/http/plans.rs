@@ -296,8 +296,9 @@ async fn list(
     let records = queries::list_plans(&mut tx, caller.organization_id, &filter, window.of_records()).await?;
     tx.commit().await?;
     let (records, next) = window.cut(records, |record| record.stamp.created_position);
+    let about: Vec<_> = records.iter().map(|record| Some(record.patient_id)).collect();
     let items: Vec<PlanView> = records.iter().map(PlanView::of).collect();
-    access::record_search(&caller, StreamKind::TreatmentPlan, filter.patient_id, items.len()).await?;
+    access::record_search(&caller, StreamKind::TreatmentPlan, about.into_iter()).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

@@ -177,7 +177,7 @@ async fn list(
     for record in records {
         items.push(SpecialistView::of(&caller, record).await?);
     }
-    access::record_search(&caller, StreamKind::Specialist, None, items.len()).await?;
+    access::record_search(&caller, StreamKind::Specialist, items.iter().map(|_| None)).await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

@@ -150,7 +150,8 @@ async fn list(
     tx.commit().await?;
     let (rows, next) = window.cut(rows, |(_, row)| row.created_position);
     let items: Vec<VideoRoomView> = rows.iter().map(|(id, row)| VideoRoomView::of(*id, row)).collect();
-    access::record_search(&caller, StreamKind::VideoRoom, patient_id, items.len()).await?;
+    access::record_search(&caller, StreamKind::VideoRoom, rows.iter().map(|(_, row)| Some(row.patient_id)))
+        .await?;
     Ok(Page { items, next }.respond(&uri))
 }
 

@@ -194,6 +194,59 @@ async fn a_record_is_shown_once_its_reading_is_in_the_log_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_shown_to_those_who_answer_for_it_either_that_cannot_be_written_down() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let Record { patient, appointment, form, position } = record(&clinic).await;
+    let person = json!({ "profession": "physiotherapist", "name": "Quxfield", "email": "q@canary.example" });
+    let specialist = clinic.post("/v1/specialists", &person).await;
+    let (by, last) = (specialist.id(), specialist.position());
+    let paths = [
+        format!("/v1/patients/{patient}?wait_for={position}"),
+        format!("/v1/specialists/{by}?wait_for={last}"),
+        "/v1/specialists".to_owned(),
+        format!("/v1/appointments/{appointment}"),
+        "/v1/forms".to_owned(),
+        format!("/v1/forms/{form}"),
+        format!("/v1/video-rooms?wait_for={position}"),
+        format!("/v1/records/patient/{patient}"),
+        format!("/v1/records/form/{form}/versions"),
+        format!("/v1/patients/{patient}/disclosures"),
+        format!("/v1/patients/{patient}/accesses"),
+        format!("/v1/patients/{patient}/webhook-deliveries"),
+        "/v1/trail".to_owned(),
+        "/v1/trail?format=csv".to_owned(),
+        format!("/v1/trail/patients?actor_id={}", clinic.admin.id),
+        "/v1/trail/replay?speed=1000000000".to_owned(),
+    ];
+    let accesses = async || -> i64 {
+        let count = "select count(*) from log.events where event_type like 'access.%'";
+        sqlx::query_scalar(count).fetch_one(&api.core).await.unwrap()
+    };
+    for path in &paths {
+        let before = accesses().await;
+        assert_eq!(clinic.get(path).await.status, 200, "{path}");
+        assert!(accesses().await > before, "{path}");
+    }
+
+    let refuse = "create function log.refuse_accesses() returns trigger language plpgsql as
+                  $$ begin raise exception 'no room' using errcode = '53100'; end $$;
+                  create trigger refuse_accesses before insert on log.events for each row
+                  when (new.event_type like 'access.%') execute function log.refuse_accesses()";
+    sqlx::raw_sql(refuse).execute(&api.core).await.unwrap();
+    for path in &paths {
+        let answer = clinic.get(path).await;
+        assert!([500, 503].contains(&answer.status), "{path}: {answer:?}");
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+    }
+    for body in [json!({ "form": "csv" }), json!({ "form": "bundle" })] {
+        assert!(clinic.post("/v1/trail/exports", &body).await.status >= 500, "{body}");
+    }
+    let jobs = "select count(*) from exports.jobs";
+    assert_eq!(sqlx::query_scalar::<_, i64>(jobs).fetch_one(&api.audit).await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_specialist_who_has_left_has_no_key_any_more() {
     let api = Api::start().await;
     let clinic = api.clinic("Klinik").await;

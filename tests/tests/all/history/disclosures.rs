@@ -134,6 +134,34 @@ async fn q05_to_whom_a_patients_records_were_disclosed_is_accounted_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_is_accounted_for_under_the_address_that_it_went_to() {
+    let (api, receiver, _directory) = start().await;
+    let clinic = api.clinic("Klinik").await;
+    let subscribed = subscribe(&clinic, &receiver, "partner").await;
+    let patient = clinic.patient("Ada").await.id().to_owned();
+    arrived(&clinic, &patient, 1).await;
+    let path = format!("/v1/webhook-subscriptions/{}", subscribed.id());
+    let moved = json!({ "url": receiver.url("elsewhere") });
+    assert_eq!(carelog_tests::send(clinic.request(Method::PATCH, &path).json(&moved)).await.status, 200);
+    // A delivery to the new address shows that the change is known to whoever sends.
+    let sent = async || {
+        let consent = json!({ "consent": "treatment", "version": 1 });
+        clinic.post(&format!("/v1/patients/{patient}/consents"), &consent).await
+    };
+    assert_eq!(sent().await.status, 200);
+    arrived(&clinic, &patient, 2).await;
+
+    let accounting = clinic.get(&format!("/v1/patients/{patient}/disclosures")).await;
+
+    let found = accounting.body["disclosures"].as_array().unwrap();
+    let went: Vec<(&Value, &Value)> =
+        found.iter().map(|series| (&series["what"], &series["address"])).collect();
+    let first = (&json!("patient.registered"), &json!(receiver.url("partner")));
+    assert_eq!(went[0], first, "not where it would go today");
+    assert_eq!(went.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_patient_sees_who_touched_their_records_without_anybodys_name() {
     let api = Api::start().await;
     let (clinic, stranger) = (api.clinic("Klinik").await, api.clinic("Praxis").await);
@@ -144,6 +172,8 @@ async fn a_patient_sees_who_touched_their_records_without_anybodys_name() {
     let read = clinic.request(Method::GET, &format!("/v1/patients/{patient}"));
     let read = carelog_tests::send(read.header("x-purpose-of-use", "treatment")).await;
     assert_eq!(read.status, 200);
+    // Of each patient in a list.
+    assert_eq!(clinic.get("/v1/patients").await.items().len(), 2);
     let caught_up = clinic.patient("Zoe").await;
 
     let path = format!("/v1/patients/{patient}/accesses");
@@ -154,7 +184,8 @@ async fn a_patient_sees_who_touched_their_records_without_anybodys_name() {
     let viewed = (&json!("access.record_viewed"), &json!("read"), &json!("treatment"));
     let issued = (&json!("organization.api_key_issued"), &json!("create"), &Value::Null);
     let registered = (&json!("patient.registered"), &json!("create"), &Value::Null);
-    assert_eq!(told, [viewed, issued, registered], "the patient's own key among them");
+    let listed = (&json!("access.record_viewed"), &json!("read"), &Value::Null);
+    assert_eq!(told, [listed, viewed, issued, registered], "the patient's own key among them");
     assert!(!seen.text.contains(&clinic.admin.id) && !seen.text.contains("actor"), "{seen:?}");
     let again = clinic.get_as(&key, &format!("{path}?limit=1")).await;
     assert_eq!(again.items().len(), 1);

@@ -1,6 +1,7 @@
 //! The accounting of disclosures, put together from what was written down, exported and sent.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
 use carelog_domain::access::{AccessEvent, Disclosure};
@@ -55,7 +56,7 @@ pub(super) struct DisclosureView {
     way: Way,
     /// Who received it: as it was written down, or in the words of the subscription; a role of the clinic for an export.
     recipient: Option<String>,
-    /// The recipient's address, if known; the URL of a subscription.
+    /// The recipient's address, if known; the URL of a subscription as it was then.
     address: Option<String>,
     /// The partner whose subscription it is.
     partner_id: Option<Uuid>,
@@ -121,10 +122,11 @@ pub(super) async fn of(
         };
         take_written(caller, &filter, &mut found).await?;
     }
-    take_sent(caller, patient_id, (from, before), &mut found).await?;
+    let mut partners = Partners::default();
+    take_sent(caller, patient_id, (from, before), &mut partners, &mut found).await?;
     let mut disclosures = Vec::with_capacity(found.len());
     for (series, times) in found {
-        disclosures.push(view(caller, series, times).await?);
+        disclosures.push(view(caller, series, times, &mut partners).await?);
     }
     disclosures.sort_by_key(|disclosure| disclosure.first_at);
     Ok(AccountingView { patient_id: patient_id.uuid(), from, before, disclosures })
@@ -204,6 +206,7 @@ async fn take_sent(
     caller: &Caller,
     patient_id: PatientId,
     (from, before): (Timestamp, Timestamp),
+    partners: &mut Partners,
     found: &mut Found,
 ) -> Result<(), Problem> {
     let mut after = 0;
@@ -224,11 +227,13 @@ async fn take_sent(
             if !may_have_been_read(attempted.outcome) || at < from || at >= before {
                 continue;
             }
+            let id = attempted.subscription_id;
             let series = Series {
                 way: Way::Webhook,
-                subscription_id: Some(attempted.subscription_id.uuid()),
+                subscription_id: Some(id.uuid()),
                 recipient: None,
-                address: None,
+                // Where it went then, which may be another address than today's.
+                address: partners.at(caller, id, attempted.subscription_version).await?.url.clone(),
                 what: types.get(&event.organization_sequence).map(EventType::to_string),
                 purpose: None,
                 erased: false,
@@ -257,7 +262,12 @@ const fn may_have_been_read(outcome: AttemptOutcome) -> bool {
     }
 }
 
-async fn view(caller: &Caller, series: Series, times: Times) -> Result<DisclosureView, Problem> {
+async fn view(
+    caller: &Caller,
+    series: Series,
+    times: Times,
+    partners: &mut Partners,
+) -> Result<DisclosureView, Problem> {
     let mut view = DisclosureView {
         way: series.way,
         recipient: series.recipient,
@@ -272,20 +282,42 @@ async fn view(caller: &Caller, series: Series, times: Times) -> Result<Disclosur
         count: times.count,
     };
     if let Some(id) = series.subscription_id.map(SubscriptionId::new) {
-        let partner = partner(caller, id).await?;
+        let partner = partners.at(caller, id, None).await?;
         view.partner_id = partner.partner_id;
-        view.address = partner.url;
-        view.recipient = partner.description;
+        view.recipient.clone_from(&partner.description);
         view.erased = partner.erased;
     }
     Ok(view)
 }
 
-/// The subscription as it is told of last, deleted or not.
-async fn partner(caller: &Caller, id: SubscriptionId) -> Result<PastSubscriptionView, Problem> {
+/// Subscriptions as they were, deleted or not; each is read once.
+#[derive(Default)]
+struct Partners(HashMap<(SubscriptionId, Option<i64>), PastSubscriptionView>);
+
+impl Partners {
+    /// A subscription at a version; as it is told of last where none is given.
+    async fn at(
+        &mut self,
+        caller: &Caller,
+        id: SubscriptionId,
+        version: Option<i64>,
+    ) -> Result<&PastSubscriptionView, Problem> {
+        match self.0.entry((id, version)) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => Ok(place.insert(partner(caller, id, version).await?)),
+        }
+    }
+}
+
+async fn partner(
+    caller: &Caller,
+    id: SubscriptionId,
+    version: Option<i64>,
+) -> Result<PastSubscriptionView, Problem> {
     let kind = RecordKind::WebhookSubscription;
     let events = past::events(caller.api.log(), caller.organization_id, kind, id.uuid()).await?;
-    let past = past::fold(kind, &events, Moment::Newest).map_err(|error| Problem::internal(&error))?;
+    let moment = version.map_or(Moment::Newest, Moment::Version);
+    let past = past::fold(kind, &events, moment).map_err(|error| Problem::internal(&error))?;
     match StateView::open(caller, past.record).await? {
         StateView::WebhookSubscription(view) => Ok(*view),
         _ => Err(Problem::fault("a subscription is folded to something else")),
