@@ -181,9 +181,12 @@ fn failure(error: &anyhow::Error) -> Option<&'static str> {
     match error.downcast_ref() {
         Some(ExportError::Write(error)) if error.kind() == io::ErrorKind::FileTooLarge => Some("too_large"),
         Some(ExportError::Nothing) => Some("nothing_found"),
-        Some(ExportError::Changed(_) | ExportError::Missing(_) | ExportError::Contradicted) => {
-            Some("log_damaged")
-        }
+        Some(
+            ExportError::Changed(_)
+            | ExportError::AnotherKey(_)
+            | ExportError::Missing(_)
+            | ExportError::Contradicted,
+        ) => Some("log_damaged"),
         _ => None,
     }
 }

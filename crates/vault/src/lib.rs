@@ -88,6 +88,7 @@ pub use data_key::{DataKey, KeyCommit, KeyState};
 pub use error::VaultError;
 pub use pseudonyms::{Pseudonym, PseudonymKey, PseudonymKind, Pseudonyms};
 pub use root::{RootKey, RootKeyError};
+pub use store::commitments;
 pub use vault::Vault;
 
 /// The tables of the vault's database; the role `carelog_vault` must exist before they are made.

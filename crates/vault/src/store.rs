@@ -2,7 +2,7 @@
 
 use carelog_domain::{KeyId, KeyScope, OrganizationId, PatientId};
 use futures::future::BoxFuture;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::data_key::{DataKey, KeyCommit, KeyState};
@@ -115,6 +115,31 @@ pub(crate) fn by_ids<'a>(
         .await?;
         rows.into_iter().map(|row| row.into_key(root)).collect()
     })
+}
+
+/// The commitments of those keys that exist or existed, in any order; of a destroyed one nothing. Opens none of them.
+///
+/// # Errors
+/// When the database fails, or a stored value does not parse.
+pub async fn commitments(
+    pool: &PgPool,
+    key_ids: &[KeyId],
+) -> Result<Vec<(KeyId, Option<KeyCommit>)>, VaultError> {
+    let key_ids: Vec<Uuid> = key_ids.iter().map(|id| id.uuid()).collect();
+    let rows = sqlx::query!(
+        "select key_id, key_commit, destroyed_at is not null as \"is_destroyed!\"
+         from vault.data_keys where key_id = any($1)",
+        &key_ids
+    )
+    .fetch_all(pool)
+    .await?;
+    let commitment = |row: (Uuid, Option<Vec<u8>>, bool)| {
+        let (key_id, commit, is_destroyed) = row;
+        let key_id = KeyId::new(key_id);
+        let commit = if is_destroyed { None } else { Some(parse_commit(key_id, commit)?) };
+        Ok((key_id, commit))
+    };
+    rows.into_iter().map(|row| commitment((row.key_id, row.key_commit, row.is_destroyed))).collect()
 }
 
 /// Makes keys for scopes that have none. Scopes that somebody else serves meanwhile, or whose organization's key

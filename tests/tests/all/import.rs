@@ -101,6 +101,36 @@ fn assert_tells(summary: &ImportSummary, expected: &Recount, rows: usize) {
     assert_eq!(summary.appointments, expected.events["appointment.booked"]);
 }
 
+/// How often the trail has each action, once it has caught up.
+async fn trail_of(system: &System) -> BTreeMap<String, i64> {
+    let audit = Arc::new(carelog_audit::Audit);
+    for lane in system.log.lanes() {
+        let pool = system.databases.audit_system.clone();
+        system.runtime.unit(Arc::clone(&audit), None, pool, lane).run_to_head().await.unwrap();
+    }
+    let counts = "select action, count(*) from audit.trail group by action";
+    let counts: Vec<(String, i64)> =
+        sqlx::query_as(counts).fetch_all(&system.databases.audit_owner).await.unwrap();
+    counts.into_iter().collect()
+}
+
+/// What an import does: it makes clinics, patients and appointments, and tells what became of these.
+fn expected_trail(expected: &Recount) -> BTreeMap<String, i64> {
+    let mut counts = BTreeMap::new();
+    for (event, count) in &expected.events {
+        let action = match event.as_str() {
+            "organization.registered" | "patient.registered" | "appointment.booked" => "create",
+            "appointment.confirmed"
+            | "appointment.onboarded"
+            | "appointment.completed"
+            | "appointment.no_show" => "update",
+            other => panic!("an import writes no {other}"),
+        };
+        *counts.entry(action.to_owned()).or_default() += i64::try_from(*count).unwrap();
+    }
+    counts
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_history_is_brought_in_whole_and_a_second_time_adds_nothing() {
     let sample = sample();
@@ -129,6 +159,8 @@ async fn a_history_is_brought_in_whole_and_a_second_time_adds_nothing() {
     );
     assert!(rejects[0][2].contains("before"), "{rejects:?}");
     assert!(rejects[0].iter().skip(3).eq(rows[impossible].iter()), "the row stands there as it was");
+
+    assert_eq!(trail_of(&system).await, expected_trail(&expected), "the trail has each of them once");
 
     let again = import(&system, &csv, false).await;
     assert_holds(&owner, &expected).await;

@@ -122,6 +122,7 @@ impl<'a, 's, S: Source + ?Sized> Contents<'a, 's, S> {
         if sha256(&facts) != claims.facts_sha256 {
             return Err(mismatch("the facts"));
         }
+        self.check_filter(claims, &facts, index)?;
         if digest(payload.network.as_deref(), index)? != claims.network_sha256 {
             return Err(mismatch("the network address"));
         }
@@ -140,6 +141,17 @@ impl<'a, 's, S: Source + ?Sized> Contents<'a, 's, S> {
             return Err(damaged(DamageKind::ErasureUnproven, detail));
         }
         self.erased_count += 1;
+        Ok(())
+    }
+
+    /// A bundle about one patient has no event that says to be about another one.
+    fn check_filter(&self, claims: &Claims, facts: &[u8], index: u64) -> Result<(), VerifyError> {
+        let Some(filter) = &self.manifest.filter else { return Ok(()) };
+        if claims.subject(facts).is_some_and(|told| told != filter.patient_id) {
+            let detail =
+                format!("the event at index {index} is about another patient than the manifest says");
+            return Err(damaged(DamageKind::ManifestMismatch, detail));
+        }
         Ok(())
     }
 

@@ -35,11 +35,15 @@ pub enum DamageKind {
     UnsealedTail,
     /// Nothing proves that the log of checkpoints, which the policy names, has a checkpoint of this log.
     Unlogged,
+    /// An entry of the trail is not the one that its event makes.
+    TrailMismatch,
+    /// A key in the vault is not the one that leaves commit to.
+    KeyMismatch,
 }
 
 impl DamageKind {
     /// Every kind.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::Incomplete,
         Self::ManifestMismatch,
@@ -55,6 +59,8 @@ impl DamageKind {
         Self::ErasureUnproven,
         Self::UnsealedTail,
         Self::Unlogged,
+        Self::TrailMismatch,
+        Self::KeyMismatch,
     ];
 
     /// The exit code of a program that found it.
@@ -75,6 +81,8 @@ impl DamageKind {
             Self::ErasureUnproven => 22,
             Self::UnsealedTail => 23,
             Self::Unlogged => 24,
+            Self::TrailMismatch => 25,
+            Self::KeyMismatch => 26,
         }
     }
 
@@ -96,6 +104,8 @@ impl DamageKind {
             Self::ErasureUnproven => "erasure_unproven",
             Self::UnsealedTail => "unsealed_tail",
             Self::Unlogged => "unlogged",
+            Self::TrailMismatch => "trail_mismatch",
+            Self::KeyMismatch => "key_mismatch",
         }
     }
 
@@ -119,6 +129,8 @@ impl DamageKind {
             Self::ErasureUnproven => "a payload is said to be erased, and nothing proves it",
             Self::UnsealedTail => "whole, but newer events were not yet sealed",
             Self::Unlogged => "nothing proves that the policy's log of checkpoints has one of this log",
+            Self::TrailMismatch => "the trail tells something else than the log",
+            Self::KeyMismatch => "a key of the vault is not the one that was sealed with",
         }
     }
 }

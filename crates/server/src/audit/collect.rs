@@ -143,6 +143,11 @@ impl Exporter {
                 return Err(ExportError::Changed(index));
             }
             let state = event.personal.as_ref().and_then(|_| states.next());
+            if let (Some(KeyState::Live(key)), Some(part)) = (&state, &event.personal)
+                && *key.commit() != part.key_commit
+            {
+                return Err(ExportError::AnotherKey(index));
+            }
             let destroyed_by = match (state, event.subject) {
                 (Some(KeyState::Destroyed), Some(patient)) => {
                     self.destroyer(wanted, patient, collected).await?

@@ -3,11 +3,14 @@
 //! The newest checkpoint has to be signed as the auditor's policy asks for. Every event under it is read from the log, and
 //! its leaf is made anew from what is stored; these leaves have to make up the signed root and every tile of every level.
 //! Where the policy names the log of checkpoints, that is read as well: it may have one history of the organization only.
-//! Events that are not signed yet have to be those that were written. Ciphertexts are hashed, not opened, so this needs no
-//! key, and it writes nothing.
+//! Events that are not signed yet have to be those that were written. Each entry of the trail has to be the one that its
+//! event makes, and each key in the vault the one that leaves commit to. Ciphertexts are hashed, not opened, so this needs
+//! no key, and it writes nothing.
 
 mod inner;
+mod keys;
 mod meta;
+mod trail;
 
 use anyhow::Context;
 use carelog_audit::proof::{Checkpoint, Edge, Hash, Policy, SignedCheckpoint, TILE_WIDTH, Tile};
@@ -18,11 +21,12 @@ use carelog_event_log::{Lane, ReadError, RecordedEvent, read};
 use carelog_proof::bundle::{Damage, DamageKind, Report, Shape, VerifyError, earlier, inconsistent, trusted};
 use futures::future::BoxFuture;
 use serde::Deserialize;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgPool};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::inner::Inner;
+use self::trail::{Trail, mismatch};
 use super::collect::number;
 use super::{PATIENCE, POLL};
 use crate::databases::Databases;
@@ -121,10 +125,13 @@ pub fn verify_live<'a>(
         let continues = since.as_ref().map(|since| since.size);
         let tree = trees::open(&mut audit, options.organization_id).await?;
         let tree = tree.ok_or_else(|| damaged(DamageKind::Incomplete, "the log has no tree"))?;
-        let mut walk = Walk { options, head: &head, core: &mut core, edge: Edge::default(), since };
+        let trail = Trail::open(databases, options.organization_id, head.lane).await?;
+        let (edge, vault) = (Edge::default(), &databases.vault);
+        let mut walk = Walk { options, head: &head, core: &mut core, trail, vault, edge, since };
         let total = head.sequence.max(claim.size);
         walk.signed_part(tree, claim, total).await?;
         walk.tail(claim.size, total).await?;
+        walk.no_entry_is_left_over().await?;
         let told = meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
         Ok(Report {
             origin: claim.origin.clone(),
@@ -205,6 +212,8 @@ struct Walk<'a, 'c> {
     options: &'a LiveOptions<'a>,
     head: &'a Head,
     core: &'c mut PgConnection,
+    trail: Trail,
+    vault: &'a PgPool,
     /// The tree of the leaves that were made anew.
     edge: Edge,
     /// What the auditor kept, until its root was compared.
@@ -284,7 +293,7 @@ impl Walk<'_, '_> {
 
     /// The leaves of some events, each made anew and the one that was written with its event.
     async fn leaves(&mut self, first: u64, width: u64) -> Result<Vec<Hash>, LiveError> {
-        let Self { options, head, .. } = self;
+        let Self { options, head, vault, .. } = self;
         let after = number(first);
         let events =
             read::organization(self.core, head.lane, options.organization_id, after, number(width)).await?;
@@ -303,7 +312,23 @@ impl Walk<'_, '_> {
             leaves.push(Hash(event.leaf_hash));
         }
         let count = leaves.len() as u64;
-        if count < width { Err(missing(first + count)) } else { Ok(leaves) }
+        if count < width {
+            return Err(missing(first + count));
+        }
+        keys::are_those_of(vault, &events).await?;
+        self.trail.tells_of(after, &events).await?;
+        Ok(leaves)
+    }
+
+    /// Whether the trail ends where the log does, or before.
+    async fn no_entry_is_left_over(&mut self) -> Result<(), LiveError> {
+        let newest = self.trail.newest().await?;
+        // Read later: it may have grown since.
+        let head = Head::read(self.core, self.options.organization_id).await?;
+        if newest > number(head.sequence) {
+            return Err(mismatch(format!("entry {newest} of the trail has no event")));
+        }
+        Ok(())
     }
 
     /// Where the growing tree is as large as the one that the auditor kept, their roots have to be equal.

@@ -114,6 +114,11 @@ pub enum ExportError {
     /// An event is not the one that was signed.
     #[error("the event at index {0} was changed: run `carelog doctor`")]
     Changed(u64),
+    /// The key of an event is not the one that it was sealed with.
+    #[error(
+        "the event at index {0} was sealed with another key than the vault has: run `carelog audit verify --live`"
+    )]
+    AnotherKey(u64),
     /// The events are not those that were signed.
     #[error("the log is not the one that was signed: run `carelog doctor`")]
     Contradicted,
@@ -155,6 +160,7 @@ impl ExportError {
             | Self::Nothing
             | Self::Missing(_)
             | Self::Changed(_)
+            | Self::AnotherKey(_)
             | Self::Contradicted
             | Self::NoText => true,
             Self::Read(_)

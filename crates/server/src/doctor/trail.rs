@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Finding, MAX_NAMED};
 
-/// The entries of an organization: how many, and a sum over each entry's event and place, in which a skipped, a
-/// repeated and a misplaced one all show.
+/// The entries of an organization: how many, and a sum over what each entry repeats of its event and its place, in which a
+/// skipped, a repeated, a misplaced and a changed one all show. What an entry makes of facts `audit verify --live` compares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     count: i64,
@@ -37,7 +37,13 @@ pub(super) async fn read(audit: &mut PgConnection) -> Result<Trail, sqlx::Error>
     let rows = sqlx::query!(
         r#"
         select organization_id, count(*) as "count!",
-               sum(hashtextextended(event_id::text, sequence)::numeric)::text as "digest!"
+               sum(hashtextextended(
+                   concat_ws('|', event_id, lane, position, event_type,
+                   extract(epoch from occurred_at), extract(epoch from recorded_at),
+                   actor_kind, actor_role, origin, correlation_id,
+                   coalesce(actor_id::text, '-'), coalesce(actor_on_behalf_of::text, '-'),
+                   coalesce(causation_id::text, '-'), coalesce(request_id::text, '-'),
+                   coalesce(subject_id::text, '-'), coalesce(purpose, '-')), sequence)::numeric)::text as "digest!"
         from audit.trail
         group by organization_id
         "#
@@ -58,7 +64,13 @@ pub(super) async fn trail(core: &mut PgConnection, trail: &Trail) -> Result<Find
     let rows = sqlx::query!(
         r#"
         select e.organization_id as "organization_id!", count(*) as "count!",
-               sum(hashtextextended(e.event_id::text, e.organization_sequence)::numeric)::text as "digest!"
+               sum(hashtextextended(
+                   concat_ws('|', e.event_id, e.lane, e.position, e.event_type,
+                   extract(epoch from e.occurred_at), extract(epoch from e.recorded_at),
+                   e.actor_kind, e.actor_role, e.origin, e.correlation_id,
+                   coalesce(e.actor_id::text, '-'), coalesce(e.actor_on_behalf_of::text, '-'),
+                   coalesce(e.causation_id::text, '-'), coalesce(e.request_id::text, '-'),
+                   coalesce(e.subject_id::text, '-'), coalesce(e.purpose, '-')), e.organization_sequence)::numeric)::text as "digest!"
         from unnest($1::smallint[], $2::bigint[]) as c (lane, position)
         join log.events e on e.lane = c.lane and e.position <= c.position
         group by e.organization_id

@@ -176,3 +176,90 @@ async fn a_forged_event_is_found_however_much_was_forged_with_it() {
     let (code, verdict) = audit.verify_own(&[]);
     assert_eq!((code, &verdict["damage"]), (20, &"tile_mismatch".into()), "{verdict}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_entry_of_the_trail_is_the_one_that_its_event_makes() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    checkpoint(&audit.clinic, 260).await;
+    let clinic = OrganizationId::new(audit.clinic.id);
+    let trail = &api.server.system().databases.audit_owner;
+    let entry = format!("organization_id = '{clinic}' and sequence = {PLACE}");
+    sql(trail, "create table public.kept as select * from audit.trail".to_owned()).await;
+    assert_eq!(audit.verify_own(&[]).0, 0);
+
+    for (column, change) in [
+        ("event", "event_id = gen_random_uuid()"),
+        ("event", "event_type = 'patient.erased'"),
+        ("place", "position = position + 1000"),
+        ("time", "occurred_at = occurred_at - interval '1 day'"),
+        ("time", "recorded_at = recorded_at - interval '1 day'"),
+        ("actor", "actor_id = gen_random_uuid()"),
+        ("actor", "actor_role = 'analyst'"),
+        ("actor", "actor_on_behalf_of = gen_random_uuid()"),
+        ("purpose", "purpose = 'treatment'"),
+        ("cause", "correlation_id = gen_random_uuid()"),
+        ("cause", "causation_id = gen_random_uuid()"),
+        ("cause", "request_id = gen_random_uuid()"),
+        ("origin", "origin = 'imported'"),
+        ("action", "action = 'delete'"),
+        ("outcome", "outcome = 'failure'"),
+        ("target", "target_kind = 'file'"),
+        ("target", "target_id = gen_random_uuid()"),
+        ("patient", "subject_id = gen_random_uuid()"),
+    ] {
+        sql(trail, format!("update audit.trail set {change} where {entry}")).await;
+        let (code, verdict) = audit.verify_own(&[]);
+        assert_eq!((code, &verdict["damage"]), (25, &"trail_mismatch".into()), "{change}: {verdict}");
+        let named = format!("entry {PLACE} of the trail has another {column}");
+        assert!(verdict["detail"].as_str().unwrap().contains(&named), "{change}: {verdict}");
+        sql(trail, format!("delete from audit.trail where {entry}")).await;
+        sql(trail, format!("insert into audit.trail select * from public.kept where {entry}")).await;
+    }
+    let columns = "select column_name::text from information_schema.columns
+                   where table_schema = 'audit' and table_name = 'trail' and column_name <> all ($1)";
+    let places = vec!["organization_id", "sequence", "lane", "actor_kind"];
+    let others: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from ({columns}) as c")))
+        .bind(places)
+        .fetch_one(trail)
+        .await
+        .unwrap();
+    assert_eq!(others, 18, "each column was changed once, or names its place");
+
+    sql(trail, format!("delete from audit.trail where {entry}")).await;
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (25, &"trail_mismatch".into()), "{verdict}");
+    sql(trail, format!("insert into audit.trail select * from public.kept where {entry}")).await;
+    assert_eq!(audit.verify_own(&[]).0, 0);
+    let too_many = format!(
+        "create table public.more as select * from public.kept where {entry};
+         update public.more set sequence = 1000000, event_id = gen_random_uuid();
+         insert into audit.trail select * from public.more"
+    );
+    trail.execute(sqlx::raw_sql(AssertSqlSafe(too_many))).await.unwrap();
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (25, &"trail_mismatch".into()), "{verdict}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_took_the_place_of_another_is_found() {
+    let api = signing_api().await;
+    let audit = Audit::begin(&api).await;
+    checkpoint(&audit.clinic, 260).await;
+    // Whoever has every right, which the product's own role has not.
+    let mut vault = api.server.system().databases.vault.acquire().await.unwrap();
+    vault.execute("set role none").await.unwrap();
+    vault.execute("alter table vault.data_keys disable trigger all").await.unwrap();
+    let turned = format!(
+        "update vault.data_keys set key_commit = set_byte(key_commit, 0, 255 - get_byte(key_commit, 0))
+         where organization_id = '{}' and destroyed_at is null and subject_id is not null",
+        audit.clinic.id
+    );
+    let mut turn = async || vault.execute(AssertSqlSafe(turned.clone())).await.unwrap().rows_affected();
+
+    assert!(turn().await > 0);
+    let (code, verdict) = audit.verify_own(&[]);
+    assert_eq!((code, &verdict["damage"]), (26, &"key_mismatch".into()), "{verdict}");
+    turn().await;
+    assert_eq!(audit.verify_own(&[]).0, 0);
+}

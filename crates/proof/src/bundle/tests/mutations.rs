@@ -289,7 +289,12 @@ fn each_damage_to_a_range_has_its_code() {
     }
 }
 
-const SELECTION: [(&str, Change, D); 7] = [
+const SELECTION: [(&str, Change, D); 8] = [
+    (
+        "said to be about another patient",
+        |p| p.manifest.filter = Some(Filter { patient_id: "other".to_owned() }),
+        D::ManifestMismatch,
+    ),
     ("an event", |p| edit_leaf(p, 5, "nurse", "nobody"), D::NotIncluded),
     ("a byte of the facts", |p| p.payloads[5].facts.replace_range(0..1, "f"), D::PayloadMismatch),
     ("a proof gone", |p| p.remove("proofs/35.tlog-proof"), D::Incomplete),
