@@ -253,6 +253,15 @@ pub struct SealingDelay {
     pub oldest_seconds: f64,
     /// Lanes of the log that end before what was sealed of them: the log was set back.
     pub lanes_set_back: u32,
+    /// Lanes whose next event cannot be read, so that nothing of them is sealed.
+    pub lanes_stopped: u32,
+}
+
+impl SealingDelay {
+    /// Whether somebody has to look after it: an event has waited longer than so many seconds, or a lane is not as it was.
+    pub fn is_alarming(&self, longest: f64) -> bool {
+        self.oldest_seconds > longest || self.lanes_set_back > 0 || self.lanes_stopped > 0
+    }
 }
 
 /// Measures how long events wait for a checkpoint.
@@ -276,12 +285,12 @@ pub async fn sealing_delay(system: &System, origin: &str) -> Result<SealingDelay
             delay.lanes_set_back += 1;
         }
         if lag.position < head {
-            // An event that does not parse stops its lane, and is told of there.
+            // An event that does not parse stops its lane: nobody knows when it was written.
             match read::lane(&mut core, lag.lane, lag.position, 1).await {
                 Ok(events) => {
                     oldest = oldest.into_iter().chain(events.first().map(|event| event.recorded_at)).min();
                 }
-                Err(ReadError::Stored { .. }) => {}
+                Err(ReadError::Stored { .. }) => delay.lanes_stopped += 1,
                 Err(error @ ReadError::Database(_)) => return Err(error),
             }
         }
@@ -299,24 +308,30 @@ pub(crate) async fn watch(system: System, config: ProofsConfig) {
     let longest = config.max_sealing_delay().as_secs_f64();
     let mut was_alarming = false;
     loop {
-        match sealing_delay(&system, &origin).await {
+        let is_alarming = match sealing_delay(&system, &origin).await {
             Ok(delay) => {
-                let is_late = delay.oldest_seconds > longest;
-                let is_alarming = is_late || delay.lanes_set_back > 0;
                 metrics::gauge!("carelog_sealing_oldest_seconds").set(delay.oldest_seconds);
                 metrics::gauge!("carelog_sealing_lanes_set_back").set(f64::from(delay.lanes_set_back));
-                metrics::gauge!("carelog_sealing_alarm").set(f64::from(u8::from(is_alarming)));
+                metrics::gauge!("carelog_sealing_lanes_stopped").set(f64::from(delay.lanes_stopped));
+                let is_alarming = delay.is_alarming(longest);
                 if is_alarming && !was_alarming {
                     error!(
-                        oldest_seconds = delay.oldest_seconds,
-                        lanes_set_back = delay.lanes_set_back,
+                        ?delay,
                         "events wait too long for a signed checkpoint, or the log is behind its trees"
                     );
                 }
-                was_alarming = is_alarming;
+                is_alarming
             }
-            Err(error) => warn!(%error, "the waiting for checkpoints cannot be measured"),
-        }
+            // What cannot be measured is not taken for well.
+            Err(error) => {
+                if !was_alarming {
+                    error!(%error, "the waiting for checkpoints cannot be measured");
+                }
+                true
+            }
+        };
+        metrics::gauge!("carelog_sealing_alarm").set(f64::from(u8::from(is_alarming)));
+        was_alarming = is_alarming;
         if tokio::time::timeout(MEASURE_EVERY, stop.cancelled()).await.is_ok() {
             return;
         }

@@ -15,6 +15,11 @@ use http::header::{HeaderName, HeaderValue};
 /// The header: a signed note (C2SP tlog-checkpoint), in base64 because it has several lines.
 pub const CHECKPOINT_HEADER: HeaderName = HeaderName::from_static("carelog-checkpoint");
 
+/// A signed note as that header's value.
+pub fn checkpoint_header(note: &str) -> HeaderValue {
+    HeaderValue::try_from(STANDARD.encode(note)).expect("base64 is ASCII")
+}
+
 /// The newest checkpoints, as headers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Checkpoints(Arc<RwLock<HashMap<OrganizationId, HeaderValue>>>);
@@ -22,7 +27,7 @@ pub struct Checkpoints(Arc<RwLock<HashMap<OrganizationId, HeaderValue>>>);
 impl Checkpoints {
     /// A newer checkpoint of an organization.
     pub fn put(&self, organization_id: OrganizationId, note: &str) {
-        let value = HeaderValue::try_from(STANDARD.encode(note)).expect("base64 is ASCII");
+        let value = checkpoint_header(note);
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(organization_id, value);
     }
 

@@ -41,7 +41,7 @@ mod state;
 mod task;
 mod worker;
 
-pub use checkpoints::{CHECKPOINT_HEADER, Checkpoints};
+pub use checkpoints::{CHECKPOINT_HEADER, Checkpoints, checkpoint_header};
 pub use directory::{Directory, DirectoryError, OpenSubscription};
 pub use message::Message;
 pub use model::{

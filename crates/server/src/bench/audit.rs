@@ -43,7 +43,7 @@ pub struct AuditOptions {
     /// Questions of each measurement [default: 1000, quick: 50].
     #[arg(long)]
     questions: Option<u64>,
-    /// Events of the bundle that is verified [default: 200000, quick: 2000].
+    /// Events of the bundle that is verified [default: 1000000, quick: 2000].
     #[arg(long)]
     events: Option<u64>,
 }
@@ -66,7 +66,7 @@ impl AuditOptions {
     }
 
     fn events(&self) -> u64 {
-        self.events.unwrap_or(if self.common.quick { 2_000 } else { 200_000 }).max(1)
+        self.events.unwrap_or(if self.common.quick { 2_000 } else { 1_000_000 }).max(1)
     }
 }
 

@@ -257,6 +257,15 @@ async fn prove(caller: &Caller, sequence: i64) -> Result<Proved, Problem> {
     Ok(Proved { event, leaf_data, proof, checkpoint })
 }
 
+/// The newest checkpoint that covers an entry of the caller's organization, as it stands beside exports; nothing where none
+/// was signed since.
+pub(super) async fn covering(caller: &Caller, sequence: i64) -> Result<Option<SignedCheckpoint>, Problem> {
+    let mut tx = caller.read_trail().await?;
+    let found = cosigned_by(&mut tx, &caller.api.origin, caller.organization_id, 0).await?;
+    let found = found.map(|found| found.checkpoint);
+    Ok(found.filter(|checkpoint| checkpoint.claim().size >= sequence.unsigned_abs()))
+}
+
 /// Hashes of a tile; nothing where the signed tree has not grown so far. What is sealed and not yet signed may be
 /// sealed once more after a crash, and is nothing that anybody should keep.
 async fn hashes(caller: &Caller, tile: Tile, width: u64) -> Result<Option<Vec<u8>>, Problem> {

@@ -1,5 +1,8 @@
 //! The fifteen questions that a trail has to answer, each with one call.
 
+use std::num::NonZeroU32;
+
+use carelog_audit::proof::{TlogProof, leaf_hash};
 use carelog_tests::{Answer, Api, ApiClinic, ApiKey, is_documented, send, until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -247,13 +250,32 @@ async fn q12_how_far_did_a_key_reach() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn q13_is_the_trail_of_a_period_whole() {
-    let api = Api::start().await;
+    let api = Api::start_with(|config| config.proofs.sign_every_ms = NonZeroU32::new(50).unwrap()).await;
     let scene = Scene::of(&api).await;
 
-    let whole = scene.ask("order=oldest_first").await;
+    let period = scene.ask(&format!("order=oldest_first&from={}", scene.begun_at)).await;
 
-    let sequences: Vec<i64> = whole.iter().map(|entry| entry["sequence"].as_i64().unwrap()).collect();
-    assert_eq!(sequences, (1..=i64::try_from(whole.len()).unwrap()).collect::<Vec<i64>>());
+    let sequences: Vec<i64> = period.iter().map(|entry| entry["sequence"].as_i64().unwrap()).collect();
+    assert!(sequences[0] > 1 && sequences.len() > 5, "{sequences:?}");
+    assert!(sequences.windows(2).all(|pair| pair[0] + 1 == pair[1]), "none is left out: {sequences:?}");
+    // And what it is made of is under a signature.
+    let last = sequences[sequences.len() - 1];
+    until("a checkpoint covers the period", async || {
+        let note = scene.clinic.get("/v1/proofs/checkpoint").await;
+        let size: i64 = note.text.lines().nth(1)?.parse().ok()?;
+        (size >= last).then_some(())
+    })
+    .await;
+    let policy = scene.clinic.get("/v1/proofs/policy").await;
+    let key = policy.text.lines().next().unwrap().strip_prefix("log ").unwrap().parse().unwrap();
+    for entry in &period {
+        let path = format!("/v1/proofs/events/{}/tlog-proof", entry["sequence"]);
+        let proof = TlogProof::parse(&scene.clinic.get(&path).await.text).unwrap();
+        let leaf = proof.extra.clone().unwrap();
+        proof.verify(leaf_hash(&leaf), std::slice::from_ref(&key)).unwrap();
+        let claims: Value = serde_json::from_slice(&leaf).unwrap();
+        assert_eq!((&claims["event_id"], &claims["type"]), (&entry["event_id"], &entry["event"]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,6 +6,9 @@ use carelog_audit::proof::{SignedCheckpoint, VerifierKey};
 use carelog_domain::OrganizationId;
 use carelog_tests::{Partner, Product, start_appointment, until};
 use reqwest::Method;
+use serde_json::json;
+
+use super::{checkpoint, signing_api};
 
 async fn key(product: &Product, admin: &str) -> VerifierKey {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
@@ -58,4 +61,29 @@ async fn each_webhook_brings_the_newest_checkpoint_of_its_own_clinic() {
     assert_eq!((status, &proof["from"]), (200, &first.claim().size.into()));
     assert!(partner.hook.receipts().iter().all(|receipt| receipt.verified));
     product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_export_of_the_trail_brings_a_checkpoint_of_its_own_clinic() {
+    let api = signing_api().await;
+    let clinic = api.clinic("Klinik").await;
+    api.clinic("Andere").await;
+    let (_, origin, _, _) = checkpoint(&clinic, 1).await;
+
+    for format in ["csv", "ndjson", "parquet"] {
+        let export = clinic.get(&format!("/v1/trail?format={format}")).await;
+        let note = STANDARD.decode(export.header("carelog-checkpoint")).unwrap();
+        let note = String::from_utf8(note).unwrap();
+        assert_eq!(note.lines().next(), Some(origin.as_str()), "{format}");
+    }
+
+    let asked = clinic.post("/v1/trail/exports", &json!({ "form": "csv" })).await;
+    let path = format!("/v1/trail/exports/{}", asked.id());
+    let note = until("a checkpoint covers the export", async || {
+        clinic.get(&path).await.body["checkpoint"].as_str().map(str::to_owned)
+    })
+    .await;
+    let mut lines = note.lines();
+    assert_eq!(lines.next(), Some(origin.as_str()));
+    assert!(lines.next().unwrap().parse::<i64>().unwrap() >= asked.body["total"].as_i64().unwrap());
 }

@@ -10,6 +10,7 @@ use carelog_domain::OrganizationId;
 use carelog_event_log::runtime::{ApplyError, RebuildError};
 use carelog_event_log::{Clock as _, SystemClock};
 use carelog_server::serve::Roles;
+use carelog_server::signing::{SealingDelay, sealing_delay};
 use carelog_tests::{Product, start_appointment};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
 use tempfile::TempDir;
@@ -127,6 +128,32 @@ async fn given_a_restored_backup_when_signing_then_it_is_refused_until_the_log_h
 
     assert_eq!(refused, (vec![], vec![Refusal::Shrunk { origin: by_hand.origin(), signed: 5, found: 3 }]));
     assert_eq!(after, (vec![5], vec![]), "the same leaves again, which may be signed again");
+    by_hand.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn given_events_that_nobody_signs_or_seals_when_measuring_then_somebody_is_told() {
+    let mut by_hand = ByHand::new().await;
+    let delay =
+        async |by_hand: &ByHand| sealing_delay(by_hand.product.server.system(), PREFIX).await.unwrap();
+    by_hand.happen(3).await;
+    let unsigned = delay(&by_hand).await;
+    by_hand.sign().await;
+    let signed = delay(&by_hand).await;
+    start_appointment(by_hand.product.log(), by_hand.organization_id).await;
+    let unsealed = delay(&by_hand).await;
+    let core = &by_hand.product.databases().core_owner;
+    core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    let broken = "update log.events set event_type = 'no.such' where position = 4";
+    core.execute(sqlx::raw_sql(broken)).await.unwrap();
+    let stopped = delay(&by_hand).await;
+
+    assert!(unsigned.oldest_seconds > 0.0 && unsigned.is_alarming(0.0) && !unsigned.is_alarming(3_600.0));
+    assert_eq!(signed, SealingDelay::default());
+    assert!(!signed.is_alarming(0.0));
+    assert!(unsealed.oldest_seconds > 0.0 && unsealed.lanes_stopped == 0);
+    assert_eq!(stopped.lanes_stopped, 1);
+    assert!(stopped.is_alarming(3_600.0), "nobody knows for how long it waits");
     by_hand.product.stop().await;
 }
 

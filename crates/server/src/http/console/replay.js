@@ -98,6 +98,7 @@ async function run() {
         try {
             const response = await fetch(`/console/trail/replay?${query()}`, { signal: own.signal });
             if (response.redirected) return location.assign("/console/sign-in");
+            if (response.status === 429 || response.status >= 500) return pause(await problem(response));
             if (!response.ok) return end(own, await problem(response));
             replay.total = replay.shown + Number(response.headers.get("carelog-entries"));
             if (await read(response)) return end(own, `The end: ${replay.shown} entries.`);

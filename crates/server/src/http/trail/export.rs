@@ -11,6 +11,7 @@ use carelog_analytics::columnar::{ColumnarError, PARQUET, ParquetStream};
 use carelog_audit::signer::origin;
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
 use carelog_domain::OrganizationId;
+use carelog_webhooks::{CHECKPOINT_HEADER, checkpoint_header};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
@@ -23,6 +24,7 @@ use crate::exports::store::{ExportForm as JobForm, Job};
 use crate::http::access;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
+use crate::http::proofs::covering;
 use crate::http::reading;
 
 /// Entries that are read at a time.
@@ -97,10 +99,13 @@ pub(super) async fn respond(
         ExportForm::Parquet => (PARQUET, "trail.parquet"),
         ExportForm::Fhir(version) => (version.lines_type(), "audit-events.ndjson"),
     };
+    // Without it where nothing is signed yet; it need not cover the newest entries.
+    let checkpoint = covering(&caller, 0).await?.map(|checkpoint| checkpoint_header(&checkpoint.to_string()));
     let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert("carelog-entries", HeaderValue::from(count));
+    headers.extend(checkpoint.map(|note| (CHECKPOINT_HEADER, note)));
     if let Ok(disposition) = HeaderValue::from_str(&format!("attachment; filename=\"{name}\"")) {
         headers.insert(header::CONTENT_DISPOSITION, disposition);
     }

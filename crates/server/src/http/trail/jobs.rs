@@ -26,6 +26,7 @@ use crate::http::files::links;
 use crate::http::freshness::View;
 use crate::http::past::ends_before_it_begins;
 use crate::http::problem::Problem;
+use crate::http::proofs::covering;
 use crate::http::{Api, access, schemas};
 
 /// How long a link holds.
@@ -91,6 +92,9 @@ struct ExportView {
     /// SHA-256 of the file, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     content_sha256: Option<String>,
+    /// The newest signed checkpoint of the clinic's log that covers all of it, once it is complete and one was signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint: Option<String>,
     /// When it was asked for.
     #[schema(schema_with = schemas::moment)]
     requested_at: Timestamp,
@@ -111,6 +115,7 @@ impl From<Job> for ExportView {
             total: job.total,
             size_bytes: job.size_bytes,
             content_sha256: job.content_sha256.map(|digest| digest.to_string()),
+            checkpoint: None,
             requested_at: job.requested_at,
             finished_at: job.finished_at,
         }
@@ -174,6 +179,8 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
     // A request that is repeated, because its first answer was lost, finds it there.
     let mut audit = caller.api.system.databases.audit_system.acquire().await?;
     store::request(&mut audit, organization_id, id, &wanted, (until, total), now).await?;
+    // As it was asked for first.
+    let total = job(&caller, id).await?.total;
     let view = RequestedView { id, total, position: done.answer.position.as_deref() };
     Ok(done.respond(StatusCode::ACCEPTED, &view))
 }
@@ -182,7 +189,12 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
 #[utoipa::path(get, path = "/v1/trail/exports/{export_id}", tag = "trail", params(("export_id" = Uuid, Path)),
     responses((status = 200, description = "It.", body = ExportView)))]
 async fn get(caller: Caller, PathId(id): PathId) -> Result<Response, Problem> {
-    Ok(json(StatusCode::OK, &ExportView::from(job(&caller, id).await?)))
+    let job = job(&caller, id).await?;
+    let checkpoint = match job.status.as_str() {
+        "complete" => covering(&caller, job.until_sequence).await?.map(|checkpoint| checkpoint.to_string()),
+        _ => None,
+    };
+    Ok(json(StatusCode::OK, &ExportView { checkpoint, ..ExportView::from(job) }))
 }
 
 /// Get a link to the file of an export that is complete. It holds for 15 minutes, and a download that was cut off goes on
