@@ -50,6 +50,13 @@ impl TwoClinics {
         Self { own, other, directory: directory.to_path_buf() }
     }
 
+    /// The same, where the first clinic has a key of its own for what it keeps.
+    #[must_use]
+    pub fn under_key(&self, key_id: &str) -> Self {
+        let own = self.with(|options| options.encryption = Encryption::Kms { key_id: key_id.to_owned() });
+        Self { own, ..self.clone() }
+    }
+
     /// The first clinic's storage with other settings.
     pub fn with(&self, change: impl FnOnce(&mut StorageOptions)) -> Storage {
         let mut options = self.own.options().clone();
@@ -219,7 +226,11 @@ impl SeaweedFs {
             json!({ "name": bucket, "credentials": credentials, "actions": actions })
         });
         let config = home.path().join("s3.json");
-        std::fs::write(&config, json!({ "identities": identities }).to_string()).expect("it can be written");
+        // Keys are made when they are first named.
+        let keys = json!({ "type": "local", "enableOnDemandCreate": true });
+        let kms = json!({ "default_provider": "local", "providers": { "local": keys } });
+        let settings = json!({ "identities": identities, "kms": kms });
+        std::fs::write(&config, settings.to_string()).expect("it can be written");
         let ports = free_ports();
         let named =
             ["master", "volume", "filer", "s3"].into_iter().zip(ports.chunks(2)).flat_map(|(name, pair)| {

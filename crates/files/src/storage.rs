@@ -159,8 +159,11 @@ impl Encryption {
             Self::Aes256 => Some(found),
             Self::Kms { key_id } => {
                 // Storages answer with the key's whole name, which ends with its id; an alias stands for another.
-                let is_it =
-                    key_id.contains("alias/") || key.is_some_and(|key| key.ends_with(key_id.as_str()));
+                let is_named = |key: &str| {
+                    key.strip_suffix(key_id.as_str())
+                        .is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+                };
+                let is_it = key_id.contains("alias/") || key.is_some_and(is_named);
                 (found == StorageEncryption::Kms && is_it).then_some(found)
             }
         }
@@ -183,7 +186,10 @@ mod tests {
             (kms("1234abcd"), own, None, None),
             (kms("1234abcd"), under_kms, None, None),
             (kms("1234abcd"), under_kms, Some(name), Some(StorageEncryption::Kms)),
+            (kms("1234abcd"), under_kms, Some("1234abcd"), Some(StorageEncryption::Kms)),
+            (kms(name), under_kms, Some(name), Some(StorageEncryption::Kms)),
             (kms("99"), under_kms, Some(name), None),
+            (kms("34abcd"), under_kms, Some(name), None),
             (kms("alias/clinic"), under_kms, Some(name), Some(StorageEncryption::Kms)),
             (kms("alias/clinic"), own, None, None),
         ] {

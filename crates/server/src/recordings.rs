@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use carelog_domain::file::{ContentType, FileKind, FileStatus};
-use carelog_domain::video_room::{DiscardReason, RecordingPhase, VideoRoom, VideoRoomEvent};
+use carelog_domain::video_room::{DiscardReason, RecordingPhase, Recordings, VideoRoom, VideoRoomEvent};
 use carelog_domain::{AppointmentId, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::StreamKey;
 use carelog_files::{BringError, Storage, StorageError, sniff};
-use carelog_video::queries::{RoomFilter, list_rooms};
+use carelog_video::queries::{RoomFilter, list_rooms, rooms_told_of_since};
 use carelog_video::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, room_id};
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
@@ -25,6 +25,8 @@ use crate::system::System;
 const PIECE_TYPE: &str = "application/octet-stream";
 /// Rooms of a patient that are looked at together.
 const ROOMS_AT_A_TIME: i64 = 500;
+/// Two days: something is told of a recording more often until it is a file, be it that it was tried in vain.
+const TOLD_MICROS: i64 = 48 * 3_600 * 1_000_000;
 
 /// Keeps recordings as files.
 #[derive(Debug)]
@@ -266,12 +268,43 @@ pub(crate) async fn sweep_pieces(
 }
 
 async fn is_unfinished(system: &System, pieces: RecordingPieces) -> anyhow::Result<bool> {
-    let RecordingPieces { organization_id, appointment_id, recording_id } = pieces;
+    let recordings = recordings_of(system, pieces.organization_id, pieces.appointment_id).await?;
+    Ok(recordings.phase(pieces.recording_id).is_some_and(may_become_a_file))
+}
+
+const fn may_become_a_file(phase: RecordingPhase) -> bool {
+    matches!(phase, RecordingPhase::Running | RecordingPhase::Stopped)
+}
+
+async fn recordings_of(
+    system: &System,
+    organization_id: OrganizationId,
+    appointment_id: AppointmentId,
+) -> anyhow::Result<Recordings> {
     let stream = StreamKey { organization_id, kind: StreamKind::VideoRoom, id: room_id(appointment_id) };
     let mut room = VideoRoom::default();
     for event in system.log.stream(&stream, 0).await? {
         room.apply(event.decode_as::<VideoRoomEvent>()?);
     }
-    let phase = room.recordings().and_then(|recordings| recordings.phase(recording_id));
-    Ok(matches!(phase, Some(RecordingPhase::Running | RecordingPhase::Stopped)))
+    Ok(room.recordings().cloned().unwrap_or_default())
+}
+
+/// Whether a consultation of an organization is being recorded, or its recording is still to become a file: parts of it
+/// lie in the storage already, or are on their way.
+///
+/// # Errors
+/// When the log or a database does not answer.
+pub(crate) async fn has_unfinished(system: &System, organization_id: OrganizationId) -> anyhow::Result<bool> {
+    let since = system.log.clock().now().saturating_add_micros(-TOLD_MICROS);
+    let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
+    let mut tx = system.databases.core_system.begin_with(begin).await?;
+    let rooms = rooms_told_of_since(&mut tx, organization_id, since).await?;
+    tx.commit().await?;
+    for appointment_id in rooms {
+        let recordings = recordings_of(system, organization_id, appointment_id).await?;
+        if recordings.is_wanted() || recordings.known().any(|(_, phase)| may_become_a_file(phase)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -309,6 +309,32 @@ pub(crate) fn has_recent_rooms(
     })
 }
 
+/// Appointments that have had a room of which something was told since a moment.
+///
+/// # Errors
+/// When the database fails.
+pub fn rooms_told_of_since(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    since: Timestamp,
+) -> BoxFuture<'_, Result<Vec<AppointmentId>, QueryError>> {
+    Box::pin(async move {
+        let ids = sqlx::query_scalar!(
+            "
+            select appointment_id
+            from video_rooms
+            where organization_id = $1 and opening > 0 and updated_at >= $2
+            order by updated_at, appointment_id
+            ",
+            organization_id.uuid(),
+            OffsetDateTime::from(since)
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(ids.into_iter().map(AppointmentId::new).collect())
+    })
+}
+
 /// The organizations that a page builds upon.
 pub(crate) fn load_organizations<'a>(
     tables: &'a mut PgConnection,

@@ -135,14 +135,16 @@ async fn compare(
             return Ok(Err(error));
         }
     }
-    let recordings = match settler.daily.all_recordings(account).await {
+    let recordings = match settler.daily.all_recordings(account, since).await {
         Ok(recordings) => recordings,
         Err(error) => return Ok(Err(error)),
     };
     let rooms: BTreeSet<_> =
         recordings.iter().filter_map(|recording| RoomName::parse(&recording.room_name)).collect();
+    let mut failed = None;
+    // A room that cannot be looked at keeps no other from being looked at.
     for (appointment_id, _) in rooms {
-        recorder.look((organization_id, appointment_id), cause).await?;
+        failed = recorder.look((organization_id, appointment_id), cause).await.err().or(failed);
     }
-    Ok(Ok(()))
+    failed.map_or(Ok(Ok(())), Err)
 }

@@ -1,10 +1,12 @@
 """Makes, finds, enters and takes away a room with the helper of pipecat-ai, at the Daily whose address and key are given.
+Without these, prints the properties of rooms and tokens that pipecat-ai knows, each with the kind of its value.
 
 The helper's file is loaded by itself: its package would load every transport that pipecat has.
 """
 
 import asyncio
 import importlib.util
+import json
 import pathlib
 import sys
 import time
@@ -34,4 +36,17 @@ async def main(url: str, key: str) -> None:
         print("kept")
 
 
-asyncio.run(main(*sys.argv[1:]))
+def kind_of(schema: dict) -> str:
+    [kind] = {one.get("type", "object") for one in schema.get("anyOf", [schema])} - {"null"}
+    return "number" if kind == "integer" else kind
+
+
+def kinds_of(model: type) -> dict[str, str]:
+    return {name: kind_of(schema) for name, schema in model.model_json_schema()["properties"].items()}
+
+
+if len(sys.argv) > 1:
+    asyncio.run(main(*sys.argv[1:]))
+else:
+    room, token = kinds_of(daily.DailyRoomProperties), kinds_of(daily.DailyMeetingTokenProperties)
+    print(json.dumps({"room": room, "token": token}))

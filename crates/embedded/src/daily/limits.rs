@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::Method;
 use tokio::time::Instant;
 
-/// Most requests: 100 in 5 s.
-const ORDINARY: (usize, Duration) = (100, Duration::from_secs(5));
-/// Lists and deletions: 50 in 30 s.
-const SLOW: (usize, Duration) = (50, Duration::from_secs(30));
+/// Most requests of an account, and in which time.
+pub const REQUESTS_ALLOWED: (usize, Duration) = (100, Duration::from_secs(5));
+/// Most lists and deletions of an account, and in which time.
+pub const SLOW_REQUESTS_ALLOWED: (usize, Duration) = (50, Duration::from_secs(30));
 /// Beginning a recording: 5 in 5 s.
 const RECORDING: (usize, Duration) = (5, Duration::from_secs(5));
 
@@ -27,8 +27,8 @@ impl Limits {
         let is_list = method == Method::GET && matches!(path, ["rooms" | "recordings" | "meetings" | "logs"]);
         let (taken, (most, window)) = match path {
             ["rooms", _, "recordings", "start"] => (&mut self.recording, RECORDING),
-            _ if is_list || method == Method::DELETE => (&mut self.slow, SLOW),
-            _ => (&mut self.ordinary, ORDINARY),
+            _ if is_list || method == Method::DELETE => (&mut self.slow, SLOW_REQUESTS_ALLOWED),
+            _ => (&mut self.ordinary, REQUESTS_ALLOWED),
         };
         while taken.front().is_some_and(|first| now.duration_since(*first) >= window) {
             taken.pop_front();

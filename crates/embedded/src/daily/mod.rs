@@ -33,6 +33,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::fault::{Fault, On};
 pub use self::hooks::FakeWebhook;
+pub use self::limits::{REQUESTS_ALLOWED, SLOW_REQUESTS_ALLOWED};
+pub use self::properties::{Kind, ROOM_PROPERTIES, TOKEN_PROPERTIES};
 pub use self::recordings::FakeRecording;
 pub use self::rooms::FakeRoom;
 pub use crate::receiver::UnixMicros;

@@ -2,18 +2,22 @@
 
 use serde_json::{Map, Value};
 
-/// What a value may be.
+/// What a value of a property may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
+    /// Yes or no.
     Bool,
     /// A whole number from 0.
     Count,
     /// Moments may have a fraction: clients send what their clock gives.
     Number,
+    /// Any text.
     Text,
     /// One of these.
     OneOf(&'static [&'static str]),
+    /// Properties of its own.
     Object,
+    /// Any number of values.
     List,
 }
 
@@ -33,8 +37,8 @@ const REGIONS: &[&str] = &[
 ];
 const RECORDINGS: &[&str] = &["cloud", "cloud-audio-only", "local", "raw-tracks"];
 
-/// Of a room's `properties`.
-pub(super) const ROOM: &[(&str, Kind)] = &[
+/// The `properties` of a room, with what each may be.
+pub const ROOM_PROPERTIES: &[(&str, Kind)] = &[
     ("nbf", Number),
     ("exp", Number),
     ("max_participants", Count),
@@ -63,6 +67,7 @@ pub(super) const ROOM: &[(&str, Kind)] = &[
     ("start_video_off", Bool),
     ("start_audio_off", Bool),
     ("owner_only_broadcast", Bool),
+    ("audio_only", Bool),
     ("enable_recording", OneOf(RECORDINGS)),
     ("recordings_bucket", Object),
     ("recordings_template", Text),
@@ -70,24 +75,23 @@ pub(super) const ROOM: &[(&str, Kind)] = &[
     ("eject_after_elapsed", Count),
     ("lang", Text),
     ("sfu_switchover", Number),
-    ("signaling_imp", Text),
+    ("meeting_join_hook", Text),
     ("geo", OneOf(REGIONS)),
     ("rtmp_geo", Text),
+    ("disable_rtmp_geo_fallback", Bool),
     ("enable_terse_logging", Bool),
     ("auto_transcription_settings", Object),
     ("enable_transcription_storage", Bool),
     ("transcription_bucket", Object),
-    ("transcription_template", Text),
+    ("enable_dialin", Bool),
     ("enable_dialout", Bool),
-    ("dialout_config", Object),
-    ("dialin", Object),
     ("sip", Object),
     ("streaming_endpoints", List),
     ("permissions", Object),
 ];
 
-/// Of a token's `properties`.
-pub(super) const TOKEN: &[(&str, Kind)] = &[
+/// The `properties` of a token, with what each may be.
+pub const TOKEN_PROPERTIES: &[(&str, Kind)] = &[
     ("room_name", Text),
     ("nbf", Number),
     ("exp", Number),
@@ -115,7 +119,8 @@ pub(super) const TOKEN: &[(&str, Kind)] = &[
 ];
 
 impl Kind {
-    fn takes(self, value: &Value) -> bool {
+    /// Whether a value is one of this kind.
+    pub fn takes(self, value: &Value) -> bool {
         match self {
             Bool => value.is_boolean(),
             Count => value.as_u64().is_some(),

@@ -104,18 +104,28 @@ impl Domain {
     }
 
     pub(super) fn list_recordings(&self, query: Option<&str>) -> Reply {
-        let mut room = None;
+        let (mut room, mut after, mut limit) = (None, None, MOST_LISTED);
         for (name, value) in query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('=')) {
             match name {
                 "room_name" => room = Some(value),
-                "limit" | "starting_after" | "ending_before" => {}
+                "starting_after" => after = Some(value),
+                "limit" => limit = value.parse().map_err(|_| Refusal::invalid("limit is a number"))?,
+                "ending_before" => {}
                 _ => return Err(Refusal::invalid(format!("unknown parameter '{name}'"))),
             }
         }
         let fits = |recording: &&FakeRecording| room.is_none_or(|room| recording.room_name == room);
-        let newest_first = self.recordings.iter().rev().filter(fits);
-        let data: Vec<Value> = newest_first.take(MOST_LISTED).map(FakeRecording::to_json).collect();
-        Ok(json!({ "total_count": data.len(), "data": data }))
+        let newest_first: Vec<_> = self.recordings.iter().rev().filter(fits).collect();
+        let begin = match after {
+            Some(id) => {
+                let place = newest_first.iter().position(|recording| recording.id == id);
+                place.ok_or_else(|| Refusal::invalid("starting_after names no recording"))? + 1
+            }
+            None => 0,
+        };
+        let page = newest_first.iter().skip(begin).take(limit.min(MOST_LISTED));
+        let data: Vec<Value> = page.map(|recording| recording.to_json()).collect();
+        Ok(json!({ "total_count": newest_first.len(), "data": data }))
     }
 
     fn place(&self, id: &str) -> Result<usize, Refusal> {

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Domain;
-use super::properties::{ROOM, check};
+use super::properties::{ROOM_PROPERTIES, check};
 
 const MAX_NAME: usize = 128;
 /// Of a page of the list.
@@ -118,7 +118,7 @@ impl Asked {
                 _ => return Err(Refusal::invalid(format!("unknown parameter '{key}'"))),
             }
         }
-        check(ROOM, &asked.properties).map_err(Refusal::invalid)?;
+        check(ROOM_PROPERTIES, &asked.properties).map_err(Refusal::invalid)?;
         if asked.properties.get("max_participants").and_then(Value::as_u64).is_some_and(|most| most > 200) {
             return Err(Refusal::invalid("max_participants beyond 200 is not enabled for this domain"));
         }

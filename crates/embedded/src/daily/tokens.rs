@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use sha2::Sha256;
 
 use super::Domain;
-use super::properties::{TOKEN, check};
+use super::properties::{TOKEN_PROPERTIES, check};
 use super::rooms::{Refusal, Reply, is_over};
 
 const MAX_TOKEN: usize = 2_048;
@@ -46,7 +46,7 @@ impl Domain {
         let Value::Object(properties) = properties else {
             return Err(Refusal::invalid("'properties' has a value of a wrong type"));
         };
-        check(TOKEN, &properties).map_err(Refusal::invalid)?;
+        check(TOKEN_PROPERTIES, &properties).map_err(Refusal::invalid)?;
         check_user(&properties)?;
         let mut claims = Map::from_iter([
             ("d".to_owned(), Value::from(self.id.as_str())),
@@ -97,7 +97,7 @@ impl Domain {
                 CLAIMS.iter().find(|(known, _)| *known == short).map_or(short.as_str(), |(_, long)| long);
             properties.insert(long.to_owned(), value);
         }
-        check(TOKEN, &properties).map_err(Refusal::invalid)?;
+        check(TOKEN_PROPERTIES, &properties).map_err(Refusal::invalid)?;
         check_user(&properties)?;
         Ok(Value::Object(properties))
     }

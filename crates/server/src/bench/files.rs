@@ -8,8 +8,11 @@
 //! syncs it. It checks nothing, knows no names, and hashes nothing.
 //!
 //! Both get the same bytes from the same client over loopback, several objects at a time.
+//!
+//! And the video rooms of a clinic, see `files/rooms.rs`.
 
 mod bare;
+mod rooms;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -55,6 +58,9 @@ pub struct FilesOptions {
     /// Objects that are under way at a time.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     at_a_time: u16,
+    /// Video rooms of a clinic, made within the limits of its account [default: 1000, quick: 120].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rooms: Option<u16>,
 }
 
 /// What is sent, and how.
@@ -110,7 +116,7 @@ pub(super) async fn run(options: &FilesOptions, stage: &Stage, report: &mut Repo
     stop.cancel();
     tasks.close();
     tasks.wait().await;
-    Ok(())
+    Box::pin(rooms::run(options.rooms.unwrap_or(if quick { 120 } else { 1_000 }), stage, report)).await
 }
 
 impl Load {

@@ -24,6 +24,7 @@ use super::page::{Fresh, Page};
 use super::problem::Problem;
 use super::text::Lines;
 use super::{Api, schemas};
+use crate::recordings;
 use crate::storages::Storages;
 
 const MAX_SETTINGS: usize = 50;
@@ -138,7 +139,7 @@ fn check(
     }
 }
 
-/// Refuses to leave a storage in which files lie: nobody would find or erase them any more.
+/// Refuses to leave a storage in which files lie, or pieces of a recording: nobody would find or erase them any more.
 async fn require_same_storage(
     caller: &Caller,
     storages: &Storages,
@@ -150,10 +151,16 @@ async fn require_same_storage(
     let mut tx = caller.read().await?;
     let has_files = queries::has_files(&mut tx, caller.organization_id).await?;
     tx.commit().await?;
+    let in_use =
+        |detail: &'static str| Err(Problem::new(StatusCode::CONFLICT, "storage_in_use").detail(detail));
     if has_files {
-        return Err(Problem::new(StatusCode::CONFLICT, "storage_in_use").detail(
+        return in_use(
             "files lie in the present bucket: delete them first, or keep bucket, region and endpoint",
-        ));
+        );
+    }
+    let unfinished = recordings::has_unfinished(&caller.api.system, caller.organization_id).await;
+    if unfinished.map_err(|error| Problem::unavailable(error.as_ref()))? {
+        return in_use("a consultation is being recorded: wait until that has become a file");
     }
     Ok(())
 }

@@ -18,7 +18,9 @@ use super::limiter::Tier;
 use super::{DailyAccount, DailyError, RoomName};
 
 /// Recordings of a page; of one room there are few.
-const LISTED: &str = "100";
+const LISTED: usize = 100;
+/// Pages of one question: an account may have many recordings that are not of our rooms.
+const MOST_PAGES: usize = 20;
 /// How long a link to a recording holds; fetching 15 GiB takes a while.
 const LINK_SECONDS: &str = "3600";
 /// Between two pieces of a recording.
@@ -134,15 +136,33 @@ impl DailyApi {
         }
     }
 
-    /// The newest recordings of all rooms. Those that were stored are not among them any more.
+    /// The recordings of all rooms that began since a moment, and some that began before. Those that were stored are not
+    /// among them any more.
     ///
     /// # Errors
     /// See [`DailyError`].
-    pub async fn all_recordings(&self, account: &DailyAccount) -> Result<Vec<DailyRecording>, DailyError> {
-        let query = [("limit", LISTED)];
-        let page: RecordingPage =
-            self.ask(account, Tier::Slow, Method::GET, &["recordings"], &query, None).await?;
-        Ok(page.data)
+    pub async fn all_recordings(
+        &self,
+        account: &DailyAccount,
+        since: Timestamp,
+    ) -> Result<Vec<DailyRecording>, DailyError> {
+        let limit = LISTED.to_string();
+        let mut found: Vec<DailyRecording> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let after = found.last().map(|last| last.id.to_string());
+            let mut query = vec![("limit", limit.as_str())];
+            query.extend(after.as_deref().map(|id| ("starting_after", id)));
+            let page: RecordingPage =
+                self.ask(account, Tier::Slow, Method::GET, &["recordings"], &query, None).await?;
+            let is_last = page.data.len() < LISTED;
+            // The newest come first.
+            let goes_further = page.data.last().is_some_and(|oldest| oldest.started_at() < since);
+            found.extend(page.data);
+            if is_last || goes_further {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// The newest recordings of a room.
@@ -154,7 +174,8 @@ impl DailyApi {
         account: &DailyAccount,
         name: &RoomName,
     ) -> Result<Vec<DailyRecording>, DailyError> {
-        let query = [("room_name", name.as_str()), ("limit", LISTED)];
+        let limit = LISTED.to_string();
+        let query = [("room_name", name.as_str()), ("limit", limit.as_str())];
         let page: RecordingPage =
             self.ask(account, Tier::Slow, Method::GET, &["recordings"], &query, None).await?;
         // Whatever a list says, only this room is meant.

@@ -27,6 +27,9 @@ async fn the_suite_passes_against_seaweedfs() {
     let server = SeaweedFs::start().await;
 
     suite::run(&server.clinics).await;
+    let keys = ["key-of-clinic-a", "another-key-of-clinic-a"].map(|key| server.clinics.under_key(key));
+    suite::run(&keys[0]).await;
+    suite::another_key_is_told_apart(&keys[0], &keys[1]).await;
     suite::every_version_is_removed(&server.clinics).await;
 }
 

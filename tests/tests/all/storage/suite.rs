@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use carelog_domain::closed::Sha256Digest;
 use carelog_domain::file::{ContentType, FoundObject, LinkDisposition, StorageEncryption};
 use carelog_event_log::{Clock as _, SystemClock};
-use carelog_files::{Credentials, Download, Examined, SignedRequest, StorageError, Upload};
+use carelog_files::{
+    Credentials, Download, Encryption, Examined, SignedRequest, Storage, StorageError, Upload,
+};
 use carelog_tests::TwoClinics;
 use reqwest::{Client, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
@@ -79,6 +81,14 @@ fn request(
     request.body(body)
 }
 
+/// How everything lies there.
+fn demanded(storage: &Storage) -> StorageEncryption {
+    match storage.options().encryption {
+        Encryption::Aes256 => StorageEncryption::Aes256,
+        Encryption::Kms { .. } => StorageEncryption::Kms,
+    }
+}
+
 /// Runs all of it, in an order in which each leaves what the next needs.
 pub(super) async fn run(clinics: &TwoClinics) {
     clinics.own.ensure_bucket().await.unwrap();
@@ -123,7 +133,7 @@ async fn a_signed_upload_takes_what_was_signed_alone(clinics: &TwoClinics) {
         size_bytes: upload().size_bytes,
         content_sha256: digest(PDF),
         content_type: Some(ContentType::Pdf),
-        encryption: Some(StorageEncryption::Aes256),
+        encryption: Some(demanded(storage)),
     });
     assert_eq!(storage.examine(KEY, i64::MAX).await.unwrap(), found);
     assert_eq!(
@@ -255,7 +265,7 @@ async fn parts_are_resumed_and_joined(clinics: &TwoClinics) {
             size_bytes: i64::try_from(content.len()).unwrap(),
             content_sha256: digest(&content),
             content_type: Some(ContentType::Mp4),
-            encryption: Some(StorageEncryption::Aes256),
+            encryption: Some(demanded(storage)),
         })
     );
     is_refused(&links[0], vec![0; PART]).await;
@@ -281,6 +291,20 @@ async fn an_unfinished_upload_is_removed(clinics: &TwoClinics) {
     let late = send(&link, b"abc".to_vec()).await;
     assert!(late.status().is_client_error(), "{}", late.status());
     assert_eq!(storage.examine(KEY, i64::MAX).await.unwrap(), Examined::Absent);
+}
+
+/// What lies under a key is not taken for what lies under another.
+pub(super) async fn another_key_is_told_apart(clinics: &TwoClinics, another: &TwoClinics) {
+    let encryption = async |clinics: &TwoClinics| match clinics.own.examine(KEY, i64::MAX).await.unwrap() {
+        Examined::Found(found) => found.encryption,
+        other => panic!("{other:?}"),
+    };
+    clinics.own.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
+    assert_eq!(encryption(clinics).await, Some(StorageEncryption::Kms));
+    assert_eq!(encryption(another).await, None);
+    another.own.put(KEY, ContentType::Pdf.as_str(), PDF.into()).await.unwrap();
+    assert_eq!((encryption(clinics).await, encryption(another).await), (None, Some(StorageEncryption::Kms)));
+    clinics.own.remove(KEY).await.unwrap();
 }
 
 /// Where the bucket keeps versions.

@@ -181,14 +181,14 @@ async fn what_is_unsigned_forged_late_too_long_or_of_another_clinic_is_refused_a
 }
 
 /// A clinic whose account tells the API what happens.
-async fn connected() -> Scene {
+pub(super) async fn connected() -> Scene {
     let scene = Scene::connected().await;
     until("the webhook is registered", async || scene.product.daily.webhook(DAILY_KEY).map(drop)).await;
     scene
 }
 
 /// Ends whatever is under way, and lets the time pass for which the lists are left alone.
-async fn look_again(scene: &Scene) {
+pub(super) async fn look_again(scene: &Scene) {
     scene.product.settled().await;
     scene.clock.step_seconds(60);
 }

@@ -121,6 +121,35 @@ async fn without_setting_or_consent_or_by_anybody_else_nothing_is_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_does_not_leave_the_storage_in_which_pieces_of_a_recording_lie() {
+    let door = Door::recordable().await;
+    let ((mut specialist, _), _patient) = door.talk().await;
+    let leaves = async || {
+        let settings = json!({ "bucket": "elsewhere", "access_key_id": "a", "secret_access_key": "b" });
+        let (scene, path) = (&door.scene, "/v1/integrations/storage");
+        let put = Some(json!({ "settings": settings }));
+        let (status, problem) = scene.product.call(&scene.admin, Method::PUT, path, put.as_ref()).await;
+        (status, problem["code"].clone())
+    };
+    let in_use = (409, json!("storage_in_use"));
+    let id = begins(&mut specialist).await;
+    assert_eq!(leaves().await, in_use, "its first piece is on its way");
+    assert_eq!(door.sends(&door.specialist, &id, "0", piece(0)).await.0, 204);
+    assert_eq!(leaves().await, in_use);
+
+    specialist.say(&json!({ "type": "record", "on": false }));
+    door.scene.is_told(&door.appointment, "recording_stored").await;
+    door.no_pieces_are_left().await;
+    let stored = door.scene.stored_files().await;
+    assert_eq!((stored.len(), leaves().await), (1, in_use), "the film lies there");
+
+    let path = format!("/v1/files/{}", stored[0]["id"].as_str().unwrap());
+    door.scene.done(Method::DELETE, &path, json!({})).await;
+    until("nothing lies there any more", async || (leaves().await.0 == 200).then_some(())).await;
+    door.scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pieces_of_the_specialists_page_become_one_file_and_others_are_refused() {
     let door = Door::recordable().await;
     let ((mut specialist, _), (mut patient, _)) = door.talk().await;

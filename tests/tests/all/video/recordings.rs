@@ -9,7 +9,7 @@ use carelog_tests::{ServerProcess, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::hooks::Sending;
+use super::hooks::{Sending, connected, look_again};
 use super::scene::{DAILY_KEY, Scene, name_of};
 use crate::worker_processes::{FEW, PROCESS};
 
@@ -204,6 +204,41 @@ async fn a_consent_withdrawn_while_the_recording_begins_leaves_none() {
     let told = scene.told(&appointment).await;
     assert_eq!(of_recordings(&told), ["requested", "stop_requested", "discarded"]);
     assert_eq!(scene.stored_files().await, Vec::<Value>::new());
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recordings_of_which_the_list_alone_tells_are_found_among_others_ended_and_deleted() {
+    let scene = connected().await;
+    let daily = &scene.product.daily;
+    daily.loses_notices(DAILY_KEY, true);
+    let appointments = [scene.consultation().await, scene.consultation().await];
+    let [ended, goes_on] = appointments.each_ref().map(|appointment| name_of(appointment));
+    daily.records_by_itself(DAILY_KEY, &ended);
+    daily.lets_in(DAILY_KEY, &ended, 0);
+    daily.records_by_itself(DAILY_KEY, &goes_on);
+    // More than a page of the list, of a room that is none of ours.
+    daily.films(DAILY_KEY, Vec::new());
+    for _ in 0..120 {
+        daily.records_by_itself(DAILY_KEY, "lobby");
+        daily.lets_in(DAILY_KEY, "lobby", 0);
+    }
+
+    for appointment in &appointments {
+        until("the recording is deleted and noted", async || {
+            look_again(&scene).await;
+            scene.product.pull_retries().await;
+            (of_recordings(&scene.told(appointment).await) == ["discarded"]).then_some(())
+        })
+        .await;
+    }
+
+    assert_eq!(scene.fact("video_room.recording_discarded", "reason").await, "not_requested");
+    assert_eq!(scene.asked("POST /rooms/:id/recordings/stop"), 1, "the one that went on was ended");
+    let left = daily.recordings(DAILY_KEY);
+    assert!(left.len() == 120 && left.iter().all(|recording| recording.room_name == "lobby"));
+    assert_eq!(scene.stored_files().await, Vec::<Value>::new());
+    scene.product.is_sound().await;
     scene.product.stop().await;
 }
 
