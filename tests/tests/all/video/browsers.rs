@@ -12,11 +12,14 @@ use super::cable::Cable;
 use super::scene::Scene;
 use super::sockets::Door;
 
-/// Keeps what the page makes in order to talk, so that the browser can be asked what arrived.
+/// Keeps what the page makes in order to talk, so that the browser can be asked what arrived, and when it looks for
+/// another way.
 const KEEP_PEERS: &str = "
     window.peers = [];
+    window.searches = [];
     window.RTCPeerConnection = class extends RTCPeerConnection {
         constructor(...given) { super(...given); window.peers.push(this); }
+        restartIce() { window.searches.push(this.connectionState); super.restartIce(); }
     };";
 /// Packets of sound and frames of the picture that arrived in the newest conversation, and that went out.
 const ARRIVED: &str = "(async () => {
@@ -31,13 +34,13 @@ const ARRIVED: &str = "(async () => {
     return sums;
 })()";
 
-async fn browser() -> Browser {
+pub(super) async fn browser() -> Browser {
     let browser = Browser::start_with_devices().await;
     browser.run_before_pages(KEEP_PEERS).await;
     browser
 }
 
-async fn sums(browser: &Browser) -> [f64; 4] {
+pub(super) async fn sums(browser: &Browser) -> [f64; 4] {
     let sums = browser.value_of(ARRIVED).await;
     [0, 1, 2, 3].map(|n| sums[n].as_f64().unwrap_or_default())
 }
@@ -49,7 +52,7 @@ const CAMERA_ON: &str = "(() => {
 })()";
 
 /// Waits until sound and picture went on, in and out.
-async fn goes_on(browser: &Browser, other: &Browser, who: &str) {
+pub(super) async fn goes_on(browser: &Browser, other: &Browser, who: &str) {
     let before = sums(browser).await;
     until(&format!("sound and picture go on for {who}"), async || {
         for page in [browser, other] {
@@ -65,25 +68,30 @@ async fn goes_on(browser: &Browser, other: &Browser, who: &str) {
 }
 
 /// A specialist and a patient who was let in.
-async fn together(door: &Door) -> (Browser, Browser) {
+pub(super) async fn together(door: &Door) -> (Browser, Browser) {
     let (specialist, patient) = tokio::join!(browser(), browser());
     for (page, link) in [(&specialist, &door.specialist), (&patient, &door.patient)] {
-        page.open(link["join_url"].as_str().unwrap()).await;
-        phase(page, "check").await;
+        checks_in(page, link).await;
         page.click("#enter:enabled").await;
     }
     specialist.click("#knocking .admit").await;
     (specialist, patient)
 }
 
-async fn phase(browser: &Browser, phase: &str) {
+/// Opens a link, as far as the check-in.
+pub(super) async fn checks_in(page: &Browser, link: &Value) {
+    page.open(link["join_url"].as_str().unwrap()).await;
+    phase(page, "check").await;
+}
+
+pub(super) async fn phase(browser: &Browser, phase: &str) {
     until(&format!("the page is at {phase:?}"), async || {
         (browser.value_of("document.body.dataset.phase").await == phase).then_some(())
     })
     .await;
 }
 
-async fn link_state(browser: &Browser, state: &str) {
+pub(super) async fn link_state(browser: &Browser, state: &str) {
     until(&format!("the link is {state:?}"), async || {
         (browser.value_of("document.body.dataset.link").await == state).then_some(())
     })
@@ -198,7 +206,7 @@ const WAY: &str = "(async () => {
 async fn where_only_a_relay_leads_out_it_takes_the_credentials_that_participants_get() {
     const SECRET: &str = "the-secret-of-the-relay";
     let relay = Coturn::start(SECRET).await;
-    let door = Door::to(Scene::behind(&relay, SECRET).await).await;
+    let door = Door::to(Scene::behind(&relay.url, SECRET).await).await;
     let (specialist, patient) = together(&door).await;
 
     for (page, other) in [(&specialist, &patient), (&patient, &specialist)] {

@@ -2,10 +2,13 @@
 
 mod browsers;
 mod cable;
+mod check_in;
 mod clients;
+mod datagrams;
 mod faults;
 mod hooks;
 mod links;
+mod media;
 mod own_recordings;
 mod processes;
 mod recordings;

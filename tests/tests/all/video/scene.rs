@@ -6,7 +6,7 @@ use carelog_domain::{OrganizationId, Timestamp};
 use carelog_embedded::daily::FakeRoom;
 use carelog_event_log::Clock;
 use carelog_server::serve::Roles;
-use carelog_tests::{Coturn, Product, ShiftedClock, until};
+use carelog_tests::{Product, ShiftedClock, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -43,10 +43,10 @@ impl Scene {
         Self::of(Product::start_as(roles, true, Arc::clone(&clock) as _).await, clock).await
     }
 
-    /// Without a provider, where everything in rooms goes by this relay.
-    pub(super) async fn behind(relay: &Coturn, secret: &str) -> Self {
+    /// Without a provider, where everything in rooms goes by the relay at this address.
+    pub(super) async fn behind(relay: &str, secret: &str) -> Self {
         let clock = ShiftedClock::by_seconds(0);
-        let (url, secret) = (relay.url.clone(), secret.to_owned());
+        let (url, secret) = (relay.to_owned(), secret.to_owned());
         let product = Product::start_adjusted(Arc::clone(&clock) as _, move |config| {
             config.video.ice_urls = vec![url];
             config.video.relay_secret = Some(secret.into());

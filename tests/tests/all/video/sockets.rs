@@ -328,7 +328,7 @@ async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk
     let mut guest = Page::hello(door.address, &guest, ANOTHER, None).await;
     guest.session().await;
 
-    let offer = json!({ "kind": "offer", "sdp": "v=0 192.0.2.7" });
+    let offer = json!({ "kind": "offer", "sdp": "v=0 192.0.2.7", "number": 1 });
     guest.say(&json!({ "type": "signal", "to": specialists, "signal": offer }));
     for n in 0..30 {
         let candidate = json!({ "kind": "candidate", "candidate": format!("candidate:{n}"), "sdpMid": "0", "sdpMLineIndex": 0, "usernameFragment": null });
@@ -340,7 +340,7 @@ async fn what_is_passed_on_is_what_browsers_need_and_only_between_those_who_talk
         assert_eq!(signal["signal"]["candidate"], format!("candidate:{n}"), "in order");
     }
     for wrong in [
-        json!({ "type": "signal", "to": specialists, "signal": { "kind": "offer", "sdp": "v=0", "more": 1 } }),
+        json!({ "type": "signal", "to": specialists, "signal": { "kind": "offer", "sdp": "v=0", "number": 1, "more": 1 } }),
         json!({ "type": "signal", "to": specialists, "signal": { "kind": "chat", "text": "hello" } }),
     ] {
         guest.say(&wrong);
@@ -372,7 +372,7 @@ async fn signals_lie_sealed_until_they_are_told() {
                 create trigger keep before insert on rooms.signals for each row execute function public.keep()";
     door.scene.product.sql(keep).await;
 
-    let signal = json!({ "kind": "answer", "sdp": "v=0 c=IN IP4 192.0.2.7" });
+    let signal = json!({ "kind": "answer", "sdp": "v=0 c=IN IP4 192.0.2.7", "number": 1 });
     patient.say(&json!({ "type": "signal", "to": specialists, "signal": signal }));
 
     let kept = "select count(*) from public.kept_signals";
@@ -535,7 +535,7 @@ async fn two_processes_serve_one_conversation_and_one_that_is_killed_is_replaced
     specialist.sees(|state| state["waiting"][0]["session"] == patients.as_str()).await;
     specialist.say(&json!({ "type": "admit", "session": patients }));
     patient.sees(|state| state["peer"]["session"] == specialists.as_str()).await;
-    let signal = |text: &str| json!({ "kind": "offer", "sdp": text });
+    let signal = |text: &str| json!({ "kind": "offer", "sdp": text, "number": 1 });
     patient.say(&json!({ "type": "signal", "to": specialists, "signal": signal("there") }));
     assert_eq!(specialist.hears("signal").await["signal"]["sdp"], "there");
     specialist.say(&json!({ "type": "signal", "to": patients, "signal": signal("back") }));

@@ -68,9 +68,17 @@ pub(super) enum Purpose {
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Signal {
     /// Wants to talk like this.
-    Offer { sdp: String },
+    Offer {
+        sdp: String,
+        /// The page's offers are counted.
+        number: u32,
+    },
     /// Talks like this.
-    Answer { sdp: String },
+    Answer {
+        sdp: String,
+        /// Of the offer that it answers.
+        number: u32,
+    },
     /// Can be reached here.
     Candidate {
         candidate: String,

@@ -3,7 +3,8 @@
 // Browsers negotiate as in https://www.w3.org/TR/webrtc/#perfect-negotiation-example: both may make an offer at any time,
 // and where two cross, the one who is not the specialist gives way. The first offer is the specialist's: a browser that
 // takes back its very first one may make its transport anew and find no address for it, ever. A connection to the server
-// that breaks is resumed under the same stay, while the conversation goes on.
+// that breaks is resumed under the same stay, while the conversation goes on. What was told meanwhile may be lost, or come
+// late: offers are counted, answers name theirs, and an offer that found no answer is told again.
 "use strict";
 
 const PING_MS = 1500;
@@ -367,7 +368,7 @@ function heard(message, purpose) {
             const isResumed = room.session === message.session;
             room.session = message.session;
             if (!isResumed) hangUp();
-            else if (room.talk) room.talk.recover();
+            else if (room.talk) room.talk.resume();
             if (room.recordingWish !== null) tell({ type: "record", on: room.recordingWish });
             return say("");
         }
@@ -530,6 +531,9 @@ class Talk {
         this.isPolite = isPolite;
         this.isMakingOffer = false;
         this.ignoresOffer = false;
+        /* The newest offers of this page, and of the other one: an answer names the one that it answers. */
+        this.offers = 0;
+        this.heardOffer = 0;
         this.senders = new Map();
         this.last = null;
         this.work = Promise.resolve();
@@ -562,6 +566,12 @@ class Talk {
         tell({ type: "signal", to: this.session, signal });
     }
 
+    /* Its own offer or answer as it is now, with the addresses that were found so far. */
+    describe() {
+        const { type, sdp } = this.peer.localDescription;
+        this.send({ kind: type, sdp, number: type === "offer" ? this.offers : this.heardOffer });
+    }
+
     sendTracks() {
         for (const kind of ["audio", "video"]) {
             const track = room.media.getTracks().find((one) => one.kind === kind) || null;
@@ -576,8 +586,8 @@ class Talk {
         try {
             this.isMakingOffer = true;
             await this.peer.setLocalDescription();
-            const { type, sdp } = this.peer.localDescription;
-            this.send({ kind: type, sdp });
+            if (this.peer.signalingState === "have-local-offer") this.offers += 1;
+            this.describe();
             clearTimeout(this.patience);
             this.patience = setTimeout(() => this.offerAgain(), OFFER_PATIENCE_MS);
         } catch {
@@ -591,8 +601,8 @@ class Talk {
     async offerAgain() {
         if (this.peer.signalingState !== "have-local-offer") return;
         if (!this.peer.remoteDescription) {
-            // The first one is not taken back; by now it names its addresses itself.
-            this.send({ kind: "offer", sdp: this.peer.localDescription.sdp });
+            // The first one is not taken back.
+            this.describe();
             this.patience = setTimeout(() => this.offerAgain(), OFFER_PATIENCE_MS);
             return;
         }
@@ -616,14 +626,31 @@ class Talk {
             }
             return;
         }
-        const collides = signal.kind === "offer" && (this.isMakingOffer || peer.signalingState !== "stable");
-        this.ignoresOffer = !this.isPolite && collides;
-        if (this.ignoresOffer) return;
-        await peer.setRemoteDescription({ type: signal.kind, sdp: signal.sdp });
-        if (signal.kind === "offer") {
-            await peer.setLocalDescription();
-            this.send({ kind: "answer", sdp: peer.localDescription.sdp });
+        if (signal.kind === "answer") {
+            // Others answer an offer that was taken back since, or come twice.
+            const isAwaited = signal.number === this.offers && peer.signalingState === "have-local-offer";
+            if (isAwaited) await peer.setRemoteDescription({ type: "answer", sdp: signal.sdp });
+            return;
         }
+        const isKnown = signal.number === this.heardOffer && peer.signalingState === "stable";
+        if (isKnown) return this.describe();
+        const collides = this.isMakingOffer || peer.signalingState !== "stable";
+        this.ignoresOffer = !this.isPolite && collides;
+        if (this.ignoresOffer) {
+            // Where the other page has not heard of this one's offer, that was lost.
+            if (!this.isMakingOffer) this.describe();
+            return;
+        }
+        await peer.setRemoteDescription({ type: "offer", sdp: signal.sdp });
+        this.heardOffer = signal.number;
+        await peer.setLocalDescription();
+        this.describe();
+    }
+
+    /* What was told while the server could not be reached has not arrived. */
+    resume() {
+        if (this.peer.signalingState === "have-local-offer") this.describe();
+        else this.recover();
     }
 
     changed() {
@@ -692,8 +719,9 @@ class Talk {
     /* Sound matters more than the picture. */
     judge(sample) {
         const isPoor = Math.max(sample.send_loss || 0, sample.receive_loss || 0) > POOR_LOSS;
-        room.poorSamples = isPoor ? room.poorSamples + 1 : 0;
-        if (room.poorSamples < POOR_SAMPLES || room.isCameraOff) return;
+        // What was poor without a picture says nothing about the next one.
+        room.poorSamples = isPoor && !room.isCameraOff ? room.poorSamples + 1 : 0;
+        if (room.poorSamples < POOR_SAMPLES) return;
         room.poorSamples = 0;
         toggleCamera(true);
         warn("The network is too slow for a picture, so your camera was switched off. You can switch it on again.");
