@@ -152,10 +152,11 @@ begin
                         for each statement execute function log.refuse_change()', v_lane);
         execute format('alter table log.%I enable always trigger lane_immutable', v_lane);
     end if;
-    execute format('create table log.%I partition of log.%I for values from (%s) to (%s)
+    -- Made apart and attached with everything that it needs, because `partition of` would wait for whoever reads the
+    -- lane, and let nobody else read it meanwhile.
+    execute format('create table log.%I (like log.%I including all excluding comments)
                     with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 2000000,
-                          autovacuum_freeze_min_age = 0, toast_tuple_target = 8160)',
-                   v_name, v_lane, v_from, v_from + log.leaf_size());
+                          autovacuum_freeze_min_age = 0, toast_tuple_target = 8160)', v_name, v_lane);
     -- Tripwires: a key that spans leaves cannot be declared on the whole table.
     execute format('create unique index %I on log.%I (organization_id, organization_sequence)',
                    v_name || '_sequence', v_name);
@@ -164,6 +165,8 @@ begin
     execute format('create trigger leaf_immutable before update or delete or truncate on log.%I
                     for each statement execute function log.refuse_change()', v_name);
     execute format('alter table log.%I enable always trigger leaf_immutable', v_name);
+    execute format('alter table log.%I attach partition log.%I for values from (%s) to (%s)', v_lane, v_name, v_from,
+                   v_from + log.leaf_size());
 end $$;
 comment on function log.ensure_leaf is 'Makes the partition that holds a position, with its tripwires and guards';
 
