@@ -63,6 +63,8 @@ create table log.idempotency_keys (
 comment on table log.idempotency_keys is 'First answers by idempotency key, written in the transaction of the append';
 comment on column log.idempotency_keys.fingerprint is 'SHA-256 of the request, to tell a repetition from another wish under the same key';
 comment on column log.idempotency_keys.version is 'The stream version after the command';
+comment on column log.idempotency_keys.event_count is
+    'Events of the command; none where nothing had to change, and first_position then is the one after the newest of the stream';
 
 create table log.events (
     lane smallint not null,
@@ -152,10 +154,11 @@ begin
                         for each statement execute function log.refuse_change()', v_lane);
         execute format('alter table log.%I enable always trigger lane_immutable', v_lane);
     end if;
-    execute format('create table log.%I partition of log.%I for values from (%s) to (%s)
+    -- Made apart and attached with everything that it needs, because `partition of` would wait for whoever reads the
+    -- lane, and let nobody else read it meanwhile.
+    execute format('create table log.%I (like log.%I including all excluding comments)
                     with (autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 2000000,
-                          autovacuum_freeze_min_age = 0, toast_tuple_target = 8160)',
-                   v_name, v_lane, v_from, v_from + log.leaf_size());
+                          autovacuum_freeze_min_age = 0, toast_tuple_target = 8160)', v_name, v_lane);
     -- Tripwires: a key that spans leaves cannot be declared on the whole table.
     execute format('create unique index %I on log.%I (organization_id, organization_sequence)',
                    v_name || '_sequence', v_name);
@@ -164,6 +167,8 @@ begin
     execute format('create trigger leaf_immutable before update or delete or truncate on log.%I
                     for each statement execute function log.refuse_change()', v_name);
     execute format('alter table log.%I enable always trigger leaf_immutable', v_name);
+    execute format('alter table log.%I attach partition log.%I for values from (%s) to (%s)', v_lane, v_name, v_from,
+                   v_from + log.leaf_size());
 end $$;
 comment on function log.ensure_leaf is 'Makes the partition that holds a position, with its tripwires and guards';
 
@@ -373,6 +378,31 @@ begin
 end $$;
 comment on function log.append_batch is 'Checks and appends one batch of commands, or says which of them it refuses';
 
+create function log.remember_unchanged(
+    p_organization_id uuid,
+    p_stream_kind text,
+    p_stream_id uuid,
+    p_version bigint,
+    p_idempotency_key text,
+    p_fingerprint bytea,
+    p_recorded_at timestamptz
+) returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, log as $$
+begin
+    insert into log.idempotency_keys (organization_id, idempotency_key, fingerprint, stream_kind, stream_id, version,
+                                      first_position, event_count, recorded_at)
+    select p_organization_id, p_idempotency_key, p_fingerprint, p_stream_kind, p_stream_id, p_version,
+           coalesce(h.last_position, 0) + 1, 0, p_recorded_at
+    from (values (true)) as one_row
+    left join log.stream_heads h
+        on h.organization_id = p_organization_id and h.stream_id = p_stream_id and h.stream_kind = p_stream_kind
+    where coalesce(h.version, 0) = p_version
+    on conflict (organization_id, idempotency_key) do nothing;
+    return found;
+end $$;
+comment on function log.remember_unchanged is
+    'Keeps the key of a command that had nothing to change at a version of its stream; false where the key was used before, or the stream has moved on';
+
 -- Rights. The owner of the log's functions passes row-level security; nobody can sign in as it.
 alter table log.events owner to carelog_log;
 alter table log.settings owner to carelog_log;
@@ -382,6 +412,7 @@ alter table log.stream_heads owner to carelog_log;
 alter table log.idempotency_keys owner to carelog_log;
 alter view log.readable_events owner to carelog_log;
 alter function log.append_batch owner to carelog_log;
+alter function log.remember_unchanged owner to carelog_log;
 alter function log.ensure_leaf owner to carelog_log;
 alter function log.place_organization owner to carelog_log;
 alter function log.leaf_size owner to carelog_log;
@@ -466,4 +497,5 @@ grant usage on schema log to carelog_app, carelog_system;
 grant select on log.events, log.readable_events, log.organizations, log.stream_heads, log.settings, log.lane_heads
     to carelog_app, carelog_system;
 grant select, delete on log.idempotency_keys to carelog_system;
-grant execute on function log.append_batch, log.ensure_leaf, log.place_organization, log.leaf_size to carelog_system;
+grant execute on function log.append_batch, log.remember_unchanged, log.ensure_leaf, log.place_organization, log.leaf_size
+    to carelog_system;

@@ -14,7 +14,9 @@ use carelog_domain::{Circumstances, KeyScope, OrganizationId, Sealed, StreamEven
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, CqrsFramework, EventEnvelope, EventStore};
 use uuid::Uuid;
 
-use crate::append::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, Verdict};
+use crate::append::{
+    AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, Verdict, remember_unchanged,
+};
 use crate::log::EventLog;
 use crate::read::ReadError;
 use crate::recorded::StreamKey;
@@ -143,7 +145,19 @@ impl EventLog {
             let end = end.lock().unwrap_or_else(PoisonError::into_inner).take();
             match (result, end) {
                 (Ok(()), Some(End::Appended(appended))) => return Ok(Executed::Appended(appended)),
-                (Ok(()), Some(End::Unchanged(version))) => return Ok(Executed::Unchanged { version }),
+                (Ok(()), Some(End::Unchanged(version))) => {
+                    let stream = StreamKey {
+                        organization_id: scope.organization_id,
+                        kind: A::Event::KIND,
+                        id: stream_id,
+                    };
+                    if self.keep_unchanged(scope, &stream, version).await.map_err(ExecuteError::Read)? {
+                        return Ok(Executed::Unchanged { version });
+                    }
+                    if let Some(known) = self.known_answer(scope).await.map_err(ExecuteError::Read)? {
+                        return replay(scope, known);
+                    }
+                }
                 (_, Some(End::Known(known))) => return replay(scope, known),
                 (_, Some(End::Stale(current_version))) => {
                     // It may be this very wish that made the version stale, when it came the first time.
@@ -167,6 +181,19 @@ impl EventLog {
             pause_before_try(tries).await;
         }
         Err(ExecuteError::Contended)
+    }
+
+    /// Keeps the key of a command that had nothing to change, so that a repetition gets the same answer. False where
+    /// the key was used before, or the stream has moved on.
+    async fn keep_unchanged(
+        &self,
+        scope: &Scope,
+        stream: &StreamKey,
+        version: i64,
+    ) -> Result<bool, ReadError> {
+        let Some(idempotency) = &scope.idempotency else { return Ok(true) };
+        let mut connection = self.pool().acquire().await?;
+        Ok(remember_unchanged(&mut connection, stream, version, idempotency, self.clock().now()).await?)
     }
 
     /// The first answer under a scope's idempotency key, where there was one.

@@ -8,9 +8,12 @@ use carelog_event_log::{
 };
 use carelog_tests::{
     ManualClock, TestSystem, appended, at, book, book_for, check_immutable, check_invariants, confirm,
-    register, run, scope, start_appointment,
+    register, reschedule, run, scope, start_appointment,
 };
 use uuid::Uuid;
+
+/// What takes longer will never end.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 async fn stream(system: &TestSystem, kind: StreamKind, scope: &Scope, id: Uuid) -> Vec<RecordedEvent> {
     system.log().stream(&StreamKey { organization_id: scope.organization_id, kind, id }, 0).await.unwrap()
@@ -244,4 +247,41 @@ async fn the_role_of_requests_sees_one_organization_and_appends_nothing() {
     assert_eq!((unbound, bound), (0, 1));
     let code = appended.unwrap_err().as_database_error().unwrap().code().unwrap().into_owned();
     assert_eq!(code, "42501");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_goes_on_in_its_next_leaf_while_somebody_reads_it() {
+    const LAST: i64 = 20_000_000;
+    let system = TestSystem::new().await;
+    let scope = scope(system.organization_in(1).await);
+    system.sql(format!("update log.lane_heads set position = {} where lane = 1", LAST - 2)).await;
+    let node = system.another_node().await;
+    let stream_id = new_id();
+    let mut reading = system.owner.begin().await.unwrap();
+    sqlx::query("select count(*) from log.events_lane_1").execute(&mut *reading).await.unwrap();
+
+    let appending = async {
+        run::<Appointment>(&node.log, &scope, stream_id, book()).await;
+        for minute in 1..=3 {
+            run::<Appointment>(&node.log, &scope, stream_id, reschedule(minute)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, appending).await.expect("nobody waits for a reader");
+    reading.commit().await.unwrap();
+
+    let key =
+        StreamKey { organization_id: scope.organization_id, kind: StreamKind::Appointment, id: stream_id };
+    let events = node.log.stream(&key, 0).await.unwrap();
+    let places: Vec<_> = events.iter().map(|event| (event.version, event.position)).collect();
+    assert_eq!(places, [(1, LAST - 1), (2, LAST), (3, LAST + 1), (4, LAST + 2)]);
+    let next = system.count("select count(*) from log.events_lane_1_from_20000001").await;
+    assert_eq!(next, 2, "the rest lies in the next leaf");
+    let keys = "select count(*) from pg_index
+                where indrelid = 'log.events_lane_1_from_20000001'::regclass and indisunique and indisvalid";
+    assert_eq!(system.count(keys).await, 3);
+    let owned = "select count(*) from pg_class
+                 where relname like 'events_lane_1_from_%' and relowner = 'carelog_log'::regrole and relkind = 'r'
+                     and reloptions = (select reloptions from pg_class where relname = 'events_lane_2_from_1')";
+    assert_eq!(system.count(owned).await, 2);
+    check_immutable(&system.owner).await;
 }

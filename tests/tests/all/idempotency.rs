@@ -2,10 +2,43 @@
 
 use std::collections::HashSet;
 
+use carelog_domain::OrganizationId;
 use carelog_domain::appointment::{Appointment, AppointmentRejection};
-use carelog_event_log::{ExecuteError, Executed, Expected, Scope, new_id};
-use carelog_tests::{TestSystem, appended, book, check_invariants, confirm, keyed, run, start_appointment};
+use carelog_domain::closed::Sha256Digest;
+use carelog_domain::file::{
+    ContentType, File, FileCommand, FileDeletion, FileKind, FoundObject, RequestUpload, StorageEncryption,
+};
+use carelog_event_log::{Appended, ExecuteError, Executed, Expected, Scope, new_id};
+use carelog_tests::{
+    TestSystem, appended, at, book, check_invariants, confirm, keyed, run, scope, start_appointment,
+};
 use tokio::task::JoinSet;
+use uuid::Uuid;
+
+const FOUND: FileCommand = FileCommand::RecordStored(FoundObject {
+    size_bytes: 4,
+    content_sha256: Sha256Digest::new([3; 32]),
+    content_type: Some(ContentType::Pdf),
+    encryption: Some(StorageEncryption::Aes256),
+});
+
+/// A file that is stored, and is not changed by being found once more.
+async fn stored_file(system: &TestSystem, organization_id: OrganizationId) -> Uuid {
+    let file_id = new_id();
+    let announced = FileCommand::RequestUpload(RequestUpload {
+        patient_id: None,
+        form_id: None,
+        kind: FileKind::FormAttachment,
+        content_type: ContentType::Pdf,
+        size_bytes: 4,
+        content_sha256: Sha256Digest::new([3; 32]),
+        expires_at: at("2099-01-01T00:00:00Z"),
+        name: None,
+    });
+    run::<File>(system.log(), &keyed(organization_id, "announce", "announce"), file_id, announced).await;
+    run::<File>(system.log(), &scope(organization_id), file_id, FOUND).await;
+    file_id
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_wish_again_gets_the_first_answer() {
@@ -53,6 +86,42 @@ async fn another_wish_under_a_used_key_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_changes_nothing_is_refused_under_the_key_of_another() {
+    let system = TestSystem::new().await;
+    let organization_id = system.organization_in(1).await;
+    let file_id = stored_file(&system, organization_id).await;
+
+    let other = keyed(organization_id, "announce", "store");
+    let refused = system.log().execute::<File>(&other, file_id, FOUND).await;
+
+    assert!(matches!(refused, Err(ExecuteError::KeyReused)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_changed_nothing_gets_its_first_answer_again_whatever_came_after_it() {
+    let system = TestSystem::new().await;
+    let organization_id = system.organization_in(1).await;
+    let file_id = stored_file(&system, organization_id).await;
+    let keyed = |body| keyed(organization_id, "store", body);
+
+    let first = system.log().execute::<File>(&keyed("store"), file_id, FOUND).await.unwrap();
+    assert_eq!(first, Executed::Unchanged { version: 2 });
+    let again = system.log().execute::<File>(&keyed("store"), file_id, FOUND).await.unwrap();
+    let delete = FileCommand::Delete { reason: FileDeletion::Requested };
+    run::<File>(system.log(), &scope(organization_id), file_id, delete).await;
+    let later = system.log().execute::<File>(&keyed("store"), file_id, FOUND).await.unwrap();
+    let other = system.log().execute::<File>(&keyed("another"), file_id, FOUND).await;
+
+    let Executed::Replayed(known) = &again else { panic!("{again:?}") };
+    let Appended { version, position, event_count } = known.appended;
+    assert_eq!((known.stream_id, version, position.position, event_count), (file_id, 2, 2, 0));
+    assert_eq!(later, again);
+    assert!(matches!(other, Err(ExecuteError::KeyReused)), "{other:?}");
+    assert_eq!(system.count("select count(*) from log.idempotency_keys").await, 2);
+    check_invariants(&system.owner).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_key_belongs_to_one_organization() {
     let system = TestSystem::new().await;
     let (one, other) = (system.organization_in(1).await, system.organization_in(1).await);
@@ -67,11 +136,11 @@ async fn a_key_belongs_to_one_organization() {
 async fn a_rejected_wish_does_not_use_its_key_up() {
     let system = TestSystem::new().await;
     let organization_id = system.organization_in(1).await;
-    let (stream_id, scope) = (new_id(), keyed(organization_id, "key", "confirm"));
+    let (stream_id, keyed) = (new_id(), keyed(organization_id, "key", "confirm"));
 
-    let refused = system.log().execute::<Appointment>(&scope, stream_id, confirm()).await;
-    run::<Appointment>(system.log(), &carelog_tests::scope(organization_id), stream_id, book()).await;
-    let granted = system.log().execute::<Appointment>(&scope, stream_id, confirm()).await;
+    let refused = system.log().execute::<Appointment>(&keyed, stream_id, confirm()).await;
+    run::<Appointment>(system.log(), &scope(organization_id), stream_id, book()).await;
+    let granted = system.log().execute::<Appointment>(&keyed, stream_id, confirm()).await;
 
     assert!(matches!(refused, Err(ExecuteError::Rejected(AppointmentRejection::NotBooked))), "{refused:?}");
     appended(granted);

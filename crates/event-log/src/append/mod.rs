@@ -6,7 +6,9 @@ mod arrays;
 mod batcher;
 mod queue;
 mod request;
+mod unchanged;
 
 pub(crate) use batcher::Batcher;
 pub(crate) use queue::BatcherHandle;
 pub use request::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Verdict};
+pub(crate) use unchanged::remember_unchanged;

@@ -11,8 +11,8 @@ pub(super) async fn answers(connection: &mut PgConnection) -> Result<Finding, sq
     // The key itself is the caller's and may say anything; its stream is named instead.
     let damage = sqlx::query_scalar!(
         r#"
-        select format('an answer about stream %s/%s of organization %s: %s of its %s events from position %s',
-                      k.stream_kind, k.stream_id, k.organization_id, count(e.position), k.event_count,
+        select format('an answer about version %s of stream %s/%s of organization %s: %s of its %s events from position %s',
+                      k.version, k.stream_kind, k.stream_id, k.organization_id, count(e.position), k.event_count,
                       k.first_position) as "damage!"
         from log.idempotency_keys k
         left join log.organizations o on o.organization_id = k.organization_id
@@ -23,8 +23,14 @@ pub(super) async fn answers(connection: &mut PgConnection) -> Result<Finding, sq
            and e.stream_id = k.stream_id
            and e.stream_kind = k.stream_kind
            and e.version - (k.version - k.event_count) = e.position - k.first_position + 1
-        group by k.organization_id, k.idempotency_key, k.stream_kind, k.stream_id, k.first_position, k.event_count
-        having count(e.position) <> k.event_count
+        -- An answer that nothing had to change has no event, but a stream at its version.
+        left join log.stream_heads h
+            on h.organization_id = k.organization_id
+           and h.stream_id = k.stream_id
+           and h.stream_kind = k.stream_kind
+        group by k.organization_id, k.idempotency_key, k.stream_kind, k.stream_id, k.version, k.first_position,
+                 k.event_count, h.version
+        having count(e.position) <> k.event_count or k.version > coalesce(h.version, 0)
         order by 1
         limit $1
         "#,

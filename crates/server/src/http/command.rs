@@ -231,7 +231,8 @@ impl Done {
         let answer = CommandAnswer {
             id,
             version: appended.version,
-            position: Some(freshness::token(appended.position)),
+            // Who hears that nothing had to change hears of no place either, however often.
+            position: (appended.event_count > 0).then(|| freshness::token(appended.position)),
             events: appended.event_count,
         };
         Self { answer, is_replayed }

@@ -57,6 +57,24 @@ fn blobs(api: &Api) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_of_what_changed_nothing_gets_the_same_answer_after_a_change() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let id = stored(&clinic, clinic.patient("Erika").await.id()).await;
+    let path = format!("/v1/files/{id}/complete");
+    let once = || send(clinic.request(Method::POST, &path).header("idempotency-key", "x").json(&json!({})));
+
+    let first = once().await;
+    link(&clinic, &clinic.admin, &id).await;
+    let again = once().await;
+
+    assert_eq!((first.status, &first.body["version"], &first.body["events"]), (200, &json!(2), &json!(0)));
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    assert_eq!((again.header("idempotency-replayed"), again.header("etag")), ("true", "\"2\""));
+    carelog_tests::is_sound(&api.server.system().databases).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_is_announced_uploaded_checked_fetched_and_deleted() {
     let api = Api::start().await;
     let clinic = api.clinic("Klinik").await;
