@@ -1,7 +1,7 @@
 """Judges the published figures of appointments by the file that was imported, with DuckDB. Nothing of Carelog is used.
 
-Takes the file and what is published, as JSON objects. Every figure that is shown has to be what the file says, rounded;
-be about enough patients, none of whom makes up more than four fifths; and so has everything that follows from what is
+Takes the file and, as JSON, the facts by all that is published of them, and what is published. The facts have to be those
+of the file, none withheld. Every figure that is shown has to be what the file says, rounded; be about enough patients, none of whom makes up more than four fifths; and so has everything that follows from what is
 shown by subtraction, along a dimension and within a cell. Prints how much was looked at, as JSON.
 """
 
@@ -12,7 +12,8 @@ import uuid
 
 import duckdb
 
-history, published, threshold = sys.argv[1], json.load(open(sys.argv[2])), int(sys.argv[3])
+history, made, threshold = sys.argv[1], json.load(open(sys.argv[2])), int(sys.argv[3])
+facts, published = made["facts"], made["published"]
 
 
 def organization(clinic):
@@ -54,6 +55,16 @@ duckdb.sql(
     group by all
     """
 )
+FACT = ["organization_id", "weekday", "lead_days", "is_reminded", "status", "appointments", "patients"]
+expected = duckdb.sql(
+    """
+    select id, isodow(held), lead, reminded, if(missed, 'no_show', 'completed'), count(*), count(distinct patient)
+    from appointments join clinics using (clinic)
+    group by all
+    """
+).fetchall()
+assert sorted(expected) == sorted(tuple(fact[name] for name in FACT) for fact in facts), "the facts are not the file's"
+
 MEASURES = ["appointments", "completed", "no_shows"]
 PARTS = ["completed", "no_shows"]
 truth = {}
@@ -84,7 +95,7 @@ def of(cell, measure):
     return {patient: counts[measure] for patient, counts in cell.items()}
 
 
-looked = {"clinics": 0, "cells": 0, "withheld": 0, "figures": 0, "hidden_figures": 0}
+looked = {"facts": len(facts), "shares": 0, "clinics": 0, "cells": 0, "withheld": 0, "figures": 0, "hidden_figures": 0}
 shown = {}
 for row in published:
     shown.setdefault(row["organization_id"], {}).setdefault(row["dimension"], {})[row["value"]] = row
@@ -127,6 +138,11 @@ for organization_id, dimensions in truth.items():
     for name, dimension, value in [("reminded", "reminder", "reminded"), ("same_day_share", "lead_time", "0")]:
         hidden = value in there[dimension] and there[dimension][value]["is_suppressed"]
         assert not hidden or total[name] is None, f"{name} repeats a cell that is hidden"
+        if total[name] is not None:
+            cell = dimensions[dimension].get(value, {})
+            share = rounded(sum(of(cell, "appointments").values())) / (1 if name == "reminded" else total["appointments"])
+            assert abs(total[name] - share) < 1e-12, f"{organization_id} {name}: {total[name]}, not {share}"
+            looked["shares"] += 1
         crossed = [row for dimension, rows in there.items() if dimension != "clinic" for row in rows.values()]
         assert all(row[name] is None for row in crossed), f"{name} crosses two dimensions"
 print(json.dumps(looked))

@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`system`], which opens the parts, and `http` for the API.
 
+pub mod analysts;
 pub mod audit;
 pub mod bench;
 pub mod cli;

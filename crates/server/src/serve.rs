@@ -21,6 +21,7 @@ use carelog_webhooks::{
 use tokio::net::TcpListener;
 use tracing::info;
 
+use crate::analysts;
 use crate::audit::Exporter;
 use crate::config::Config;
 use crate::copying;
@@ -133,6 +134,7 @@ impl Server {
             system.runtime.start(&analytics, None, &databases.analytics_system);
             let every = config.analytics.publish_every();
             system.runtime.tasks.spawn(publishing::run(system.clone(), every));
+            system.runtime.tasks.spawn(analysts::run(system.clone()));
         }
         if roles.projectors || roles.signer {
             system.runtime.tasks.spawn(signing::watch(system.clone(), config.proofs.clone()));

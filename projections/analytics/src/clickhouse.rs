@@ -317,12 +317,12 @@ impl FactSink for Pages<'_> {
 
     fn write<'a>(&'a mut self, facts: &'a Facts<'a>) -> BoxFuture<'a, Result<(), ClickHouseError>> {
         Box::pin(async move {
-            self.insert(&facts.patients).await?;
-            self.insert(&facts.appointments).await?;
-            self.insert(&facts.exercises).await?;
+            self.insert(&facts.patients.all()).await?;
+            self.insert(&facts.appointments.all()).await?;
+            self.insert(&facts.exercises.all()).await?;
             self.insert(&facts.sessions).await?;
-            self.insert(&facts.forms).await?;
-            self.insert(&facts.video_sessions).await?;
+            self.insert(&facts.forms.all()).await?;
+            self.insert(&facts.video_sessions.all()).await?;
             self.insert(&facts.samples).await?;
             self.clickhouse.remove(facts.erased).await
         })

@@ -1,8 +1,8 @@
 //! Analysts' logins: roles of the database server that see one organization, read, and end by themselves.
 //!
 //! A login is bound by a row of `analytics_access.logins`, which it cannot reach. It holds the rights of
-//! `carelog_analyst` and no others. Its validity and the number of its connections are kept by the server; the time of a
-//! statement and the search path are defaults. The server never hears the password, only what SCRAM (RFC 5802, RFC 7677)
+//! `carelog_analyst` and no others. Its validity and the number of its connections are kept by the server. The time of a
+//! statement and the search path are defaults, which a login may set aside, so [`end_overlong`] ends what takes too long. The server never hears the password, only what SCRAM (RFC 5802, RFC 7677)
 //! keeps of it, so that it stands in no log.
 
 use base64::Engine as _;
@@ -11,7 +11,7 @@ use carelog_domain::{OrganizationId, Timestamp};
 use futures::future::BoxFuture;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 use time::OffsetDateTime;
 
 /// Logins of one organization, at most.
@@ -148,9 +148,10 @@ pub fn create(
         .await?;
         tx.execute(AssertSqlSafe(statement.statement)).await?;
         sqlx::query!(
-            "insert into analytics_access.logins (role_name, organization_id) values ($1, $2)",
+            "insert into analytics_access.logins (role_name, organization_id, statement_seconds) values ($1, $2, $3)",
             statement.role_name,
-            organization_id.uuid()
+            organization_id.uuid(),
+            i32::from(bounds.statement_seconds)
         )
         .execute(&mut *tx)
         .await?;
@@ -250,6 +251,16 @@ pub fn list(
         )
         .fetch_all(owner)
         .await
+    })
+}
+
+/// Ends the sessions of logins whose statement takes longer than it may, and tells how many those were.
+///
+/// # Errors
+/// When the database fails.
+pub fn end_overlong(system: &PgPool) -> BoxFuture<'_, Result<i64, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!(r#"select analytics_access.end_overlong() as "count!""#).fetch_one(system).await
     })
 }
 

@@ -4,6 +4,7 @@ mod analytic;
 mod appointment;
 mod exercise;
 mod form;
+mod known;
 mod patient;
 mod rows;
 #[cfg(test)]
@@ -14,10 +15,9 @@ use std::collections::{HashMap, HashSet};
 
 use carelog_domain::organization::{OrganizationEvent, OrganizationSettings};
 use carelog_domain::patient::PatientEvent;
-use carelog_domain::{CodecError, Event, EventType, OrganizationId, PatientId, StreamKind, Timestamp};
+use carelog_domain::{Event, EventType, OrganizationId, Timestamp};
 use carelog_event_log::{Position, RecordedEvent};
-use carelog_vault::{Pseudonym, PseudonymKey, PseudonymKind};
-use uuid::Uuid;
+use carelog_vault::Pseudonym;
 
 use crate::sink::Facts;
 
@@ -25,8 +25,9 @@ pub use analytic::{Analytic, Coarse, Fact};
 pub use appointment::AppointmentFact;
 pub use exercise::{ExerciseAssignmentFact, ExerciseSessionFact, SessionOutcome};
 pub use form::FormFact;
+pub use known::{Asked, Known, Needed};
 pub use patient::{AgeBand, PatientFact};
-pub use rows::{FoldError, Rows};
+pub use rows::{Changes, FoldError, Rows};
 pub use video::{VideoQualityFact, VideoSessionFact};
 
 /// A row of an organization under a pseudonym.
@@ -47,173 +48,53 @@ pub struct OrganizationRow {
     pub last_position: Position,
 }
 
-impl OrganizationRow {
-    /// Of an organization whose first event this is.
-    pub fn new(recorded: &RecordedEvent, pseudonym_epoch: i32) -> Self {
+/// Up to where a page goes in the events of an organization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// When the newest event was written to the log.
+    pub newest_event_at: Timestamp,
+    /// Its place.
+    pub last_position: Position,
+}
+
+impl Reach {
+    /// How far a page goes for each of the organizations in it.
+    pub fn of_each<'a>(page: impl IntoIterator<Item = &'a RecordedEvent>) -> HashMap<OrganizationId, Self> {
+        let mut reached: HashMap<OrganizationId, Self> = HashMap::new();
+        for event in page {
+            let own = Self { newest_event_at: event.recorded_at, last_position: event.position };
+            reached
+                .entry(event.stream.organization_id)
+                .and_modify(|reach| *reach = reach.and(own))
+                .or_insert(own);
+        }
+        reached
+    }
+
+    fn and(self, other: Self) -> Self {
         Self {
-            organization_id: recorded.stream.organization_id,
+            newest_event_at: self.newest_event_at.max(other.newest_event_at),
+            last_position: self.last_position.max(other.last_position),
+        }
+    }
+}
+
+impl OrganizationRow {
+    /// Of an organization whose first events reach so far.
+    pub fn new(organization_id: OrganizationId, pseudonym_epoch: i32, reach: Reach) -> Self {
+        Self {
+            organization_id,
             pseudonym_epoch,
             small_cell_threshold: OrganizationSettings::default().small_cell_threshold,
-            newest_event_at: recorded.recorded_at,
-            last_position: 0,
-        }
-    }
-}
-
-/// Pseudonyms that a page has asked for. Each is an HMAC, and most events of a page are about few streams and patients.
-#[derive(Debug, Default)]
-pub struct Asked(HashMap<(OrganizationId, PseudonymKind, Uuid), Pseudonym>);
-
-/// An event together with the key of its organization's pseudonyms, and those that are asked for more than once.
-#[derive(Debug)]
-pub struct Known<'a> {
-    recorded: &'a RecordedEvent,
-    key: &'a PseudonymKey,
-    /// Nothing of the kinds that leave no facts.
-    event: Option<Event>,
-    /// The record that the event's stream is.
-    stream: Pseudonym,
-    /// Of the patient whom the event is about.
-    tombstone: Option<Key>,
-    /// Of the row that it makes or changes.
-    row: Option<Key>,
-}
-
-impl<'a> Known<'a> {
-    /// Reads an event, if it is of a kind that leaves facts.
-    ///
-    /// # Errors
-    /// When its facts are not those of its type.
-    pub fn of(
-        recorded: &'a RecordedEvent,
-        key: &'a PseudonymKey,
-        asked: &mut Asked,
-    ) -> Result<Self, CodecError> {
-        let event = match recorded.stream.kind {
-            StreamKind::Organization
-            | StreamKind::Patient
-            | StreamKind::Appointment
-            | StreamKind::Form
-            | StreamKind::TreatmentPlan
-            | StreamKind::VideoRoom => Some(decode(recorded)?),
-            StreamKind::Specialist
-            | StreamKind::File
-            | StreamKind::WebhookSubscription
-            | StreamKind::WebhookDelivery
-            | StreamKind::WebhookReplay
-            | StreamKind::VideoNotice
-            | StreamKind::Access => None,
-        };
-        let mut known = Self {
-            recorded,
-            key,
-            event: None,
-            stream: Pseudonym::stored(Uuid::nil()),
-            tombstone: None,
-            row: None,
-        };
-        if let Some(event) = &event {
-            known.stream = known.ask(asked, PseudonymKind::Record, recorded.stream.id).1;
-            let tombstone = |patient: PatientId| known.ask(asked, PseudonymKind::Erased, patient.uuid());
-            known.tombstone = recorded.subject.map(tombstone);
-            known.row = known.row_of(event, asked);
-        }
-        Ok(Self { event, ..known })
-    }
-
-    fn row_of(&self, event: &Event, asked: &mut Asked) -> Option<Key> {
-        let mut part = |id| self.ask(asked, PseudonymKind::Record, self.part(id));
-        match event {
-            Event::Patient(_) => Some(self.ask(asked, PseudonymKind::Patient, self.recorded.stream.id)),
-            Event::Appointment(_) | Event::Form(_) => Some((self.organization_id(), self.stream)),
-            Event::TreatmentPlan(event) => exercise::assignment_of(event).map(|id| part(id.uuid())),
-            Event::VideoRoom(event) => video::session_of(event).map(part),
-            Event::Organization(_)
-            | Event::Specialist(_)
-            | Event::File(_)
-            | Event::WebhookSubscription(_)
-            | Event::WebhookDelivery(_)
-            | Event::WebhookReplay(_)
-            | Event::VideoNotice(_)
-            | Event::Access(_) => None,
+            newest_event_at: reach.newest_event_at,
+            last_position: reach.last_position,
         }
     }
 
-    const fn organization_id(&self) -> OrganizationId {
-        self.recorded.stream.organization_id
-    }
-
-    /// The row of something that other events of the page are about too.
-    fn ask(&self, asked: &mut Asked, kind: PseudonymKind, id: Uuid) -> Key {
-        let organization_id = self.organization_id();
-        let pseudonym =
-            asked.0.entry((organization_id, kind, id)).or_insert_with(|| self.key.pseudonym(kind, id));
-        (organization_id, *pseudonym)
-    }
-
-    fn record(&self, id: Uuid) -> Pseudonym {
-        self.key.pseudonym(PseudonymKind::Record, id)
-    }
-
-    /// An id within the stream: two plans may use the same for an exercise, and two rooms for a stay.
-    fn part(&self, id: Uuid) -> Uuid {
-        Uuid::from_u128(self.stream.uuid().as_u128() ^ id.as_u128())
-    }
-}
-
-/// Without its personal part, which stays closed.
-fn decode(recorded: &RecordedEvent) -> Result<Event, CodecError> {
-    Event::decode(recorded.event_type, recorded.schema_version, &recorded.facts, None)
-}
-
-/// The rows that a page builds upon.
-#[derive(Clone, Debug, Default)]
-pub struct Needed {
-    /// Patients who may have been erased.
-    pub tombstones: HashSet<Key>,
-    /// Patients.
-    pub patients: HashSet<Key>,
-    /// Appointments.
-    pub appointments: HashSet<Key>,
-    /// Exercises of plans.
-    pub exercises: HashSet<Key>,
-    /// Forms.
-    pub forms: HashSet<Key>,
-    /// Stays in video rooms.
-    pub video_sessions: HashSet<Key>,
-    /// Patients of whom nothing is kept any more.
-    pub erased: HashSet<Key>,
-}
-
-impl Needed {
-    /// What these events build upon.
-    pub fn by(events: &[Known<'_>]) -> Self {
-        let mut needed = Self::default();
-        for known in events {
-            let Some(event) = &known.event else { continue };
-            needed.tombstones.extend(known.tombstone);
-            match event {
-                Event::Patient(event) => {
-                    needed.patients.extend(known.row);
-                    if matches!(event, PatientEvent::KeysDestroyed(_)) {
-                        needed.erased.extend(known.row);
-                    }
-                }
-                Event::Appointment(_) => needed.appointments.extend(known.row),
-                Event::Form(_) => needed.forms.extend(known.row),
-                Event::TreatmentPlan(_) => needed.exercises.extend(known.row),
-                Event::VideoRoom(_) => needed.video_sessions.extend(known.row),
-                Event::Organization(_)
-                | Event::Specialist(_)
-                | Event::File(_)
-                | Event::WebhookSubscription(_)
-                | Event::WebhookDelivery(_)
-                | Event::WebhookReplay(_)
-                | Event::VideoNotice(_)
-                | Event::Access(_) => {}
-            }
-        }
-        needed
+    /// With a page of events more. What comes out of the quarantine is older than what came since.
+    pub fn extend(&mut self, reach: Reach) {
+        self.newest_event_at = self.newest_event_at.max(reach.newest_event_at);
+        self.last_position = self.last_position.max(reach.last_position);
     }
 }
 
@@ -245,12 +126,6 @@ pub struct State {
 }
 
 impl State {
-    /// Begins the row of an organization that has none.
-    pub fn begin(&mut self, event: &RecordedEvent, pseudonym_epoch: i32) {
-        let id = event.stream.organization_id;
-        self.organizations.entry(id).or_insert_with(|| OrganizationRow::new(event, pseudonym_epoch));
-    }
-
     /// Counts every row as changed, and these patients as erased.
     pub(crate) fn touch(&mut self, erased: HashSet<Key>) {
         self.patients.touch();
@@ -264,12 +139,12 @@ impl State {
     /// What a page changed.
     pub fn facts(&self) -> Facts<'_> {
         Facts {
-            patients: self.patients.changed(),
-            appointments: self.appointments.changed(),
-            exercises: self.exercises.changed(),
+            patients: self.patients.changes(),
+            appointments: self.appointments.changes(),
+            exercises: self.exercises.changes(),
             sessions: self.sessions.iter().collect(),
-            forms: self.forms.changed(),
-            video_sessions: self.video_sessions.changed(),
+            forms: self.forms.changes(),
+            video_sessions: self.video_sessions.changes(),
             samples: self.samples.iter().collect(),
             erased: &self.erased,
         }
@@ -280,13 +155,8 @@ impl State {
     /// # Errors
     /// When a row that it changes is missing, or one that it makes is there.
     pub fn apply(&mut self, known: &Known<'_>) -> Result<(), FoldError> {
-        if let Some(row) = self.organizations.get_mut(&known.organization_id()) {
-            // What comes out of the quarantine is older than what came since.
-            row.newest_event_at = row.newest_event_at.max(known.recorded.recorded_at);
-            row.last_position = row.last_position.max(known.recorded.position);
-        }
-        let Some(event) = &known.event else { return Ok(()) };
-        if known.tombstone.is_some_and(|key| self.is_erased(&key)) {
+        let Some(event) = known.event.as_deref() else { return Ok(()) };
+        if known.tombstone().is_some_and(|key| self.is_erased(&key)) {
             return Ok(());
         }
         let recorded = known.recorded;
@@ -352,7 +222,7 @@ impl State {
             }
             PatientEvent::KeysDestroyed(_) => {
                 let position = known.recorded.position;
-                self.new_tombstones.extend(known.tombstone.map(|tombstone| (tombstone, position)));
+                self.new_tombstones.extend(known.tombstone().map(|tombstone| (tombstone, position)));
                 self.forget(key);
                 Ok(())
             }

@@ -10,6 +10,7 @@ mod patients;
 mod video;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::model::{Asked, Known, Needed, State};
+use crate::model::{Asked, Known, Needed, OrganizationRow, Reach, State};
 use crate::sink::{FactSink, Facts};
 
 /// The projector of analytics. It wants nothing done, and holds no key that opens anything.
@@ -36,26 +37,29 @@ impl Analytics {
         Self { pseudonyms }
     }
 
-    /// The rows of the page's organizations, begun where there are none, and the keys of their pseudonyms.
+    /// The rows of the page's organizations, begun where there are none, as they are after it, and the keys of their
+    /// pseudonyms.
     async fn organizations(
         &self,
         tables: &mut PgConnection,
         state: &mut State,
         page: &[Arc<RecordedEvent>],
     ) -> Result<HashMap<OrganizationId, PseudonymKey>, ApplyError> {
-        state.organizations = organizations::load(tables, page).await?;
+        let reached = Reach::of_each(page.iter().map(AsRef::as_ref));
+        state.organizations = organizations::load(tables, reached.keys()).await?;
         let mut keys = HashMap::new();
-        for event in page {
-            let id = event.stream.organization_id;
-            if keys.contains_key(&id) {
-                continue;
-            }
-            let epoch = match state.organizations.get(&id) {
-                Some(row) => row.pseudonym_epoch,
-                None => self.pseudonyms.newest_epoch(id).await.map_err(refused)?,
+        for (id, reach) in reached {
+            let epoch = match state.organizations.entry(id) {
+                Entry::Occupied(mut row) => {
+                    row.get_mut().extend(reach);
+                    row.get().pseudonym_epoch
+                }
+                Entry::Vacant(row) => {
+                    let epoch = self.pseudonyms.newest_epoch(id).await.map_err(refused)?;
+                    row.insert(OrganizationRow::new(id, epoch, reach)).pseudonym_epoch
+                }
             };
             keys.insert(id, self.pseudonyms.key(id, epoch).await.map_err(refused)?);
-            state.begin(event, epoch);
         }
         Ok(keys)
     }
@@ -168,7 +172,7 @@ impl FactSink for Tables<'_> {
     fn write<'a>(&'a mut self, facts: &'a Facts<'a>) -> BoxFuture<'a, Result<(), ApplyError>> {
         let tables = &mut *self.0;
         Box::pin(async move {
-            patients::write(tables, &facts.patients).await?;
+            patients::write(tables, &facts.patients.made).await?;
             appointments::write(tables, &facts.appointments).await?;
             exercises::write_assignments(tables, &facts.exercises).await?;
             exercises::write_sessions(tables, &facts.sessions).await?;

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use futures::future::BoxFuture;
 
 use crate::model::{
-    AppointmentFact, ExerciseAssignmentFact, ExerciseSessionFact, FormFact, Key, PatientFact,
+    AppointmentFact, Changes, ExerciseAssignmentFact, ExerciseSessionFact, FormFact, Key, PatientFact,
     VideoQualityFact, VideoSessionFact,
 };
 
@@ -13,17 +13,17 @@ use crate::model::{
 #[derive(Debug)]
 pub struct Facts<'a> {
     /// Patients.
-    pub patients: Vec<&'a PatientFact>,
+    pub patients: Changes<'a, PatientFact>,
     /// Appointments.
-    pub appointments: Vec<&'a AppointmentFact>,
+    pub appointments: Changes<'a, AppointmentFact>,
     /// Exercises of plans.
-    pub exercises: Vec<&'a ExerciseAssignmentFact>,
+    pub exercises: Changes<'a, ExerciseAssignmentFact>,
     /// Sessions of exercises.
     pub sessions: Vec<&'a ExerciseSessionFact>,
     /// Forms.
-    pub forms: Vec<&'a FormFact>,
+    pub forms: Changes<'a, FormFact>,
     /// Stays in video rooms.
-    pub video_sessions: Vec<&'a VideoSessionFact>,
+    pub video_sessions: Changes<'a, VideoSessionFact>,
     /// How networks did.
     pub samples: Vec<&'a VideoQualityFact>,
     /// Patients whose rows go, whichever page they came with.

@@ -236,7 +236,7 @@ impl Copier {
                 Known::of(event, key, &mut asked).ok()
             })
             .collect();
-        let needed = Needed::by(&events);
+        let needed = Needed::touched_by(&events);
         let state = self.state(&page, &needed).await?;
         drop(events);
         self.clickhouse.pages(&keys, self.turn).write(&state.facts()).await?;

@@ -13,6 +13,7 @@ mod logins;
 mod modelling;
 mod pictures;
 mod suppression;
+mod truth;
 mod video;
 mod views;
 

@@ -138,7 +138,7 @@ impl AppointmentFact {
             position: recorded.position,
             last_position: recorded.position,
             appointment: known.stream,
-            patient: known.key.pseudonym(PseudonymKind::Patient, booked.patient_id.uuid()),
+            patient: known.patient(booked.patient_id),
             specialist,
             mode: booked.mode,
             origin: recorded.circumstances.origin,

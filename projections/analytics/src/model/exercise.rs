@@ -2,7 +2,7 @@
 
 use carelog_domain::treatment_plan::{SkipReason, TreatmentPlanEvent};
 use carelog_domain::{AssignmentId, ExerciseId, OrganizationId, closed_enum};
-use carelog_vault::{Pseudonym, PseudonymKind};
+use carelog_vault::Pseudonym;
 use time::Date;
 
 use super::Known;
@@ -107,7 +107,7 @@ impl ExerciseAssignmentFact {
                 last_position: position,
                 assignment,
                 plan: known.stream,
-                patient: known.key.pseudonym(PseudonymKind::Patient, assigned.patient_id.uuid()),
+                patient: known.patient(assigned.patient_id),
                 exercise_id: assigned.exercise_id,
                 week: assigned.week,
                 assigned_sessions: assigned.session_count,
@@ -139,13 +139,12 @@ impl ExerciseSessionFact {
         let plan = known.stream;
         let (organization_id, position) = (known.organization_id(), known.recorded.position);
         let happened_on = day(known.recorded.occurred_at);
-        let patient = |id| known.key.pseudonym(PseudonymKind::Patient, id);
         match event {
             TreatmentPlanEvent::ExerciseCompleted(done) => Some(Self {
                 organization_id,
                 position,
                 plan,
-                patient: patient(done.patient_id.uuid()),
+                patient: known.patient(done.patient_id),
                 exercise_id: done.exercise_id,
                 week: done.week,
                 session: done.session,
@@ -160,7 +159,7 @@ impl ExerciseSessionFact {
                 organization_id,
                 position,
                 plan,
-                patient: patient(skipped.patient_id.uuid()),
+                patient: known.patient(skipped.patient_id),
                 exercise_id: skipped.exercise_id,
                 week: skipped.week,
                 session: skipped.session,

@@ -2,7 +2,7 @@
 
 use carelog_domain::form::{FormEvent, FormStatus};
 use carelog_domain::{FormTemplateId, OrganizationId};
-use carelog_vault::{Pseudonym, PseudonymKind};
+use carelog_vault::Pseudonym;
 
 use super::Known;
 use super::analytic::{Coarse, analytic_facts};
@@ -53,7 +53,7 @@ impl FormFact {
                 position,
                 last_position: position,
                 form: known.stream,
-                patient: known.key.pseudonym(PseudonymKind::Patient, assigned.patient_id.uuid()),
+                patient: known.patient(assigned.patient_id),
                 template_id: assigned.template_id,
                 template_version: assigned.template_version,
                 status: FormStatus::Assigned,

@@ -1,8 +1,8 @@
 //! Facts about patients.
 
 use carelog_domain::patient::PatientRegistered;
-use carelog_domain::{OrganizationId, closed_enum};
-use carelog_vault::{Pseudonym, PseudonymKind};
+use carelog_domain::{OrganizationId, PatientId, closed_enum};
+use carelog_vault::Pseudonym;
 
 use super::Known;
 use super::analytic::{analytic_facts, day};
@@ -81,7 +81,7 @@ impl PatientFact {
         Some(Self {
             organization_id: known.organization_id(),
             position: known.recorded.position,
-            patient: known.key.pseudonym(PseudonymKind::Patient, known.recorded.stream.id),
+            patient: known.patient(PatientId::new(known.recorded.stream.id)),
             age_band: age.map_or(AgeBand::Unknown, AgeBand::of),
         })
     }

@@ -1,6 +1,7 @@
 //! The rows of one table that a page is about.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use carelog_domain::EventType;
 use carelog_event_log::{Position, RecordedEvent};
@@ -37,7 +38,34 @@ pub struct Rows<R> {
 #[derive(Clone, Debug)]
 struct Slot<R> {
     row: R,
-    is_changed: bool,
+    standing: Standing,
+}
+
+/// How a row differs from the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Not at all.
+    Loaded,
+    /// It stands there, and is to stand otherwise.
+    Changed,
+    /// It does not stand there yet.
+    Made,
+}
+
+/// The rows that have to be written, by how.
+#[derive(Clone, Debug)]
+pub struct Changes<'a, R> {
+    /// Those that the table does not have.
+    pub made: Vec<&'a R>,
+    /// Those that stand in the table.
+    pub changed: Vec<&'a R>,
+}
+
+impl<'a, R> Changes<'a, R> {
+    /// All of them, for tables in which the newest of a name stands.
+    pub fn all(&self) -> Vec<&'a R> {
+        self.made.iter().chain(&self.changed).copied().collect()
+    }
 }
 
 impl<R> Default for Rows<R> {
@@ -46,10 +74,10 @@ impl<R> Default for Rows<R> {
     }
 }
 
-impl<R: Clone> Rows<R> {
+impl<R> Rows<R> {
     /// Rows as they stand in the table.
     pub fn loaded(rows: impl IntoIterator<Item = (Key, R)>) -> Self {
-        let slots = rows.into_iter().map(|(key, row)| (key, Slot { row, is_changed: false }));
+        let slots = rows.into_iter().map(|(key, row)| (key, Slot { row, standing: Standing::Loaded }));
         Self { slots: slots.collect() }
     }
 
@@ -61,10 +89,18 @@ impl<R: Clone> Rows<R> {
         event: &RecordedEvent,
         fold: impl FnOnce(Option<&R>) -> Option<R>,
     ) -> Result<(), FoldError> {
-        let present = self.slots.get(&key).map(|slot| &slot.row);
-        let is_missing = present.is_none();
-        let row = fold(present).ok_or_else(|| misfit(event.event_type, event.position, is_missing))?;
-        self.slots.insert(key, Slot { row, is_changed: true });
+        let wrong = |is_missing| misfit(event.event_type, event.position, is_missing);
+        match self.slots.entry(key) {
+            Entry::Occupied(mut slot) => {
+                let slot = slot.get_mut();
+                slot.row = fold(Some(&slot.row)).ok_or_else(|| wrong(false))?;
+                slot.touch();
+            }
+            Entry::Vacant(slot) => {
+                let row = fold(None).ok_or_else(|| wrong(true))?;
+                slot.insert(Slot { row, standing: Standing::Made });
+            }
+        }
         Ok(())
     }
 
@@ -74,11 +110,27 @@ impl<R: Clone> Rows<R> {
 
     /// Counts every row as changed.
     pub(super) fn touch(&mut self) {
-        self.slots.values_mut().for_each(|slot| slot.is_changed = true);
+        self.slots.values_mut().for_each(Slot::touch);
     }
 
     /// The rows that have to be written.
-    pub fn changed(&self) -> Vec<&R> {
-        self.slots.values().filter(|slot| slot.is_changed).map(|slot| &slot.row).collect()
+    pub fn changes(&self) -> Changes<'_, R> {
+        let (mut made, mut changed) = (Vec::new(), Vec::new());
+        for slot in self.slots.values() {
+            match slot.standing {
+                Standing::Loaded => {}
+                Standing::Changed => changed.push(&slot.row),
+                Standing::Made => made.push(&slot.row),
+            }
+        }
+        Changes { made, changed }
+    }
+}
+
+impl<R> Slot<R> {
+    fn touch(&mut self) {
+        if self.standing == Standing::Loaded {
+            self.standing = Standing::Changed;
+        }
     }
 }

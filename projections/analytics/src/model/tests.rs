@@ -11,8 +11,10 @@ use carelog_domain::appointment::{
 };
 use carelog_domain::form::{FormAssigned, FormEvent, FormSaved, FormSigned, Signatory};
 use carelog_domain::patient::{PatientKeysDestroyed, PatientRegistered};
-use carelog_domain::{Actor, Circumstances, CorrelationId, EventId, FormTemplateId, PatientId};
+use carelog_domain::{Actor, Circumstances, CorrelationId, EventId, FormTemplateId, PatientId, StreamKind};
 use carelog_event_log::StreamKey;
+use carelog_vault::{PseudonymKey, PseudonymKind};
+use uuid::Uuid;
 
 use super::*;
 
@@ -109,7 +111,7 @@ impl Tables {
         let events: Vec<_> = page.iter().map(|event| Known::of(event, &key, &mut asked).unwrap()).collect();
         let needed = Needed::by(&events);
         let mut state = State {
-            tombstones: self.tombstones.intersection(&needed.tombstones).copied().collect(),
+            tombstones: needed.tombstones.into_iter().filter(|key| self.tombstones.contains(key)).collect(),
             patients: loaded(&self.patients, &needed.patients),
             appointments: loaded(&self.appointments, &needed.appointments),
             exercises: loaded(&self.exercises, &needed.exercises),
@@ -120,26 +122,12 @@ impl Tables {
         for event in &events {
             state.apply(event)?;
         }
-        let of = |organization_id, row| (organization_id, row);
-        self.patients.extend(
-            state.patients.changed().into_iter().map(|r| (of(r.organization_id, r.patient), r.clone())),
-        );
-        self.appointments.extend(
-            state
-                .appointments
-                .changed()
-                .into_iter()
-                .map(|r| (of(r.organization_id, r.appointment), r.clone())),
-        );
-        self.exercises.extend(
-            state.exercises.changed().into_iter().map(|r| (of(r.organization_id, r.assignment), r.clone())),
-        );
+        written(&mut self.patients, state.patients.changes(), |r| (r.organization_id, r.patient));
+        written(&mut self.appointments, state.appointments.changes(), |r| (r.organization_id, r.appointment));
+        written(&mut self.exercises, state.exercises.changes(), |r| (r.organization_id, r.assignment));
+        written(&mut self.forms, state.forms.changes(), |r| (r.organization_id, r.form));
+        written(&mut self.video_sessions, state.video_sessions.changes(), |r| (r.organization_id, r.session));
         self.sessions.extend(state.sessions);
-        self.forms
-            .extend(state.forms.changed().into_iter().map(|r| (of(r.organization_id, r.form), r.clone())));
-        self.video_sessions.extend(
-            state.video_sessions.changed().into_iter().map(|r| (of(r.organization_id, r.session), r.clone())),
-        );
         self.samples.extend(state.samples);
         self.tombstones.extend(state.new_tombstones.into_keys());
         let is_kept = |patient| !state.erased.contains(&(ORGANIZATION, patient));
@@ -158,8 +146,19 @@ impl Tables {
     }
 }
 
-fn loaded<R: Clone>(table: &HashMap<Key, R>, keys: &HashSet<Key>) -> Rows<R> {
+fn loaded<R: Clone>(table: &HashMap<Key, R>, keys: &[Key]) -> Rows<R> {
+    assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "a row is looked up once");
     Rows::loaded(keys.iter().filter_map(|key| Some((*key, table.get(key)?.clone()))))
+}
+
+/// As the tables take it: what is made is not there yet, and what is changed is.
+fn written<R: Clone>(table: &mut HashMap<Key, R>, changes: Changes<'_, R>, key: impl Fn(&R) -> Key) {
+    for row in changes.made {
+        assert!(table.insert(key(row), row.clone()).is_none(), "a row is made twice");
+    }
+    for row in changes.changed {
+        assert!(table.insert(key(row), row.clone()).is_some(), "a row that is not there is changed");
+    }
 }
 
 fn whole(log: &Log) -> Tables {

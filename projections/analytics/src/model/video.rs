@@ -2,7 +2,7 @@
 
 use carelog_domain::OrganizationId;
 use carelog_domain::video_room::{NetworkState, ParticipantKind, VideoRoomEvent};
-use carelog_vault::{Pseudonym, PseudonymKind};
+use carelog_vault::Pseudonym;
 use uuid::Uuid;
 
 use super::Known;
@@ -112,7 +112,7 @@ impl VideoSessionFact {
                 last_position: position,
                 session,
                 appointment: known.record(joined.appointment_id.uuid()),
-                patient: known.key.pseudonym(PseudonymKind::Patient, joined.patient_id.uuid()),
+                patient: known.patient(joined.patient_id),
                 participant: who.map(|(id, _)| known.record(id.uuid())),
                 participant_kind: who.map(|(_, kind)| kind),
                 joined_at: Coarse::cut(joined.joined_at),
@@ -138,7 +138,7 @@ impl VideoQualityFact {
             organization_id: known.organization_id(),
             position: known.recorded.position,
             session: known.record(known.part(sampled.session_id)),
-            patient: known.key.pseudonym(PseudonymKind::Patient, sampled.patient_id.uuid()),
+            patient: known.patient(sampled.patient_id),
             sampled_at: Coarse::cut(sampled.sampled_at),
             state: sampled.state,
             round_trip_ms: whole(sampled.round_trip_ms),

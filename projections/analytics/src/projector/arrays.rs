@@ -1,6 +1,5 @@
 //! Rows as the arrays that a set-based statement takes, and back.
 
-use std::collections::HashSet;
 use std::str::FromStr;
 
 use carelog_domain::Timestamp;
@@ -43,8 +42,8 @@ pub(super) fn each<'a, R, T>(rows: &[&'a R], value: impl Fn(&'a R) -> T) -> Vec<
 }
 
 /// Keys, column by column.
-pub(super) fn columns(keys: &HashSet<Key>) -> (Vec<Uuid>, Vec<Uuid>) {
-    keys.iter().map(|(organization_id, pseudonym)| (organization_id.uuid(), pseudonym.uuid())).unzip()
+pub(super) fn columns<'k>(keys: impl IntoIterator<Item = &'k Key>) -> (Vec<Uuid>, Vec<Uuid>) {
+    keys.into_iter().map(|(organization_id, pseudonym)| (organization_id.uuid(), pseudonym.uuid())).unzip()
 }
 
 /// A moment as the driver takes it.

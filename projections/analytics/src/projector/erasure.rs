@@ -14,7 +14,7 @@ use crate::model::Key;
 
 pub(super) async fn load_tombstones(
     tables: &mut PgConnection,
-    wanted: &HashSet<Key>,
+    wanted: &[Key],
 ) -> Result<HashSet<Key>, ApplyError> {
     if wanted.is_empty() {
         return Ok(HashSet::new());

@@ -1,7 +1,5 @@
 //! The rows of exercises and of their sessions.
 
-use std::collections::HashSet;
-
 use carelog_domain::treatment_plan::SkipReason;
 use carelog_domain::{ExerciseId, OrganizationId};
 use carelog_event_log::Position;
@@ -11,11 +9,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::arrays::{Cells, check_written, columns, each};
-use crate::model::{ExerciseAssignmentFact, ExerciseSessionFact, Key, Rows};
+use crate::model::{Changes, ExerciseAssignmentFact, ExerciseSessionFact, Key, Rows};
 
 pub(super) async fn load(
     tables: &mut PgConnection,
-    keys: &HashSet<Key>,
+    keys: &[Key],
 ) -> Result<Rows<ExerciseAssignmentFact>, ApplyError> {
     if keys.is_empty() {
         return Ok(Rows::default());
@@ -98,25 +96,28 @@ pub(super) async fn load_sessions(
 
 pub(super) async fn write_assignments(
     tables: &mut PgConnection,
+    rows: &Changes<'_, ExerciseAssignmentFact>,
+) -> Result<(), ApplyError> {
+    insert_assignments(tables, &rows.made).await?;
+    update_assignments(tables, &rows.changed).await
+}
+
+async fn insert_assignments(
+    tables: &mut PgConnection,
     rows: &[&ExerciseAssignmentFact],
 ) -> Result<(), ApplyError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query!(
+    sqlx::query!(
         "
-        insert into exercise_assignment_facts as t (
+        insert into exercise_assignment_facts (
             organization_id, position, last_position, assignment, plan, patient, exercise_id, week,
             assigned_sessions, completed_sessions, skipped_sessions)
-        select *
-        from unnest(
-            $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
-            $8::smallint[], $9::smallint[], $10::smallint[], $11::smallint[])
-        on conflict (organization_id, position) do update
-        set
-            last_position = excluded.last_position, completed_sessions = excluded.completed_sessions,
-            skipped_sessions = excluded.skipped_sessions
-        where t.last_position < excluded.last_position
+        select
+            unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::uuid[]),
+            unnest($5::uuid[]), unnest($6::uuid[]), unnest($7::uuid[]), unnest($8::smallint[]),
+            unnest($9::smallint[]), unnest($10::smallint[]), unnest($11::smallint[])
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.position),
@@ -132,6 +133,39 @@ pub(super) async fn write_assignments(
     )
     .execute(tables)
     .await?;
+    Ok(())
+}
+
+async fn update_assignments(
+    tables: &mut PgConnection,
+    rows: &[&ExerciseAssignmentFact],
+) -> Result<(), ApplyError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "
+        update exercise_assignment_facts t
+        set
+            last_position = n.last_position, completed_sessions = n.completed_sessions,
+            skipped_sessions = n.skipped_sessions
+        from (
+            select
+                unnest($1::uuid[]) as organization_id, unnest($2::bigint[]) as position,
+                unnest($3::bigint[]) as last_position, unnest($4::smallint[]) as completed_sessions,
+                unnest($5::smallint[]) as skipped_sessions
+        ) n
+        where t.organization_id = n.organization_id and t.position = n.position
+            and t.last_position < n.last_position
+        ",
+        &each(rows, |r| r.organization_id.uuid()),
+        &each(rows, |r| r.position),
+        &each(rows, |r| r.last_position),
+        &each(rows, |r| i16::from(r.completed_sessions)),
+        &each(rows, |r| i16::from(r.skipped_sessions)),
+    )
+    .execute(tables)
+    .await?;
     check_written("exercise_assignment_facts", rows.len(), done.rows_affected())
 }
 
@@ -142,16 +176,16 @@ pub(super) async fn write_sessions(
     if rows.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query!(
+    sqlx::query!(
         "
-        insert into exercise_session_facts as t (
-            organization_id, position, plan, patient, exercise_id, week, session, outcome, skip_reason,
-            pain, exertion, duration_minutes, happened_on)
-        select *
-        from unnest(
-            $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[],
-            $7::smallint[], $8::text[], $9::text[], $10::smallint[], $11::smallint[], $12::integer[],
-            $13::date[])
+        insert into exercise_session_facts (
+            organization_id, position, plan, patient, exercise_id, week, session, outcome, skip_reason, pain,
+            exertion, duration_minutes, happened_on)
+        select
+            unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), unnest($4::uuid[]),
+            unnest($5::uuid[]), unnest($6::smallint[]), unnest($7::smallint[]), unnest($8::text[]),
+            unnest($9::text[]), unnest($10::smallint[]), unnest($11::smallint[]), unnest($12::integer[]),
+            unnest($13::date[])
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.position),
@@ -169,5 +203,5 @@ pub(super) async fn write_sessions(
     )
     .execute(tables)
     .await?;
-    check_written("exercise_session_facts", rows.len(), done.rows_affected())
+    Ok(())
 }

@@ -1,19 +1,14 @@
 //! The rows of forms.
 
-use std::collections::HashSet;
-
 use carelog_domain::{FormTemplateId, OrganizationId};
 use carelog_event_log::runtime::ApplyError;
 use carelog_vault::Pseudonym;
 use sqlx::PgConnection;
 
 use super::arrays::{Cells, check_written, columns, each, moment};
-use crate::model::{FormFact, Key, Rows};
+use crate::model::{Changes, FormFact, Key, Rows};
 
-pub(super) async fn load(
-    tables: &mut PgConnection,
-    keys: &HashSet<Key>,
-) -> Result<Rows<FormFact>, ApplyError> {
+pub(super) async fn load(tables: &mut PgConnection, keys: &[Key]) -> Result<Rows<FormFact>, ApplyError> {
     if keys.is_empty() {
         return Ok(Rows::default());
     }
@@ -54,26 +49,25 @@ pub(super) async fn load(
     Ok(Rows::loaded(loaded))
 }
 
-pub(super) async fn write(tables: &mut PgConnection, rows: &[&FormFact]) -> Result<(), ApplyError> {
+pub(super) async fn write(tables: &mut PgConnection, rows: &Changes<'_, FormFact>) -> Result<(), ApplyError> {
+    insert(tables, &rows.made).await?;
+    update(tables, &rows.changed).await
+}
+
+async fn insert(tables: &mut PgConnection, rows: &[&FormFact]) -> Result<(), ApplyError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query!(
+    sqlx::query!(
         "
-        insert into form_facts as t (
-            organization_id, position, last_position, form, patient, template_id, template_version,
-            status, assigned_at, due_at, save_count, turnaround_hours, is_late)
-        select *
-        from unnest(
-            $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::integer[],
-            $8::text[], $9::timestamptz[], $10::timestamptz[], $11::integer[], $12::integer[],
-            $13::boolean[])
-        on conflict (organization_id, position) do update
-        set
-            last_position = excluded.last_position, status = excluded.status,
-            save_count = excluded.save_count, turnaround_hours = excluded.turnaround_hours,
-            is_late = excluded.is_late
-        where t.last_position < excluded.last_position
+        insert into form_facts (
+            organization_id, position, last_position, form, patient, template_id, template_version, status,
+            assigned_at, due_at, save_count, turnaround_hours, is_late)
+        select
+            unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::uuid[]),
+            unnest($5::uuid[]), unnest($6::uuid[]), unnest($7::integer[]), unnest($8::text[]),
+            unnest($9::timestamptz[]), unnest($10::timestamptz[]), unnest($11::integer[]),
+            unnest($12::integer[]), unnest($13::boolean[])
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.position),
@@ -85,6 +79,39 @@ pub(super) async fn write(tables: &mut PgConnection, rows: &[&FormFact]) -> Resu
         &each(rows, |r| r.status.as_str()) as _,
         &each(rows, |r| moment(r.assigned_at)),
         &each(rows, |r| r.due_at.map(moment)) as _,
+        &each(rows, |r| r.save_count),
+        &each(rows, |r| r.turnaround_hours) as _,
+        &each(rows, |r| r.is_late) as _,
+    )
+    .execute(tables)
+    .await?;
+    Ok(())
+}
+
+async fn update(tables: &mut PgConnection, rows: &[&FormFact]) -> Result<(), ApplyError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "
+        update form_facts t
+        set
+            last_position = n.last_position, status = n.status, save_count = n.save_count,
+            turnaround_hours = n.turnaround_hours, is_late = n.is_late
+        from (
+            select
+                unnest($1::uuid[]) as organization_id, unnest($2::bigint[]) as position,
+                unnest($3::bigint[]) as last_position, unnest($4::text[]) as status,
+                unnest($5::integer[]) as save_count, unnest($6::integer[]) as turnaround_hours,
+                unnest($7::boolean[]) as is_late
+        ) n
+        where t.organization_id = n.organization_id and t.position = n.position
+            and t.last_position < n.last_position
+        ",
+        &each(rows, |r| r.organization_id.uuid()),
+        &each(rows, |r| r.position),
+        &each(rows, |r| r.last_position),
+        &each(rows, |r| r.status.as_str()) as _,
         &each(rows, |r| r.save_count),
         &each(rows, |r| r.turnaround_hours) as _,
         &each(rows, |r| r.is_late) as _,

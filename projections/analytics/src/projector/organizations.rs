@@ -1,30 +1,26 @@
 //! How the rows of each organization are made, and how new they are.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use carelog_domain::OrganizationId;
-use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::ApplyError;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::arrays::{Cells, check_written, each};
 use crate::model::OrganizationRow;
 
 pub(super) async fn load(
     tables: &mut PgConnection,
-    page: &[Arc<RecordedEvent>],
+    ids: impl Iterator<Item = &OrganizationId>,
 ) -> Result<HashMap<OrganizationId, OrganizationRow>, ApplyError> {
-    let ids: BTreeSet<Uuid> = page.iter().map(|event| event.stream.organization_id.uuid()).collect();
     let rows = sqlx::query!(
         "
         select organization_id, pseudonym_epoch, small_cell_threshold, newest_event_at, last_position
         from analytics_organizations
         where organization_id = any($1)
         ",
-        &ids.into_iter().collect::<Vec<_>>()
+        &ids.map(|id| id.uuid()).collect::<Vec<_>>()
     )
     .fetch_all(tables)
     .await?;

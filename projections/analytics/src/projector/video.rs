@@ -1,7 +1,5 @@
 //! The rows of stays in video rooms, and of samples of their networks.
 
-use std::collections::HashSet;
-
 use carelog_domain::OrganizationId;
 use carelog_domain::video_room::ParticipantKind;
 use carelog_event_log::Position;
@@ -11,11 +9,11 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::arrays::{Cells, check_written, columns, each, moment};
-use crate::model::{Key, Rows, VideoQualityFact, VideoSessionFact};
+use crate::model::{Changes, Key, Rows, VideoQualityFact, VideoSessionFact};
 
 pub(super) async fn load(
     tables: &mut PgConnection,
-    keys: &HashSet<Key>,
+    keys: &[Key],
 ) -> Result<Rows<VideoSessionFact>, ApplyError> {
     if keys.is_empty() {
         return Ok(Rows::default());
@@ -100,23 +98,25 @@ pub(super) async fn load_samples(
 
 pub(super) async fn write_sessions(
     tables: &mut PgConnection,
-    rows: &[&VideoSessionFact],
+    rows: &Changes<'_, VideoSessionFact>,
 ) -> Result<(), ApplyError> {
+    insert_sessions(tables, &rows.made).await?;
+    update_sessions(tables, &rows.changed).await
+}
+
+async fn insert_sessions(tables: &mut PgConnection, rows: &[&VideoSessionFact]) -> Result<(), ApplyError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let done = sqlx::query!(
+    sqlx::query!(
         "
-        insert into video_session_facts as t (
-            organization_id, position, last_position, session, appointment, patient, participant, participant_kind,
-            joined_at, length_minutes)
-        select *
-        from unnest(
-            $1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::uuid[], $6::uuid[], $7::uuid[],
-            $8::text[], $9::timestamptz[], $10::integer[])
-        on conflict (organization_id, position) do update
-        set last_position = excluded.last_position, length_minutes = excluded.length_minutes
-        where t.last_position < excluded.last_position
+        insert into video_session_facts (
+            organization_id, position, last_position, session, appointment, patient, participant,
+            participant_kind, joined_at, length_minutes)
+        select
+            unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::uuid[]),
+            unnest($5::uuid[]), unnest($6::uuid[]), unnest($7::uuid[]), unnest($8::text[]),
+            unnest($9::timestamptz[]), unnest($10::integer[])
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.position),
@@ -127,6 +127,33 @@ pub(super) async fn write_sessions(
         &each(rows, |r| r.participant.map(Pseudonym::uuid)) as _,
         &each(rows, |r| r.participant_kind.map(ParticipantKind::as_str)) as _,
         &each(rows, |r| moment(r.joined_at)),
+        &each(rows, |r| r.length_minutes) as _,
+    )
+    .execute(tables)
+    .await?;
+    Ok(())
+}
+
+async fn update_sessions(tables: &mut PgConnection, rows: &[&VideoSessionFact]) -> Result<(), ApplyError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let done = sqlx::query!(
+        "
+        update video_session_facts t
+        set
+            last_position = n.last_position, length_minutes = n.length_minutes
+        from (
+            select
+                unnest($1::uuid[]) as organization_id, unnest($2::bigint[]) as position,
+                unnest($3::bigint[]) as last_position, unnest($4::integer[]) as length_minutes
+        ) n
+        where t.organization_id = n.organization_id and t.position = n.position
+            and t.last_position < n.last_position
+        ",
+        &each(rows, |r| r.organization_id.uuid()),
+        &each(rows, |r| r.position),
+        &each(rows, |r| r.last_position),
         &each(rows, |r| r.length_minutes) as _,
     )
     .execute(tables)
@@ -142,15 +169,16 @@ pub(super) async fn write_samples(
         return Ok(());
     }
     let permille = |share: Option<u16>| share.map(|share| i16::try_from(share).unwrap_or(i16::MAX));
-    let done = sqlx::query!(
+    sqlx::query!(
         "
-        insert into video_quality_facts as t (
+        insert into video_quality_facts (
             organization_id, position, session, patient, sampled_at, state, round_trip_ms, jitter_ms,
             send_loss_permille, receive_loss_permille, sent_kbps, received_kbps, freeze_count)
-        select *
-        from unnest(
-            $1::uuid[], $2::bigint[], $3::uuid[], $4::uuid[], $5::timestamptz[], $6::text[], $7::integer[],
-            $8::integer[], $9::smallint[], $10::smallint[], $11::integer[], $12::integer[], $13::integer[])
+        select
+            unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::uuid[]), unnest($4::uuid[]),
+            unnest($5::timestamptz[]), unnest($6::text[]), unnest($7::integer[]), unnest($8::integer[]),
+            unnest($9::smallint[]), unnest($10::smallint[]), unnest($11::integer[]), unnest($12::integer[]),
+            unnest($13::integer[])
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.position),
@@ -168,5 +196,5 @@ pub(super) async fn write_samples(
     )
     .execute(tables)
     .await?;
-    check_written("video_quality_facts", rows.len(), done.rows_affected())
+    Ok(())
 }

@@ -9,7 +9,7 @@ use carelog_event_log::runtime::RebuildScope;
 use carelog_server::import::{self, ColumnMap, ImportOptions, Mapping, Source};
 use carelog_tests::{Product, python_environment};
 use csv::StringRecord;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -61,12 +61,26 @@ async fn bring_in(product: &Product, csv: &Path) {
     product.settled().await;
 }
 
-/// Lets DuckDB judge what is published by the file; gives what it looked at.
-async fn judged(csv: &Path, published: &[Value]) -> Value {
+/// The facts, by all that is published of them.
+const FACTS: &str = "
+    select row_to_json(f)::text
+    from (
+        select organization_id, weekday, lead_days, is_reminded, status, count(*) as appointments,
+            count(distinct patient) as patients
+        from analytics.appointment_facts
+        group by organization_id, weekday, lead_days, is_reminded, status
+    ) f";
+
+/// Lets DuckDB judge the facts and what is published of them by the file; gives what it looked at.
+async fn judged(product: &Product, csv: &Path, published: &[Value]) -> Value {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("figures");
     let python = python_environment(&folder).await.join("bin/python");
     let rows = csv.with_extension("json");
-    std::fs::write(&rows, serde_json::to_vec(published).unwrap()).unwrap();
+    let facts: Vec<String> =
+        sqlx::query_scalar(FACTS).fetch_all(&product.databases().analytics_owner).await.unwrap();
+    let facts: Vec<Value> = facts.iter().map(|fact| serde_json::from_str(fact).unwrap()).collect();
+    let made = json!({ "facts": facts, "published": published });
+    std::fs::write(&rows, serde_json::to_vec(&made).unwrap()).unwrap();
     let mut command = Command::new(python);
     let output = command.arg(folder.join("figures.py")).args([csv, &rows]).arg(THRESHOLD).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -98,10 +112,10 @@ async fn every_figure_of_imported_appointments_is_what_duckdb_makes_of_the_file(
         publish_now(&product, OrganizationId::new(*clinic)).await;
     }
     let published = shown(&product).await;
-    let looked = judged(&csv, &published).await;
+    let looked = judged(&product, &csv, &published).await;
     println!("{looked}");
     assert_eq!(looked["cells"], published.len());
-    for some in ["withheld", "figures", "hidden_figures"] {
+    for some in ["facts", "shares", "withheld", "figures", "hidden_figures"] {
         assert!(looked[some].as_u64().unwrap() > 0, "{some}: {looked}");
     }
 

@@ -9,7 +9,7 @@ use carelog_event_log::new_id;
 use carelog_server::databases::DatabaseOptions;
 use carelog_tests::{Product, until};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::{live, publish_now};
 
@@ -159,6 +159,35 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
     let mut owner = databases.analytics_owner.acquire().await.unwrap();
     logins::revoke(&mut owner, one, &psql.role_name).await.unwrap();
     drop(owner);
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_ends_in_time_though_its_login_sets_the_limit_aside() {
+    let product = Product::start().await;
+    let (one, other, psql) = analyst(&product).await;
+    let (system, owner) = (&product.databases().analytics_system, &product.databases().analytics_owner);
+    let patient = Bounds { statement_seconds: 3600, ..bounds(&product, 1) };
+    let verifier = Verifier::new(FIRST, SALT);
+    let mut connection = owner.acquire().await.unwrap();
+    let name = logins::create(&mut connection, other, verifier, patient).await.unwrap();
+    let mut waits =
+        PgConnection::connect_with(&options(owner).username(&name).password(FIRST)).await.unwrap();
+    waits.execute("begin").await.unwrap();
+    let forever = "set statement_timeout = 0; begin; select pg_sleep(3600)";
+
+    let told = tokio::task::spawn_blocking(move || psql.refused_now(FIRST, forever));
+    let told = told.await.unwrap();
+
+    assert!(told.contains("terminating connection due to administrator command"), "{told}");
+    logins::end_overlong(system).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut waits).await.unwrap(), 1);
+    waits.close().await.unwrap();
+    for login in logins::list(&mut connection, one).await.unwrap() {
+        logins::revoke(&mut connection, one, &login.role_name).await.unwrap();
+    }
+    logins::revoke(&mut connection, other, &name).await.unwrap();
+    drop(connection);
     product.stop().await;
 }
 
