@@ -215,6 +215,22 @@ async fn a_second_owner_is_refused_and_a_guest_is_welcome() {
 }
 
 #[tokio::test]
+async fn of_two_that_begin_at_once_one_owns_the_server_and_the_other_uses_it() {
+    let home = new_home();
+    let both = [Postgres::attach_or_start(options(&home)), Postgres::attach_or_start(options(&home))];
+
+    let both = futures::future::join_all(both).await;
+
+    let both: Vec<Postgres> = both.into_iter().map(Result::unwrap).collect();
+    assert_eq!(both.iter().filter(|postgres| postgres.watch().is_some()).count(), 1);
+    for postgres in &both {
+        assert_eq!(text(postgres, "select 'here'::text").await, "here");
+    }
+    let stops = both.iter().map(Postgres::stop);
+    futures::future::join_all(stops).await;
+}
+
+#[tokio::test]
 async fn whoever_uses_the_server_keeps_it_when_its_owner_ends() {
     let home = new_home();
     let owner = start(&home).await;
