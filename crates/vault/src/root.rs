@@ -1,9 +1,9 @@
 //! The root key and its file.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::{SECRET_BYTES, Secret};
 use crate::wrap::WrappingKey;
-use crate::{VaultError, random};
+use crate::{VaultError, publish};
 
 const PREFIX: &str = "carelog-root-v1:";
 /// Base64 of 32 bytes, padded.
@@ -73,9 +73,8 @@ impl RootKey {
             result => return result,
         }
         let secret = Secret::random().map_err(RootKeyError::Random)?;
-        let suffix = u64::from_be_bytes(random::bytes().map_err(RootKeyError::Random)?);
         let failed = |source| RootKeyError::Io { path: path.to_owned(), source };
-        publish(path, suffix, &to_text(&secret)).map_err(failed)?;
+        publish(path, &to_text(&secret)).map_err(failed)?;
         Self::load(path)
     }
 
@@ -127,28 +126,4 @@ fn from_text(text: &[u8]) -> Option<Secret> {
     let mut bytes = Zeroizing::new([0; SECRET_BYTES + 1]);
     let length = STANDARD.decode_slice(base64, bytes.as_mut()).ok()?;
     Secret::from_slice(bytes.get(..length)?)
-}
-
-/// Writes a temporary file and gives it its name by a link, which fails where a rename would overwrite. Somebody
-/// else's file of that name is left alone.
-fn publish(path: &Path, suffix: u64, text: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let temporary = folder.join(format!(".{}.{suffix:016x}", name.to_string_lossy()));
-    let linked = write_new(&temporary, text).and_then(|()| fs::hard_link(&temporary, path));
-    let removed = fs::remove_file(&temporary);
-    match linked {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => removed?,
-    }
-    File::open(folder)?.sync_all()
-}
-
-fn write_new(path: &Path, text: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text)?;
-    file.sync_all()
 }

@@ -221,23 +221,35 @@ pub(super) fn sync_directory(path: &Path) -> Result<(), PostgresError> {
 }
 
 /// Creates a directory of mode 0700 for the service account; accepts one that
-/// is exactly that already. A link or a stranger's directory, which others could
-/// have put into `/tmp`, is refused.
+/// is exactly that already, and an empty one of ours, which a start that was
+/// killed has not handed over yet. A link or a stranger's directory, which
+/// others could have put into `/tmp`, is refused.
 fn create_private(path: &Path, account: Option<&Account>) -> Result<(), PostgresError> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => match account {
-            Some(account) => chown(path, Some(account.uid), Some(account.gid)),
-            None => Ok(()),
-        }
-        .map_err(PostgresError::io("hand over", path)),
+        Ok(()) => hand_over(path, account),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let metadata = fs::symlink_metadata(path).map_err(PostgresError::io("examine", path))?;
-            let owner = account.map_or_else(|| rustix::process::geteuid().as_raw(), |account| account.uid);
-            if metadata.is_dir() && metadata.uid() == owner && metadata.mode() & 0o777 == 0o700 {
+            let ours = rustix::process::geteuid().as_raw();
+            let owner = account.map_or(ours, |account| account.uid);
+            let is_private = metadata.is_dir() && metadata.mode() & 0o777 == 0o700;
+            if is_private && metadata.uid() == owner {
                 return Ok(());
+            }
+            if is_private && metadata.uid() == ours && is_empty(path)? {
+                return hand_over(path, account);
             }
             Err(PostgresError::UnsafeDirectory { directory: path.to_path_buf() })
         }
         Err(error) => Err(PostgresError::io("create", path)(error)),
     }
+}
+
+fn hand_over(path: &Path, account: Option<&Account>) -> Result<(), PostgresError> {
+    let Some(account) = account else { return Ok(()) };
+    chown(path, Some(account.uid), Some(account.gid)).map_err(PostgresError::io("hand over", path))
+}
+
+fn is_empty(path: &Path) -> Result<bool, PostgresError> {
+    let mut entries = fs::read_dir(path).map_err(PostgresError::io("examine", path))?;
+    Ok(entries.next().is_none())
 }

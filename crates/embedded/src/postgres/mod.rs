@@ -40,6 +40,7 @@ use futures::future::BoxFuture;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::binaries::{Binaries, MINIMUM_MAJOR, find_binaries};
@@ -124,6 +125,8 @@ pub enum PostgresState {
 
 /// How often a process that uses another's server asks whether that process has ended.
 const TAKE_OVER_POLL: Duration = Duration::from_millis(500);
+/// How often a process that waits for another's server asks whether it answers.
+const ATTACH_POLL: Duration = Duration::from_millis(50);
 
 /// A running private server: owned ([`Postgres::start`]) or borrowed
 /// ([`Postgres::attach`]).
@@ -180,6 +183,26 @@ impl Postgres {
         let access = home.read_access()?.ok_or_else(|| home.not_running())?;
         server::answers(&access).await.map_err(|_| home.not_running())?;
         Ok(Self { home, access, supervision: None })
+    }
+
+    /// Uses the server that another process owns, or starts it. While another process starts or stops it, this one waits,
+    /// as long as a start may take.
+    ///
+    /// # Errors
+    /// As [`Postgres::start`]; [`PostgresError::AlreadyRunning`] when the other one takes too long.
+    pub async fn attach_or_start(options: PostgresOptions) -> Result<Self, PostgresError> {
+        let deadline = Instant::now() + options.start_timeout;
+        loop {
+            match Self::attach(&options.home).await {
+                Err(PostgresError::NotRunning { .. }) => {}
+                attached => return attached,
+            }
+            match Self::start(options.clone()).await {
+                Err(PostgresError::AlreadyRunning { .. }) if Instant::now() < deadline => {}
+                started => return started,
+            }
+            tokio::time::sleep(ATTACH_POLL).await;
+        }
     }
 
     /// Waits until the owner of an attached server ends, and starts it again as its owner, under the same address.

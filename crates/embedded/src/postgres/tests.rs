@@ -1,5 +1,5 @@
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
@@ -215,6 +215,22 @@ async fn a_second_owner_is_refused_and_a_guest_is_welcome() {
 }
 
 #[tokio::test]
+async fn of_two_that_begin_at_once_one_owns_the_server_and_the_other_uses_it() {
+    let home = new_home();
+    let both = [Postgres::attach_or_start(options(&home)), Postgres::attach_or_start(options(&home))];
+
+    let both = futures::future::join_all(both).await;
+
+    let both: Vec<Postgres> = both.into_iter().map(Result::unwrap).collect();
+    assert_eq!(both.iter().filter(|postgres| postgres.watch().is_some()).count(), 1);
+    for postgres in &both {
+        assert_eq!(text(postgres, "select 'here'::text").await, "here");
+    }
+    let stops = both.iter().map(Postgres::stop);
+    futures::future::join_all(stops).await;
+}
+
+#[tokio::test]
 async fn whoever_uses_the_server_keeps_it_when_its_owner_ends() {
     let home = new_home();
     let owner = start(&home).await;
@@ -368,6 +384,27 @@ fn a_closed_directory_above_the_home_is_named() {
     let PostgresError::NotTraversable { directory, account } = refused else { panic!("{refused}") };
     assert_eq!(directory, fs::canonicalize(closed.path()).unwrap());
     assert_eq!(account, "stranger");
+}
+
+#[test]
+fn a_directory_that_was_not_handed_over_yet_is_taken_when_it_is_empty() {
+    // Nobody but root hands anything over.
+    let own = rustix::process::geteuid();
+    let uid = if own.is_root() { 54_321 } else { own.as_raw() };
+    let account = Account { name: "service".to_owned(), uid, gid: rustix::process::getegid().as_raw() };
+    let home = new_home();
+    let base = home.path().join("postgres");
+    let make = || fs::DirBuilder::new().mode(0o700).create(&base).unwrap();
+
+    make();
+    Home::create(home.path(), Some(&account)).unwrap();
+    assert_eq!(fs::metadata(&base).unwrap().uid(), uid);
+
+    fs::remove_dir(&base).unwrap();
+    make();
+    fs::write(base.join("somebody's"), "").unwrap();
+    let taken = Home::create(home.path(), Some(&account));
+    assert_eq!(taken.is_err(), own.is_root(), "{taken:?}");
 }
 
 #[test]

@@ -139,7 +139,7 @@ async fn dispatch(command: Command, config: Config) -> anyhow::Result<ExitCode> 
     match command {
         Command::Config | Command::Webhooks(_) | Command::Witness(_) => Ok(ExitCode::SUCCESS),
         Command::Serve { roles } => Box::pin(serve::run(&config, roles.unwrap_or(Roles::ALL))).await,
-        Command::Psql(arguments) => psql::run(&config, arguments).await,
+        Command::Psql(arguments) => psql::run(&config, &arguments).await,
         Command::Migrate => {
             let place = Place::find(&config).await?;
             let migrated = place.databases.migrate().await;

@@ -5,7 +5,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 
 use anyhow::Context;
-use carelog_embedded::postgres::{Postgres, PostgresError, PostgresOptions};
+use carelog_embedded::postgres::{Postgres, PostgresOptions};
 
 use crate::config::Config;
 use crate::databases::DatabaseOptions;
@@ -21,10 +21,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Finds the databases. The private server is used as it runs, or started.
+    /// Finds the databases. The private server is used as it runs, or started; one that another process is about to start
+    /// is waited for.
     ///
     /// # Errors
-    /// When the private server cannot be started.
+    /// When the private server cannot be used or started.
     pub(super) async fn find(config: &Config) -> anyhow::Result<Self> {
         if let Some(databases) = config.database.options()? {
             // The keys live there, whoever keeps the databases.
@@ -35,13 +36,9 @@ impl Place {
                 .with_context(|| format!("the home {} cannot be created", config.home.display()))?;
             return Ok(Self { databases, postgres: None });
         }
-        let postgres = match Postgres::attach(&config.home).await {
-            Ok(postgres) => postgres,
-            Err(PostgresError::NotRunning { .. }) => Postgres::start(PostgresOptions::new(&config.home))
-                .await
-                .context("the private PostgreSQL cannot be started; DATABASE_URL names another server")?,
-            Err(error) => return Err(error).context("the private PostgreSQL cannot be used"),
-        };
+        let postgres = Postgres::attach_or_start(PostgresOptions::new(&config.home))
+            .await
+            .context("the private PostgreSQL cannot be used; DATABASE_URL names another server")?;
         let databases = DatabaseOptions::on_server(&postgres.connect_options("postgres"), PREFIX);
         Ok(Self { databases, postgres: Some(postgres) })
     }

@@ -17,13 +17,21 @@ use crate::databases::DatabaseOptions;
 
 /// Which database, and what to tell psql.
 #[derive(Debug, Args)]
+#[command(override_usage = "carelog psql [core|audit|analytics|vault] [PSQL ARGUMENTS]...")]
 pub(super) struct PsqlArguments {
-    /// Which database
-    #[arg(value_enum, default_value_t = Which::Core)]
-    database: Which,
-    /// Passed to psql as they are
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    arguments: Vec<String>,
+    /// First the database, core where none is named; the rest is passed to psql as it is
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "DATABASE|ARGUMENT")]
+    words: Vec<String>,
+}
+
+impl PsqlArguments {
+    /// The database, and what psql is told.
+    fn split(&self) -> (Which, &[String]) {
+        match self.words.split_first() {
+            Some((first, rest)) if let Ok(which) = Which::from_str(first, false) => (which, rest),
+            _ => (Which::Core, &self.words),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,9 +58,10 @@ impl Which {
 }
 
 /// Runs psql. The password travels in the environment: arguments can be read by everybody on the machine.
-pub(super) async fn run(config: &Config, arguments: PsqlArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(config: &Config, arguments: &PsqlArguments) -> anyhow::Result<ExitCode> {
+    let (which, arguments) = arguments.split();
     let place = Place::find(config).await?;
-    let options = arguments.database.of(&place.databases);
+    let options = which.of(&place.databases);
     let database = options.get_database().context("the database URL names no database")?;
     let mut command = Command::new(program(&place));
     command.env("PGHOST", host(options)).env("PGPORT", options.get_port().to_string());
@@ -60,7 +69,7 @@ pub(super) async fn run(config: &Config, arguments: PsqlArguments) -> anyhow::Re
     if let Some(password) = password(config, &place, database)? {
         command.env("PGPASSWORD", password);
     }
-    command.args(&arguments.arguments);
+    command.args(arguments);
     let is_ours = place.postgres().is_some_and(|postgres| postgres.watch().is_some());
     if !is_ours {
         // The server goes on without us, so psql may take our place.
@@ -107,7 +116,34 @@ fn decoded(encoded: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Psql {
+        #[command(flatten)]
+        arguments: PsqlArguments,
+    }
+
+    #[test]
+    fn the_first_word_is_the_database_where_it_names_one() {
+        for (line, database, told) in [
+            ([].as_slice(), Which::Core, [].as_slice()),
+            (&["vault"], Which::Vault, &[]),
+            (&["-c", "select 1"], Which::Core, &["-c", "select 1"]),
+            (&["audit", "-c", "select 1"], Which::Audit, &["-c", "select 1"]),
+            (&["-v", "core", "--help"], Which::Core, &["-v", "core", "--help"]),
+            (&["core", "core"], Which::Core, &["core"]),
+        ] {
+            let psql = Psql::try_parse_from(["psql"].iter().chain(line)).unwrap();
+            let (which, arguments) = psql.arguments.split();
+            assert_eq!(
+                (which, arguments),
+                (database, told.iter().map(ToString::to_string).collect::<Vec<_>>().as_slice())
+            );
+        }
+    }
 
     #[test]
     fn an_encoded_password_is_decoded() {

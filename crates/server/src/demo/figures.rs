@@ -133,6 +133,11 @@ impl Figures {
         Ok(is_quiet)
     }
 
+    /// What is wrong with a run that came to its end.
+    pub(super) const fn fault(&self) -> Option<&'static str> {
+        fault(self.deliveries, self.verified, self.refused_signatures)
+    }
+
     /// The result of a run.
     pub(super) fn to_json(&self, tally: &Tally) -> Value {
         json!({
@@ -226,6 +231,18 @@ impl Figures {
         )
         .fetch_one(&self.core)
         .await
+    }
+}
+
+pub(super) const fn fault(deliveries: u64, verified: u64, refused_signatures: u64) -> Option<&'static str> {
+    if verified != deliveries {
+        Some("the receiver accepted another number of requests than the log has deliveries")
+    } else if refused_signatures > 0 {
+        Some("the receiver refused requests for their signature")
+    } else if verified == 0 {
+        Some("nothing was delivered")
+    } else {
+        None
     }
 }
 

@@ -10,8 +10,9 @@
 //! live as soon as it is ready.
 //!
 //! With `--for` it ends by itself: the stream stops, everything that is due is sent, and only then is it counted, so
-//! that deliveries in the log and requests that the receiver accepted must be the same number; if they are not, it
-//! fails. `--json` prints the figures as the last line of standard output; all else goes to standard error.
+//! that deliveries in the log and requests that the receiver accepted must be the same number, some, and none refused
+//! for its signature; otherwise it fails. `--json` prints the figures as the last line of standard output; all else
+//! goes to standard error.
 //!
 //! Start reading at [`run`], then `stage.rs`, `set_up.rs` and `stream.rs`.
 
@@ -95,6 +96,8 @@ pub async fn run(options: DemoOptions, config: Config) -> anyhow::Result<ExitCod
     };
     view.say(&stage.introduction(view.is_terminal()));
     let played = play(options, &mut stage, &mut view, &tasks, &stop).await;
+    // Whoever was impatient has not waited for what was due.
+    let has_ended = !stop.is_cancelled();
     stop.cancel();
     tasks.close();
     let tally = stage.api.clone();
@@ -105,8 +108,8 @@ pub async fn run(options: DemoOptions, config: Config) -> anyhow::Result<ExitCod
     if options.json {
         writeln!(std::io::stdout().lock(), "{}", figures.to_json(tally.tally()))?;
     }
-    if options.duration.is_some() && figures.verified != figures.deliveries {
-        view.say("BROKEN: the receiver accepted another number of requests than the log has deliveries");
+    if let Some(fault) = figures.fault().filter(|_| has_ended) {
+        view.say(&format!("BROKEN: {fault}"));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -29,6 +29,8 @@ const PREFIX: &str = "carelog";
 /// Deliveries of one subscription in a tick, for each command a second: the receiver is ours and may be flooded.
 const PER_TICK_FOR_EACH_COMMAND: u32 = 10;
 
+/// How long everything but PostgreSQL may take to end. PostgreSQL then ends what is left, as it would in a crash.
+const CLEAR: Duration = Duration::from_secs(5);
 /// How long connections may take to be closed.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -171,10 +173,14 @@ impl Stage {
     pub(super) async fn clear(self) -> anyhow::Result<Figures> {
         let Self { mut figures, receiver, log, databases, server, postgres, .. } = self;
         drop(log);
-        server.stop().await;
-        let looked = figures.look(&receiver).await;
-        receiver.stop().await;
-        if timeout(CLOSE, close(&databases)).await.is_err() {
+        let mut looked = Err(anyhow::anyhow!("the end took too long to count"));
+        let ending = async {
+            server.stop().await;
+            looked = figures.look(&receiver).await;
+            receiver.stop().await;
+            timeout(CLOSE, close(&databases)).await
+        };
+        if !matches!(timeout(CLEAR, ending).await, Ok(Ok(()))) {
             tracing::debug!("PostgreSQL ends the connections that are still in use");
         }
         postgres.stop().await;

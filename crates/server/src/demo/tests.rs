@@ -15,6 +15,14 @@ fn durations_have_a_unit() {
 }
 
 #[test]
+fn a_run_is_whole_when_everything_that_was_delivered_was_verified_and_something_was() {
+    assert_eq!(figures::fault(7, 7, 0), None);
+    for (deliveries, verified, refused) in [(7, 6, 0), (6, 7, 0), (7, 7, 1), (0, 0, 0), (0, 0, 1)] {
+        assert!(figures::fault(deliveries, verified, refused).is_some(), "{deliveries} {verified} {refused}");
+    }
+}
+
+#[test]
 fn desks_together_keep_the_rate() {
     for rate in [1, 3, 20, 61, 500, 2_000] {
         let desks = 3 * desks_per_clinic(rate, 3);

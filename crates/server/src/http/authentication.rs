@@ -9,9 +9,9 @@ mod tests;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,6 +21,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carelog_domain::organization::Scope;
 use carelog_domain::{ApiKeyId, MemberId, OrganizationId, PatientId, Role, SpecialistId, Timestamp};
+use carelog_vault::publish;
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -164,7 +165,8 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Reads the operator's key from its file, which is created with a fresh one when it is missing.
+/// Reads the operator's key from its file, which is created with a fresh one when it is missing, whole or not at
+/// all, so that a crash leaves no file without a key.
 ///
 /// # Errors
 /// When the file cannot be read or written, or holds no key.
@@ -172,15 +174,9 @@ pub fn load_or_create_operator_key(path: &Path) -> std::io::Result<OperatorKey> 
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o711).create(directory)?;
     }
-    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    match created {
-        Ok(mut file) => {
-            let secret = NewSecret::draw().map_err(std::io::Error::other)?;
-            file.write_all(format!("{}\n", secret.operator_key()).as_bytes())?;
-            file.sync_all()?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    if !path.try_exists()? {
+        let secret = NewSecret::draw().map_err(std::io::Error::other)?;
+        publish(path, format!("{}\n", secret.operator_key()).as_bytes())?;
     }
     let text = std::fs::read_to_string(path)?;
     let secret = text.trim().strip_prefix(OPERATOR_PREFIX).and_then(Secret::of);

@@ -176,7 +176,8 @@ pub async fn run(
         progress(ImportProgress { rows, bytes_read: bytes_read.load(Ordering::Relaxed), total_bytes });
     }
     let is_complete = state == Loaded::Whole;
-    let rejects_path = rejects_file.into_path();
+    let rejects_path =
+        rejects_file.finish(is_complete).map_err(|error| ImportError::Rejects(error.into()))?;
     Ok(ImportSummary::new(
         run_id,
         rows,

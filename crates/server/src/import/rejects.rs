@@ -1,14 +1,19 @@
 //! Rows that cannot be imported, and the file that lists them.
 
-use std::fs::File;
-use std::io;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use carelog_domain::Rejection;
 use carelog_domain::appointment::AppointmentRejection;
+use carelog_event_log::new_id;
 use csv::ByteRecord;
 
 use super::columns::Field;
+
+/// What the list says of a row before its own cells.
+const COLUMNS: [&str; 3] = ["line", "code", "reason"];
 
 /// Why a row cannot be imported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,7 +78,7 @@ pub(super) struct Reject {
 }
 
 /// The list of rejected rows. The file is made with the first of them, readable by its owner only, because the
-/// rows are a practice's records.
+/// rows are a practice's records, and takes the place of the list of an earlier run.
 pub(super) struct RejectsFile {
     path: PathBuf,
     header: ByteRecord,
@@ -98,20 +103,50 @@ impl RejectsFile {
         self.writer.as_mut().map_or(Ok(()), |writer| writer.flush().map_err(csv::Error::from))
     }
 
-    /// Where the list is, when there is one.
-    pub(super) fn into_path(self) -> Option<PathBuf> {
-        self.writer.map(|_| self.path)
+    /// Where the list is, when there is one. After a whole run without rejected rows the list of an earlier one goes.
+    pub(super) fn finish(self, is_complete: bool) -> io::Result<Option<PathBuf>> {
+        if self.writer.is_some() {
+            return Ok(Some(self.path));
+        }
+        if is_complete && is_list(&self.path)? {
+            fs::remove_file(&self.path)?;
+        }
+        Ok(None)
     }
 }
 
-fn begin(path: &std::path::Path, header: &ByteRecord) -> Result<csv::Writer<File>, csv::Error> {
+/// Whether there is a list that an earlier run has made, and nothing else.
+fn is_list(path: &Path) -> io::Result<bool> {
+    match fs::symlink_metadata(path) {
+        Ok(there) if there.is_file() => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => return Ok(false),
+    }
+    let begins = COLUMNS.join(",");
+    let mut first = vec![0; begins.len()];
+    match File::open(path)?.read_exact(&mut first) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(error),
+        read => Ok(read.is_ok() && first == begins.as_bytes()),
+    }
+}
+
+fn begin(path: &Path, header: &ByteRecord) -> Result<csv::Writer<File>, csv::Error> {
     let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(create(path)?);
-    let names: [&[u8]; 3] = [b"line", b"code", b"reason"];
-    writer.write_byte_record(&names.into_iter().chain(header).collect())?;
+    writer.write_byte_record(&COLUMNS.iter().map(|name| name.as_bytes()).chain(header).collect())?;
     Ok(writer)
 }
 
-fn create(path: &std::path::Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options().write(true).create(true).truncate(true).mode(0o600).open(path)
+/// An earlier list may be open to others, and stays so when it is written anew; a new file takes its place instead.
+fn create(path: &Path) -> io::Result<File> {
+    match fs::symlink_metadata(path) {
+        // Somebody leads the list to a device, a pipe or elsewhere.
+        Ok(there) if !there.is_file() => return File::options().write(true).truncate(true).open(path),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let temporary = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), new_id().simple()));
+    let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+    fs::rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    Ok(file)
 }

@@ -278,11 +278,58 @@ fn rejected_rows_are_listed_and_only_then_is_there_a_file() {
     let reason = RejectReason::WrongCellCount { expected: 2, found: 3 };
     file.write(&[Reject { line: 7, reason, record }]).unwrap();
 
-    assert_eq!(file.into_path(), Some(path.clone()));
+    assert_eq!(file.finish(true).unwrap(), Some(path.clone()));
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
         "line,code,reason,a,b\n7,wrong_cell_count,the row has 3 cells and the first line 2,1,\"x, y\",3\n"
     );
+}
+
+#[test]
+fn a_list_takes_the_place_of_an_earlier_one_and_is_private_whatever_that_was() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("rejects.csv");
+    std::fs::write(&path, "line,code,reason,a\n1,missing,old,x\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let header = ByteRecord::from(vec!["a"]);
+    let list = || RejectsFile::new(path.clone(), header.clone());
+    let names = || std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name());
+
+    let mut file = list();
+    let record = ByteRecord::from(vec!["y"]);
+    file.write(&[Reject { line: 2, reason: RejectReason::UnknownYear, record }]).unwrap();
+    file.finish(true).unwrap();
+
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("old"));
+    assert_eq!(names().collect::<Vec<_>>(), ["rejects.csv"]);
+
+    assert_eq!(list().finish(false).unwrap(), None);
+    assert!(path.exists(), "a run that was interrupted says nothing about the rest");
+    assert_eq!(list().finish(true).unwrap(), None);
+    assert!(!path.exists(), "nothing was rejected");
+}
+
+#[test]
+fn what_is_no_list_is_not_removed_and_a_link_is_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (notes, link) = (directory.path().join("notes"), directory.path().join("link"));
+    std::fs::write(&notes, "line").unwrap();
+    std::os::unix::fs::symlink(&notes, &link).unwrap();
+    let list = |path: &std::path::Path| RejectsFile::new(path.to_owned(), ByteRecord::from(vec!["a"]));
+
+    list(&notes).finish(true).unwrap();
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "line");
+
+    let mut file = list(&link);
+    let record = ByteRecord::from(vec!["y"]);
+    file.write(&[Reject { line: 2, reason: RejectReason::UnknownYear, record }]).unwrap();
+    file.finish(true).unwrap();
+    assert!(std::fs::read_to_string(&notes).unwrap().starts_with("line,code,reason,a\n2,"));
+    list(&link).finish(true).unwrap();
+    assert!(link.exists() && notes.exists());
 }
 
 fn rows_of(bytes: &[u8]) -> (Vec<u64>, Vec<u64>) {

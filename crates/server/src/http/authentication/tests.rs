@@ -65,6 +65,30 @@ fn the_operators_key_survives_a_restart_and_is_private() {
 }
 
 #[test]
+fn whoever_starts_while_the_operators_key_is_made_finds_all_of_it() {
+    for _ in 0..50 {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("operator.key");
+        let start = std::sync::Barrier::new(8);
+
+        let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        load_or_create_operator_key(&path).unwrap().0.0
+                    })
+                })
+                .collect();
+            starts.into_iter().map(|started| started.join().unwrap()).collect()
+        });
+
+        assert!(keys.iter().all(|key| *key == keys[0]));
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn a_forgotten_key_is_asked_for_again() {
     let cache = KeyCache::new();
     let principal = Arc::new(key(&NewSecret::draw().unwrap()));
