@@ -11,6 +11,7 @@ mod competition;
 mod console;
 mod crash;
 mod database_faults;
+mod details;
 mod effects;
 mod fairness;
 mod history;
