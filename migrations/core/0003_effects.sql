@@ -353,7 +353,7 @@ begin
         if said.any_succeeded then
             -- Not after one or two: one delivery that always fails among others that do not would soon have no
             -- attempts left.
-            if q.failures >= 3 and said.any_failed is not true then
+            if q.failures >= 3 then
                 q.recovered_at := now();
                 q.next_at := now();
             end if;

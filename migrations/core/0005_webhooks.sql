@@ -98,6 +98,7 @@ create table webhook_attempts (
     wait_ms integer,
     body_ms integer,
     subscription_version bigint,
+    detail text,
     constraint webhook_attempts_pkey primary key (organization_id, delivery_id, number)
 ) partition by range (delivery_id);
 comment on table webhook_attempts is 'One row for each HTTP try';
@@ -106,6 +107,7 @@ comment on column webhook_attempts.connect_ms is 'TCP and TLS; null where a kept
 comment on column webhook_attempts.wait_ms is 'From the connection to the head of the answer';
 comment on column webhook_attempts.subscription_version is
     'The version of the subscription that told what to send; null where nothing was sent';
+comment on column webhook_attempts.detail is 'What exactly was wrong, where the outcome does not tell';
 
 create table webhook_retention (
     only_row boolean not null default true,

@@ -31,5 +31,15 @@ alter table kept.webhook_answers enable row level security;
 alter table kept.webhook_answers force row level security;
 create policy own_organization on kept.webhook_answers
     using (organization_id = (select public.carelog_organization()));
+-- A text that is read anew each time, and no view of the projection's tables: a rebuild puts others in their place.
+create function kept.is_seen_delivery(p_organization_id uuid, p_delivery_id uuid) returns boolean
+language plpgsql stable as $$
+begin
+    return exists (select from webhooks.webhook_events e
+                   where e.organization_id = p_organization_id and e.delivery_id = p_delivery_id);
+end $$;
+comment on function kept.is_seen_delivery is 'Whether the policies of webhooks.webhook_events let the caller see a delivery';
+create policy own_partner on kept.webhook_answers as restrictive to carelog_app
+    using ((select public.carelog_partner()) is null or kept.is_seen_delivery(organization_id, delivery_id));
 grant select, insert, update, delete on kept.webhook_answers to carelog_system;
 grant select on kept.webhook_answers to carelog_app;

@@ -18,6 +18,8 @@ use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::names::Names;
+
 const TEMPLATE: &str = "served";
 const SUFFIXES: [&str; 4] = ["core", "audit", "analytics", "vault"];
 
@@ -47,6 +49,8 @@ pub struct Api {
     pub audit: PgPool,
     /// The analysts' database, as the superuser.
     pub analytics: PgPool,
+    /// What names of receivers lead to.
+    pub names: Arc<Names>,
     /// The operator's key.
     pub operator: String,
     client: Client,
@@ -137,7 +141,10 @@ impl Api {
         let system = System::open_migrated(&databases.options, &config.root_key(), Arc::new(SystemClock))
             .await
             .expect("the log opens");
-        let server = Server::start(&config, system, Roles::ALL).await.expect("the product starts");
+        let names = Arc::<Names>::default();
+        let server = Server::start_with_names(&config, system, Roles::ALL, Arc::clone(&names) as _)
+            .await
+            .expect("the product starts");
         let address = server.address.expect("the product has an API");
         let operator = std::fs::read_to_string(config.operator_key()).expect("the operator has a key");
         Self {
@@ -148,6 +155,7 @@ impl Api {
             client: Client::builder().no_proxy().build().expect("a client can be built"),
             base: format!("http://{address}"),
             server,
+            names,
             databases,
             home,
         }

@@ -20,6 +20,7 @@ mod clock;
 mod examples;
 mod invariants;
 mod journal;
+mod names;
 mod process;
 mod product;
 mod random;
@@ -38,6 +39,7 @@ pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send}
 pub use clock::{ManualClock, ShiftedClock};
 pub use examples::{ExampleReceiver, Language, node_client, python_client, python_environment};
 pub use invariants::{check_immutable, check_invariants};
+pub use names::{NameAnswer, Names};
 pub use process::{ServerProcess, serve_as_process};
 pub use product::{
     Contents, LOOK_FOR_DUE_EFFECTS, Partner, Product, contents, is_documented, is_settled, is_sound,

@@ -50,6 +50,8 @@ pub struct ServerProcess {
     pub owner: Uuid,
     /// Where its API listens, if it has one.
     pub address: Option<SocketAddr>,
+    /// Where it tells how it does, whatever its roles.
+    pub metrics: SocketAddr,
 }
 
 impl ServerProcess {
@@ -67,11 +69,12 @@ impl ServerProcess {
         let file = owner_file(&work.home, child.id());
         let owner = until("the process serves", async || {
             let told = std::fs::read_to_string(&file).ok()?;
-            let (owner, address) = told.split_once(' ')?;
-            Some((owner.parse().ok()?, address.parse().ok()))
+            let mut told = told.splitn(3, ' ');
+            let (owner, metrics) = (told.next()?.parse().ok()?, told.next()?.parse().ok()?);
+            Some((owner, metrics, told.next()?.parse().ok()))
         });
-        let (owner, address) = owner.await;
-        Self { child, owner, address }
+        let (owner, metrics, address) = owner.await;
+        Self { child, owner, address, metrics }
     }
 
     /// Sends a signal.
@@ -118,6 +121,7 @@ pub async fn serve_as_process() {
     config.webhooks.in_flight_per_subscription = work.in_flight;
     config.webhooks.in_flight_per_organization = work.in_flight;
     config.video.daily_url = work.daily_url;
+    config.metrics.listen = Some(([127, 0, 0, 1], 0).into());
     let roles: Roles = work.roles.parse().expect("the roles are known");
     // With an API a process has a storage of its own, and without one it reaches that of its parent.
     if !roles.api {
@@ -132,7 +136,8 @@ pub async fn serve_as_process() {
     let server = Server::start(&config, system, roles).await.expect("the process starts");
     let (file, unfinished) = (owner_file(&work.home, std::process::id()), home.join("owner"));
     let address = server.address.map(|address| address.to_string()).unwrap_or_default();
-    std::fs::write(&unfinished, format!("{owner} {address}")).expect("the home can be written to");
+    let metrics = server.metrics_address.expect("the configuration asks for it");
+    std::fs::write(&unfinished, format!("{owner} {metrics} {address}")).expect("the home can be written to");
     std::fs::rename(unfinished, file).expect("the home can be written to");
     tokio::select! {
         _ = end.recv() => {}

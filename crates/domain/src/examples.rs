@@ -54,7 +54,7 @@ use crate::video_room::{
     VideoRoomRecordingStopped, VideoRoomRecordingStored,
 };
 use crate::webhook_delivery::{
-    AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
+    AttemptDetail, AttemptOutcome, FinalReason, WebhookDeliveryAnswersExpunged, WebhookDeliveryAttempted,
     WebhookDeliveryDelivered, WebhookDeliveryEmitted, WebhookDeliveryEvent, WebhookDeliveryExhausted,
     WebhookDeliveryRedeliveryRequested,
 };
@@ -460,6 +460,7 @@ fn delivery_events(v: Variation) -> Vec<WebhookDeliveryEvent> {
             subscription_id,
             number: v.number,
             outcome: AttemptOutcome::HttpStatus,
+            detail: v.optional(AttemptDetail::TlsExpired),
             status: v.optional(503),
             started_at: v.moment,
             duration_ms: 245,

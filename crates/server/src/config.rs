@@ -16,12 +16,27 @@ use toml::{Table, Value};
 
 pub use self::sections::{
     AnalyticsConfig, ClickHouseUrl, DatabaseConfig, DatabaseUrl, ExportsConfig, ForwardingConfig, HttpConfig,
-    LogConfig, LogFormat, PageOrigin, ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig,
-    WitnessAddress,
+    LogConfig, LogFormat, MetricsConfig, Network, PageOrigin, ProofsConfig, StorageConfig, VideoConfig,
+    WebhooksConfig, WitnessAddress,
 };
 
 /// The commented file with every default, as `carelog config` prints it.
 pub const DEFAULT_FILE: &str = include_str!("config/default.toml");
+
+/// The tables of the file.
+const SECTIONS: [&str; 11] = [
+    "http",
+    "metrics",
+    "database",
+    "webhooks",
+    "proofs",
+    "storage",
+    "exports",
+    "video",
+    "analytics",
+    "forwarding",
+    "log",
+];
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize)]
@@ -31,6 +46,8 @@ pub struct Config {
     pub home: PathBuf,
     /// The API.
     pub http: HttpConfig,
+    /// How the process does, told apart from the API.
+    pub metrics: MetricsConfig,
     /// The databases.
     pub database: DatabaseConfig,
     /// Deliveries to partners.
@@ -79,6 +96,7 @@ impl Default for Config {
         Self {
             home: carelog_embedded::postgres::default_home(),
             http: HttpConfig::default(),
+            metrics: MetricsConfig::default(),
             database: DatabaseConfig::default(),
             webhooks: WebhooksConfig::default(),
             proofs: ProofsConfig::default(),
@@ -168,11 +186,10 @@ fn set(table: &mut Table, name: &str, value: String) -> Result<(), ConfigError> 
         return Ok(());
     }
     let key = key.to_ascii_lowercase();
-    let (name_of_section, key) =
-        ["http", "database", "webhooks", "proofs", "storage", "video", "analytics", "log"]
-            .into_iter()
-            .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
-            .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;
+    let (name_of_section, key) = SECTIONS
+        .into_iter()
+        .find_map(|section| Some((section, key.strip_prefix(section)?.strip_prefix('_')?)))
+        .ok_or_else(|| ConfigError::UnknownVariable(name.to_owned()))?;
     section(table, name_of_section)?.insert(key.to_owned(), scalar(value));
     Ok(())
 }

@@ -14,7 +14,7 @@ use carelog_event_log::effects::{Limits, Wish};
 use carelog_event_log::runtime::Reactor;
 use carelog_video::daily::DailyApi;
 use carelog_video::{VideoProjector, VideoReactor, VideoSettings};
-use carelog_webhooks::sending::{AddressPolicy, Sender, SenderOptions};
+use carelog_webhooks::sending::{AddressPolicy, Lookup, Sender, SenderOptions, SystemLookup, Vetting};
 use carelog_webhooks::{
     Checkpoints, Directory, LedgerOnly, WebhooksProjector, WebhooksReactor, keeping, reactor_and_worker,
 };
@@ -91,6 +91,8 @@ pub struct Server {
     /// Where the API listens, with the port that was chosen where the configuration left it open. Nothing in a
     /// process without it.
     pub address: Option<SocketAddr>,
+    /// Where metrics and health alone are answered, if the configuration asks for that.
+    pub metrics_address: Option<SocketAddr>,
     /// The API without a socket. Nothing in a process without it.
     pub service: Option<Service>,
     system: System,
@@ -106,6 +108,19 @@ impl Server {
     /// # Errors
     /// When the database does not answer, the address is taken, or a file of the configuration cannot be used.
     pub async fn start(config: &Config, system: System, roles: Roles) -> anyhow::Result<Self> {
+        Self::start_with_names(config, system, roles, Arc::new(SystemLookup::new())).await
+    }
+
+    /// [`Server::start`] with another source of the addresses that names of receivers lead to.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_with_names(
+        config: &Config,
+        system: System,
+        roles: Roles,
+        lookup: Arc<dyn Lookup>,
+    ) -> anyhow::Result<Self> {
         // Before any task: a start that fails here leaves nothing behind.
         if roles.projectors || roles.workers {
             let mut owner = system.databases.core_owner.acquire().await?;
@@ -116,11 +131,13 @@ impl Server {
         // Fails where another provider was installed before, which does as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         http::install_metrics();
+        // Not with the API alone: what nobody drains grows.
+        system.runtime.tasks.spawn(http::keep_metrics_up(system.runtime.stop.clone()));
         system.follow_other_processes();
         system.runtime.tasks.spawn(skew::watch(system.clone()));
         let _ = system.storages.set(Storages::open(config, &system, roles).await?);
-        let policy = policy(config);
-        let reactor = start_webhooks(config, &system, &policy, roles)?;
+        let vetting = Vetting::new(lookup, policy(config));
+        let reactor = start_webhooks(config, &system, &vetting, roles)?;
         let video = start_video(config, &system, roles)?;
         if roles.projectors {
             let databases = &system.databases;
@@ -168,29 +185,28 @@ impl Server {
             let Databases { core_owner, core_system, .. } = system.databases.clone();
             system.runtime.tasks.spawn(keeping::run(system.runtime.clone(), core_owner, core_system));
         }
-        let mut server = Self { address: None, service: None, system, reactor, video };
+        let mut server = Self { address: None, metrics_address: None, service: None, system, reactor, video };
         if roles.api {
-            server.start_api(config, policy).await?;
+            server.start_api(config, vetting).await?;
+        }
+        if let Some(listen) = config.metrics.listen {
+            let service = http::watching_service(server.system.clone(), &config.http);
+            server.metrics_address = Some(server.answer(config, listen, service).await?);
         }
         info!(?roles, "started");
         Ok(server)
     }
 
-    async fn start_api(&mut self, config: &Config, policy: AddressPolicy) -> anyhow::Result<()> {
+    async fn start_api(&mut self, config: &Config, vetting: Vetting) -> anyhow::Result<()> {
         let operator = http::load_or_create_operator_key(&config.operator_key()).with_context(|| {
             format!("the operator's key in {} cannot be used", config.operator_key().display())
         })?;
-        let api = Arc::new(Api::new(self.system.clone(), config, operator, policy));
+        let api = Arc::new(Api::new(self.system.clone(), config, operator, vetting));
         let service = Arc::clone(&api).service();
-        let listener = TcpListener::bind(config.http.listen)
-            .await
-            .with_context(|| format!("{} cannot be listened on", config.http.listen))?;
-        self.address = Some(listener.local_addr()?);
-        self.service = Some(service.clone());
+        self.address = Some(self.answer(config, config.http.listen, service.clone()).await?);
+        self.service = Some(service);
         let runtime = &self.system.runtime;
         let (tasks, stop) = (runtime.tasks.clone(), runtime.stop.clone());
-        tasks.spawn(http::serve(listener, service, config.http.clone(), tasks.clone(), stop.clone()));
-        tasks.spawn(http::keep_metrics_up(stop.clone()));
         let rooms = Arc::clone(&api);
         tasks.spawn(async move { rooms.follow_rooms().await });
         tasks.spawn(http::keep_rooms(self.system.clone()));
@@ -200,6 +216,22 @@ impl Server {
             }
         });
         Ok(())
+    }
+
+    /// Answers on an address; gives it with the port that was chosen.
+    async fn answer(
+        &self,
+        config: &Config,
+        listen: SocketAddr,
+        service: Service,
+    ) -> anyhow::Result<SocketAddr> {
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("{listen} cannot be listened on"))?;
+        let address = listener.local_addr()?;
+        let runtime = &self.system.runtime;
+        let (tasks, stop) = (runtime.tasks.clone(), runtime.stop.clone());
+        tasks.spawn(http::serve(listener, service, config.http.clone(), tasks.clone(), stop));
+        Ok(address)
     }
 
     /// The system below.
@@ -216,7 +248,9 @@ impl Server {
 }
 
 fn policy(config: &Config) -> AddressPolicy {
-    if config.webhooks.allow_loopback { AddressPolicy::with_loopback() } else { AddressPolicy::strict() }
+    let policy =
+        if config.webhooks.allow_loopback { AddressPolicy::with_loopback() } else { AddressPolicy::strict() };
+    policy.denying(config.webhooks.denied_networks.iter().map(|network| network.range()))
 }
 
 fn start_video(config: &Config, system: &System, roles: Roles) -> anyhow::Result<Option<Arc<VideoReactor>>> {
@@ -255,14 +289,14 @@ const fn limits(config: &Config) -> Limits {
 fn start_webhooks(
     config: &Config,
     system: &System,
-    policy: &AddressPolicy,
+    vetting: &Vetting,
     roles: Roles,
 ) -> anyhow::Result<Option<Arc<WebhooksReactor>>> {
     if !roles.projectors && !roles.workers {
         return Ok(None);
     }
     let pool = &system.databases.core_system;
-    let mut options = SenderOptions::new(policy.clone());
+    let mut options = SenderOptions::new(vetting.clone());
     if let Some(path) = &config.webhooks.extra_root_pem {
         let pem = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
         options.extra_root_pem = Some(pem);
@@ -275,8 +309,8 @@ fn start_webhooks(
             checkpoints.clone(),
         ));
     }
-    let directory =
-        Directory::new(system.log.clone(), pool.clone(), policy.clone()).with_checkpoints(checkpoints);
+    let directory = Directory::new(system.log.clone(), pool.clone(), vetting.policy().clone())
+        .with_checkpoints(checkpoints);
     let (reactor, worker) =
         reactor_and_worker(&system.runtime, pool.clone(), directory, Sender::new(options)?, limits(config));
     let reactor = Arc::new(reactor);

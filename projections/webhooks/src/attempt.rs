@@ -21,7 +21,7 @@ use tracing::{error, warn};
 
 use crate::answers::{self, KeptAnswer};
 use crate::directory::{Directory, DirectoryError};
-use crate::numbers;
+use crate::numbers::{self, Round};
 use crate::sending::{self, Jitter, OutcomeKind, Sender, Verdict, milliseconds};
 use crate::signs::sign;
 use crate::task::{Finished, Task};
@@ -66,11 +66,7 @@ struct Sent {
 impl Sent {
     /// Nothing was: the URL of the subscription is not allowed any more.
     const fn refused() -> Self {
-        let outcome = sending::AttemptOutcome::without_head(
-            OutcomeKind::BlockedUrl,
-            Some("blocked_url"),
-            Duration::ZERO,
-        );
+        let outcome = sending::AttemptOutcome::without_head(OutcomeKind::BlockedUrl, None, Duration::ZERO);
         Self { outcome, version: None }
     }
 }
@@ -143,6 +139,10 @@ impl Attempter {
         let checkpoint = self.directory.checkpoints().newest(task.effect.organization_id);
         let request = subscription.request(task.delivery_id, &begun.event, started_at);
         let request = request.map(|request| request.with_checkpoint(checkpoint));
+        if task.is_stale() {
+            // What had to be read took its time, and what is left of the lease may be too short for an attempt.
+            return Ok(task.untouched(started_at).map(Finished::from));
+        }
         let sent = match &request {
             Some(request) => {
                 Sent { outcome: self.sender.post(request).await, version: Some(subscription.version) }
@@ -226,6 +226,7 @@ impl Attempter {
         let attempt = Attempt {
             number,
             outcome: outcome.kind,
+            detail: outcome.detail,
             status: outcome.status.map(|status| status.as_u16()),
             started_at,
             duration_ms: milliseconds(outcome.duration),
@@ -250,6 +251,7 @@ impl Attempter {
         let attempt = Attempt {
             number: begun.delivery.attempt_count() + 1,
             outcome: AttemptOutcome::Unknown,
+            detail: None,
             status: None,
             started_at: now,
             duration_ms: 0,
@@ -280,8 +282,11 @@ impl Attempter {
             let scope = Self::scope(task, expected);
             match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
                 Ok(_) => {
-                    let is_first_round = task.cause.event_id == begun.event.event_id;
-                    numbers::recorded(&command, begun.event.recorded_at, is_first_round);
+                    let round = Round {
+                        is_first: task.cause.event_id == begun.event.event_id,
+                        attempts_before: begun.delivery.round_count(),
+                    };
+                    numbers::recorded(&command, begun.event.recorded_at, round);
                     return Ok(Some(report));
                 }
                 Err(ExecuteError::StaleVersion { .. }) if self.is_only_expunged(task, version).await? => {

@@ -128,10 +128,12 @@ async fn tasks(
     let begun = begun_streams(connection, taken, &events).await?;
     let mut tasks = Vec::with_capacity(taken.len());
     for effect in taken {
-        if let Some(event) = events.get(&(effect.lane, effect.position)) {
+        let event = events.get(&(effect.lane, effect.position));
+        // Whatever the ledger says, nobody is told what happened in another organization.
+        if let Some(event) = event.filter(|event| event.stream.organization_id == effect.organization_id) {
             tasks.push(Task::claimed(*effect, Arc::clone(event), &begun, taken_at));
         } else {
-            error!(effect.lane, effect.position, "an effect names an event that cannot be read");
+            error!(effect.lane, effect.position, "an effect names an event that is not its organization's");
         }
     }
     Ok(tasks)

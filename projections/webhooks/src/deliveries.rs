@@ -1,5 +1,6 @@
 //! Writes the deliveries and attempts of a page.
 
+use carelog_domain::webhook_delivery::AttemptDetail;
 use carelog_event_log::effects::{Effect, EffectRow};
 use carelog_event_log::runtime::{ApplyError, EffectColumns, PageEndRow};
 use sqlx::PgConnection;
@@ -55,6 +56,7 @@ struct AttemptColumns {
     wait_ms: Vec<Option<i32>>,
     body_ms: Vec<Option<i32>>,
     subscription_version: Vec<Option<i64>>,
+    detail: Vec<Option<&'static str>>,
 }
 
 impl AttemptColumns {
@@ -74,6 +76,7 @@ impl AttemptColumns {
             columns.wait_ms.push(attempt.phases.wait_ms.map(integer));
             columns.body_ms.push(attempt.phases.body_ms.map(integer));
             columns.subscription_version.push(attempt.subscription_version);
+            columns.detail.push(attempt.detail.map(AttemptDetail::as_str));
         }
         columns
     }
@@ -136,10 +139,10 @@ pub(crate) async fn write_deliveries(
         tried as (
             insert into webhook_attempts
                 (organization_id, delivery_id, number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms,
-                 connect_ms, wait_ms, body_ms, subscription_version)
+                 connect_ms, wait_ms, body_ms, subscription_version, detail)
             select * from unnest($28::uuid[], $29::uuid[], $30::smallint[], $31::text[], $32::smallint[],
                                  $33::timestamptz[], $34::integer[], $35::timestamptz[], $36::integer[],
-                                 $37::integer[], $38::integer[], $39::integer[], $40::bigint[])
+                                 $37::integer[], $38::integer[], $39::integer[], $40::bigint[], $41::text[])
                           as a (organization_id, delivery_id)
             -- Those of deliveries that are gone are of no use to anybody.
             where a.delivery_id >= (select public.carelog_id_at(oldest) from webhook_retention)
@@ -147,7 +150,7 @@ pub(crate) async fn write_deliveries(
         select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                lane as "lane!", position as "position!", token as "token!",
                null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
-        from runtime.end_page($41, $42, $43, $44, $45, $46)
+        from runtime.end_page($42, $43, $44, $45, $46, $47)
         "#,
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),
         &new.keys().map(|key| key.1.uuid()).collect::<Vec<_>>(),
@@ -189,6 +192,7 @@ pub(crate) async fn write_deliveries(
         &tried.wait_ms as _,
         &tried.body_ms as _,
         &tried.subscription_version as _,
+        &tried.detail as _,
         end as _,
         &effects.organizations,
         &effects.steps,

@@ -291,7 +291,9 @@ impl Folded {
         if let Some(headers) = change.headers {
             self.headers = headers;
         }
-        self.description = change.description.or_else(|| self.description.take());
+        if let Some(description) = change.description {
+            self.description = Some(description).filter(|description| !description.is_empty());
+        }
         true
     }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent};
+use carelog_domain::webhook_delivery::{
+    AttemptDetail, AttemptOutcome, FinalReason, Phases, WebhookDeliveryEvent,
+};
 use carelog_domain::webhook_replay::WebhookReplayEvent;
 use carelog_domain::webhook_subscription::{EventFilter, WebhookFormat, WebhookSubscriptionEvent};
 use carelog_domain::{
@@ -85,6 +87,8 @@ pub struct Attempt {
     pub number: u16,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// What exactly was wrong, where the outcome does not tell.
+    pub detail: Option<AttemptDetail>,
     /// HTTP status, where there was one.
     pub status: Option<u16>,
     /// When it began.
@@ -125,6 +129,8 @@ pub struct Page {
     pub intents: Vec<Wish>,
     /// Deliveries that are to be made again, by the event that asks for it.
     pub redeliveries: BTreeMap<EventId, DeliveryKey>,
+    /// How many deliveries were brought up that are not sent, because their subscription is not active.
+    pub skipped_count: u64,
     /// Of events with lesser ids there are no deliveries any more.
     pub oldest: Option<EventId>,
 }
@@ -226,6 +232,8 @@ impl Page {
         };
         if is_active {
             self.intents.push(deliver(event, subscription_id));
+        } else {
+            self.skipped_count += 1;
         }
         let key = (event.stream.organization_id, delivery_id(event.event_id, subscription_id));
         let delivery = NewDelivery { subscription_id, event: Arc::clone(event), progress };
@@ -306,6 +314,7 @@ impl Page {
                     key,
                     number: attempted.number,
                     outcome: attempted.outcome,
+                    detail: attempted.detail,
                     status: attempted.status,
                     started_at: attempted.started_at,
                     duration_ms: attempted.duration_ms,

@@ -20,6 +20,7 @@ use crate::keeping;
 use crate::model::{
     DeliveryKey, Page, Subscription, SubscriptionKey, SubscriptionStatus, concerns_subscriptions,
 };
+use crate::numbers;
 use crate::replay::write_replays;
 
 /// Organizations whose subscriptions a lane remembers; beyond that it begins anew.
@@ -88,9 +89,17 @@ impl Projector for WebhooksProjector {
             write_parts(tables, &page).await?;
             write_deliveries(tables, &page, None).await?;
             write_replays(tables, &page.replays).await?;
-            *memory = Memory { subscriptions: page.subscriptions, ..known };
+            let skipped_count = known.skipped_count + page.skipped_count;
+            *memory = Memory { subscriptions: page.subscriptions, skipped_count, ..known };
             Ok(page.intents)
         })
+    }
+
+    fn committed(&self, memory: &mut Memory) {
+        let count = std::mem::take(&mut memory.skipped_count);
+        if count > 0 {
+            numbers::skipped(count);
+        }
     }
 
     fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
@@ -114,7 +123,7 @@ impl Projector for WebhooksProjector {
             if events.iter().any(takes_more) || !concerned(events).is_subset(&memory.organizations) {
                 return Ok(None);
             }
-            let Memory { organizations, subscriptions, oldest } = std::mem::take(memory);
+            let Memory { organizations, subscriptions, skipped_count, oldest } = std::mem::take(memory);
             let mut page = Page::starting_with(subscriptions, oldest);
             for event in events {
                 page.fold(event)?;
@@ -124,7 +133,9 @@ impl Projector for WebhooksProjector {
                 Some(effects) => Some(write_deliveries(tables, &page, Some((end.row(), effects))).await?),
                 None => None,
             };
-            *memory = Memory { organizations, subscriptions: page.subscriptions, oldest };
+            let skipped_count =
+                if fresh.is_some() { skipped_count + page.skipped_count } else { skipped_count };
+            *memory = Memory { organizations, subscriptions: page.subscriptions, skipped_count, oldest };
             Ok(fresh)
         })
     }
@@ -135,6 +146,8 @@ impl Projector for WebhooksProjector {
 pub struct Memory {
     organizations: BTreeSet<OrganizationId>,
     subscriptions: BTreeMap<SubscriptionKey, Subscription>,
+    /// Deliveries of pages that are not committed yet, which are not sent because their subscription is not active.
+    skipped_count: u64,
     /// Deliveries of earlier events are not kept any more. It only ever grows: a row from before it, made because
     /// this lies behind, finds no partition, and the page is applied once more by a memory that begins anew.
     oldest: Option<EventId>,

@@ -84,6 +84,8 @@ pub struct AttemptRow {
     pub number: i16,
     /// How it ended.
     pub outcome: String,
+    /// What exactly was wrong, where the outcome does not tell.
+    pub detail: Option<String>,
     /// HTTP status, where there was one.
     pub status: Option<i16>,
     /// When it began.
@@ -389,8 +391,8 @@ pub fn attempts(
         sqlx::query_as!(
             AttemptRow,
             "
-            select number, outcome, status, started_at, duration_ms, recorded_at, lookup_ms, connect_ms, wait_ms,
-                   body_ms, subscription_version
+            select number, outcome, detail, status, started_at, duration_ms, recorded_at, lookup_ms, connect_ms,
+                   wait_ms, body_ms, subscription_version
             from webhooks.webhook_attempts
             where organization_id = $1 and delivery_id = $2
             order by number

@@ -233,6 +233,27 @@ async fn the_first_success_pulls_forward_what_waits_and_only_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_success_beside_a_failure_pulls_forward_what_waits_too() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    ledger.want(organization_id, 6, 0).await;
+    let together = ledger.claim(2).await;
+    assert_eq!(together.len(), 2);
+    ledger.fail(3).await;
+
+    let reports = [
+        Report { effect: together[0], next_at: None, sign: Sign::Success },
+        Report { effect: together[1], next_at: Some(at(LATER)), sign: FAILURE },
+    ];
+    let connection = &mut *ledger.system.node.system.acquire().await.unwrap();
+    let hour = Duration::from_hours(1);
+    effects::report(connection, "toy", SystemClock.now(), hour, &reports).await.unwrap();
+    ledger.pass(10_000).await;
+
+    assert_eq!(ledger.claim(10).await.len(), 5, "one that nobody tried, and four that failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_delivery_that_always_fails_among_others_keeps_its_times() {
     let ledger = Ledger::new(Limits::NONE).await;
     let organization_id = ledger.system.organization_in(1).await;

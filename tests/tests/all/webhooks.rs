@@ -508,7 +508,7 @@ async fn a_test_goes_to_its_subscription_alone_and_the_ordinary_way() {
     product.stop().await;
 }
 
-async fn send_again(product: &Product, organization_id: OrganizationId, delivery_id: Uuid) {
+pub(crate) async fn send_again(product: &Product, organization_id: OrganizationId, delivery_id: Uuid) {
     let mut connection = product.databases().core_owner.acquire().await.unwrap();
     let row =
         queries::delivery(&mut connection, organization_id, DeliveryId::new(delivery_id)).await.unwrap();
@@ -671,6 +671,35 @@ async fn an_outcome_that_comes_after_the_lease_is_refused() {
     let ids = webhook_ids(&partner);
     assert_eq!((ids.len(), &ids[0]), (2, &ids[1]));
     product.is_sound().await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t41_an_effect_that_names_another_organizations_event_sends_nothing() {
+    let product = Product::start().await;
+    let (own, foreign) = (clinic(&product).await, clinic(&product).await);
+    let partner = product.subscribe(own, &["*"]).await;
+    start_appointment(product.log(), foreign).await;
+    product.settled().await;
+    let step = partner.subscription_id;
+
+    product
+        .sql(&format!(
+            "insert into runtime.effects (organization_id, source_event_id, step, reactor, lane, position, next_at)
+             select '{own}', event_id, '{step}', 'webhooks', lane, position, now()
+             from log.events where organization_id = '{foreign}' and event_type = 'appointment.booked';
+             insert into runtime.effect_queues (reactor, organization_id, step, next_at)
+             values ('webhooks', '{own}', '{step}', now())
+             on conflict (reactor, organization_id, step) do update set next_at = now()"
+        ))
+        .await;
+    let taken = format!("select count(*) from runtime.effects where step = '{step}' and token > 1");
+    until("somebody takes it", async || (product.count(&taken).await == 1).then_some(())).await;
+    start_appointment(product.log(), own).await;
+    become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
+
+    let expected = product.texts("select delivery_id::text from webhooks.webhook_events").await;
+    assert_eq!((expected.len(), webhook_ids(&partner)), (1, expected));
     product.stop().await;
 }
 

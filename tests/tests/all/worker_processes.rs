@@ -9,6 +9,7 @@ use carelog_domain::OrganizationId;
 use carelog_domain::webhook_subscription::{SubscriptionChange, WebhookSubscriptionCommand};
 use carelog_embedded::receiver::Behaviour;
 use carelog_event_log::SystemClock;
+use carelog_event_log::effects::LEASE;
 use carelog_server::serve::Roles;
 use carelog_tests::{Partner, Product, ServerProcess, start_appointment, until};
 use rustix::process::Signal;
@@ -312,17 +313,26 @@ async fn t34_nothing_is_sent_that_cannot_be_recorded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn t36_an_event_whose_process_dies_before_any_projector_saw_it_is_delivered_after_a_restart() {
+async fn t36_an_event_that_no_projector_saw_before_its_process_was_killed_is_delivered_after_a_restart() {
     let roles = Roles { api: true, projectors: false, workers: false, signer: false };
     let product = Product::start_as(roles, true, Arc::new(SystemClock)).await;
     let organization_id = product.clinic().await.0;
     let partner = product.subscribe(organization_id, &["*"]).await;
+    let first = product.process(PROCESS, "projectors,workers", FEW, &[]).await;
+    until("the subscription is known", async || {
+        (product.count("select count(*) from webhooks.webhook_subscriptions").await == 1).then_some(())
+    })
+    .await;
+    first.signal(Signal::STOP);
     start_appointment(product.log(), organization_id).await;
+    let owner = first.owner;
+    first.kill();
     assert_eq!(deliveries(&product, &partner).await, Vec::<String>::new());
 
-    let all = product.process(PROCESS, "projectors,workers", FEW, &[]).await;
+    product.leases_end(owner).await;
+    let second = product.process(PROCESS, "projectors,workers", FEW, &[]).await;
     become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
-    assert!(all.end().await.success());
+    assert!(second.end().await.success());
     product.is_sound().await;
     product.stop().await;
 }
@@ -341,5 +351,35 @@ async fn t25_a_proxy_in_the_environment_is_not_asked() {
     assert!(worker.end().await.success());
     let asked = tokio::time::timeout(Duration::ZERO, proxy.accept()).await;
     assert!(asked.is_err(), "somebody connected to the proxy");
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_has_read_for_half_its_lease_sends_nothing_and_gives_it_back() {
+    let (product, organization_id, partner) = without_workers().await;
+    let worker = worker(&product).await;
+    let mut lock = product.databases().core_owner.begin().await.unwrap();
+    sqlx::query("lock table webhooks.webhook_subscription_parts in access exclusive mode")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    start_appointment(product.log(), organization_id).await;
+    let waits = "select count(*) from pg_stat_activity
+                 where datname = current_database() and wait_event_type = 'Lock'
+                     and query like '%webhook_subscription_parts%'";
+    until("the worker reads the subscription", async || (product.count(waits).await == 1).then_some(()))
+        .await;
+
+    worker.signal(Signal::STOP);
+    lock.rollback().await.unwrap();
+    // What the lease is measured with is the machine's own clock, which no test can move.
+    tokio::time::sleep(LEASE / 2 + Duration::from_millis(100)).await;
+    worker.signal(Signal::CONT);
+
+    become_deliveries(&product, &partner, &["appointment.booked delivered 1"]).await;
+    assert_eq!(attempts(&product, &partner).await, ["1 success 204"]);
+    let token = product.count("select max(token) from runtime.effects where reactor = 'webhooks'").await;
+    assert_eq!(token, 3, "it was taken twice");
+    assert!(worker.end().await.success());
     product.stop().await;
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::DeliveryStatus;
-use super::events::{AttemptOutcome, FinalReason};
+use super::events::{AttemptDetail, AttemptOutcome, FinalReason};
 use crate::aggregate::rejections;
 use crate::ids::{EventId, ReplayId, SubscriptionId};
 use crate::{EventType, Timestamp};
@@ -63,6 +63,8 @@ pub struct Attempt {
     pub number: u16,
     /// How it ended.
     pub outcome: AttemptOutcome,
+    /// What exactly was wrong, where the outcome does not tell.
+    pub detail: Option<AttemptDetail>,
     /// The HTTP status, when there was one.
     pub status: Option<u16>,
     /// When it began.

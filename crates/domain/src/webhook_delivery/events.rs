@@ -37,6 +37,37 @@ closed_enum! {
 }
 
 closed_enum! {
+    /// What an outcome of TLS or of a look-up does not tell by itself.
+    pub enum AttemptDetail {
+        /// The certificate is out of date.
+        TlsExpired = "tls_expired",
+        /// The certificate is of the future.
+        TlsNotYetValid = "tls_not_yet_valid",
+        /// The certificate is for other names.
+        TlsWrongHost = "tls_wrong_host",
+        /// Nobody whom we trust has issued the certificate. One that has issued itself is among these: what such a
+        /// certificate says of itself is not believed.
+        TlsUnknownIssuer = "tls_unknown_issuer",
+        /// The certificate was revoked.
+        TlsRevoked = "tls_revoked",
+        /// The certificate is refused for another reason.
+        TlsCertificateRefused = "tls_certificate_refused",
+        /// No version of TLS in common; 1.2 and 1.3 are spoken.
+        TlsProtocol = "tls_protocol",
+        /// No cipher, key exchange or signature in common.
+        TlsCipher = "tls_cipher",
+        /// The receiver broke the handshake off.
+        TlsRefusedByReceiver = "tls_refused_by_receiver",
+        /// The name does not exist, or has no address.
+        DnsNoSuchName = "dns_no_such_name",
+        /// The name servers failed or did not answer.
+        DnsServerFailed = "dns_server_failed",
+        /// Carelog runs on a machine that has no name servers configured.
+        DnsNoServers = "dns_no_servers",
+    }
+}
+
+closed_enum! {
     /// Why a delivery is not tried again.
     pub enum FinalReason {
         /// No attempts are left.
@@ -77,6 +108,9 @@ facts! {
         pub number: u16,
         /// How it ended.
         pub outcome: AttemptOutcome,
+        /// What exactly was wrong, where the outcome does not tell.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub detail: Option<AttemptDetail>,
         /// The HTTP status, when there was one.
         pub status: Option<u16>,
         /// When it began.

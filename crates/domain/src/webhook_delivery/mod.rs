@@ -183,6 +183,7 @@ impl Progress {
             subscription_id,
             number: attempt.number,
             outcome: attempt.outcome,
+            detail: attempt.detail,
             status: attempt.status,
             started_at: attempt.started_at,
             duration_ms: attempt.duration_ms,

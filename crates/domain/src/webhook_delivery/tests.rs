@@ -32,6 +32,7 @@ fn record(number: u16, outcome: AttemptOutcome, then: AfterAttempt) -> WebhookDe
     let attempt = Attempt {
         number,
         outcome,
+        detail: Some(AttemptDetail::TlsExpired),
         status: Some(500),
         started_at: started_at(),
         duration_ms: 245,
@@ -75,6 +76,7 @@ fn attempted(
         subscription_id: SUBSCRIPTION,
         number,
         outcome,
+        detail: Some(AttemptDetail::TlsExpired),
         status: Some(500),
         started_at: started_at(),
         duration_ms: 245,
@@ -359,6 +361,7 @@ fn attempts_of_before_their_phases_were_measured_can_be_read() {
 
     let WebhookDeliveryEvent::Attempted(attempted) = &event else { panic!("{event:?}") };
     assert_eq!((attempted.lookup_ms, attempted.wait_ms, attempted.subscription_version), (None, None, None));
+    assert_eq!(attempted.detail, None);
     assert_eq!(event.encode().unwrap().facts, facts);
 }
 

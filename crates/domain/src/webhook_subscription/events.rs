@@ -50,7 +50,7 @@ personal_structs! {
         /// An `https` URL.
         #[serde(default)]
         pub url: Option<String>,
-        /// The partner's own words about it.
+        /// The partner's own words about it; none any more where it is empty.
         #[serde(default)]
         pub description: Option<String>,
         /// Further request headers by name, all of them.

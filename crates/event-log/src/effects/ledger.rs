@@ -351,13 +351,14 @@ pub fn load<'a>(
     })
 }
 
-/// What waits in the ledger for a reactor's workers.
+/// What waits in the ledger for a reactor's workers, effects of some steps left out.
 ///
 /// # Errors
 /// When the database fails.
 pub fn depth<'a>(
     connection: &'a mut PgConnection,
     reactor: &'a str,
+    except_steps: &'a [Uuid],
 ) -> BoxFuture<'a, Result<Depth, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
@@ -370,9 +371,10 @@ pub fn depth<'a>(
                             0)::double precision as "oldest_due_seconds!",
                    (select count(*) from runtime.effect_queues where reactor = $1 and failures > 0) as "failing_queues!"
             from runtime.effects
-            where reactor = $1 and next_at is not null
+            where reactor = $1 and next_at is not null and step <> all($2)
             "#,
-            reactor
+            reactor,
+            except_steps
         )
         .fetch_one(connection)
         .await

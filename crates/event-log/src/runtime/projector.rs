@@ -61,6 +61,12 @@ pub trait Projector: Send + Sync + 'static {
         Box::pin(async { Ok(None) })
     }
 
+    /// A page was committed whose events stand in `memory`: the moment to count what is counted once. Never called while
+    /// tables are built anew.
+    fn committed(&self, memory: &mut Self::Memory) {
+        let _ = memory;
+    }
+
     /// Brings tables that were built anew to the state in which those that serve are: what has been removed from these
     /// because its time was over, and not because of an event. Called once, before the swap.
     fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {

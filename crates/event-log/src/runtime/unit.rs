@@ -305,6 +305,7 @@ impl<P: Projector> Unit<P> {
         };
         let committed = applied?;
         self.connections.put_back(connection);
+        self.projector.committed(&mut held.memory);
         held.lease.position = newest.position;
         held.reactor_position = held.reactor_position.max(newest.position);
         if let (Some(reactor), false) = (&self.reactor, committed.is_empty()) {

@@ -11,6 +11,7 @@ use carelog_domain::OrganizationId;
 use carelog_proof::{Algorithm, VerifierKey};
 use carelog_video::embedded::{RelaySecret, Relays};
 use http::HeaderValue;
+use ipnet::IpNet;
 use serde::Deserialize;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
@@ -39,6 +40,14 @@ pub struct HttpConfig {
     pub anonymous_requests_per_second: NonZeroU32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpAddr>,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsConfig {
+    /// Address and port of metrics and health alone.
+    pub listen: Option<SocketAddr>,
 }
 
 /// `[database]`
@@ -81,6 +90,8 @@ pub struct WebhooksConfig {
     pub in_flight_per_subscription: NonZeroU16,
     /// Requests of one organization under way at a time.
     pub in_flight_per_organization: NonZeroU16,
+    /// Where deliveries go under no circumstances.
+    pub denied_networks: Vec<Network>,
 }
 
 /// `[proofs]`
@@ -203,6 +214,11 @@ pub enum LogFormat {
     Json,
 }
 
+/// A range of addresses, as `198.51.100.0/24`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Network(IpNet);
+
 /// Scheme, host and port of pages, such as `https://portal.example`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -262,6 +278,7 @@ impl Default for WebhooksConfig {
             max_subscriptions: 20,
             in_flight_per_subscription: PER_SUBSCRIPTION,
             in_flight_per_organization: PER_ORGANIZATION,
+            denied_networks: Vec::new(),
         }
     }
 }
@@ -392,6 +409,21 @@ impl DatabaseConfig {
             analytics: beside(&self.analytics_url, "analytics"),
             vault: beside(&self.vault_url, "vault"),
         }))
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self).map_err(|_| "not a range of addresses such as 198.51.100.0/24")
+    }
+}
+
+impl Network {
+    /// The range.
+    pub const fn range(self) -> IpNet {
+        self.0
     }
 }
 

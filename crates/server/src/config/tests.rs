@@ -98,3 +98,28 @@ fn a_url_that_does_not_parse_is_not_quoted() {
 
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
+
+#[test]
+fn networks_that_are_denied_are_ranges_of_addresses() {
+    let variables =
+        [variable("CARELOG_WEBHOOKS_DENIED_NETWORKS", "[\"198.51.100.0/24\", \"2a00:1450::/32\"]")];
+    let read = Config::read("", variables).unwrap();
+    let ranges: Vec<String> =
+        read.webhooks.denied_networks.iter().map(|network| network.range().to_string()).collect();
+
+    assert_eq!(ranges, ["198.51.100.0/24", "2a00:1450::/32"]);
+    for wrong in ["198.51.100.0", "198.51.100.0/33", "partner.example"] {
+        assert!(
+            Config::read(&format!("[webhooks]\ndenied_networks = [\"{wrong}\"]"), []).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn every_section_has_variables() {
+    let keys: Vec<String> =
+        DEFAULT_FILE.lines().filter_map(|line| line.strip_prefix('[')).map(str::to_owned).collect();
+
+    assert_eq!(keys, SECTIONS.map(|section| format!("{section}]")));
+}

@@ -45,6 +45,10 @@ pub(super) struct AttemptView {
     /// How it ended.
     #[schema(schema_with = schemas::attempt_outcome)]
     outcome: String,
+    /// What exactly was wrong with TLS or the look-up of the name; nothing where the outcome tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schemas::attempt_detail, required = false)]
+    detail: Option<String>,
     /// The HTTP status, when there was one.
     status: Option<i16>,
     /// When it began.
@@ -131,6 +135,7 @@ impl AttemptView {
         Ok(Self {
             number: row.number,
             outcome: row.outcome,
+            detail: row.detail,
             status: row.status,
             started_at: timestamp(row.started_at)?,
             duration_ms: row.duration_ms,

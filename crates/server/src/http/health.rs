@@ -1,15 +1,13 @@
 //! Whether the process lives, and whether it can do its work.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
 use serde::Serialize;
 
-use super::Api;
 use super::command::json;
 use super::telemetry::lags;
+use crate::system::System;
 
 #[derive(Serialize)]
 struct Live {
@@ -46,8 +44,8 @@ pub(super) async fn live() -> Response {
 
 /// `GET /health/ready`. How far projectors are behind is told and not judged: a long import would take every process out
 /// of service, and none of them would be better for it.
-pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let pools = &api.system.databases;
+pub(super) async fn ready(State(system): State<System>) -> Response {
+    let pools = &system.databases;
     let (core, audit, analytics, vault) = tokio::join!(
         answers(&pools.core_app),
         answers(&pools.audit_app),
@@ -57,9 +55,9 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
     let databases = [("core", core), ("audit", audit), ("analytics", analytics), ("vault", vault)]
         .map(|(name, is_reachable)| Database { name, is_reachable });
     let are_reachable = databases.iter().all(|database| database.is_reachable);
-    let is_migrated = are_reachable && is_migrated(&api).await;
+    let is_migrated = are_reachable && is_migrated(&system).await;
     // While a database is away, asking it for more would only wait for the next timeout.
-    let lags = if are_reachable { lags(&api).await.unwrap_or_default() } else { Vec::new() };
+    let lags = if are_reachable { lags(&system).await.unwrap_or_default() } else { Vec::new() };
     let projectors = lags
         .into_iter()
         .map(|lag| ProjectorLag {
@@ -70,7 +68,7 @@ pub(super) async fn ready(State(api): State<Arc<Api>>) -> Response {
             is_owned: lag.is_owned,
         })
         .collect();
-    let is_ready = are_reachable && is_migrated && !api.system.runtime.stop.is_cancelled();
+    let is_ready = are_reachable && is_migrated && !system.runtime.stop.is_cancelled();
     let (answer, status) =
         if is_ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
     json(answer, &Ready { status, databases, is_migrated, projectors })
@@ -84,12 +82,12 @@ async fn answers(pool: &sqlx::PgPool) -> bool {
 }
 
 /// Whether the log's database is at the schema that this program was built for.
-async fn is_migrated(api: &Api) -> bool {
+async fn is_migrated(system: &System) -> bool {
     let wanted = carelog_event_log::CORE_MIGRATIONS.iter().map(|migration| migration.version).max();
     // Not checked while compiling: the table is sqlx's own, and stands in no database that is checked against.
     let newest =
         sqlx::query_scalar::<_, Option<i64>>("select max(version) from _sqlx_migrations where success")
-            .fetch_one(&api.system.databases.core_owner)
+            .fetch_one(&system.databases.core_owner)
             .await;
     matches!(newest, Ok(newest) if newest >= wanted)
 }

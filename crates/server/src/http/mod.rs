@@ -75,7 +75,7 @@ use axum::routing::{get, post};
 use carelog_domain::{ApiKeyId, Timestamp};
 use carelog_event_log::EventLog;
 use carelog_webhooks::Directory;
-use carelog_webhooks::sending::AddressPolicy;
+use carelog_webhooks::sending::Vetting;
 use http::HeaderValue;
 use tokio::sync::OnceCell;
 use utoipa_axum::router::OpenApiRouter;
@@ -106,7 +106,7 @@ pub struct Api {
     keys: KeyCache,
     limits: Limits,
     references: References,
-    policy: AddressPolicy,
+    vetting: Vetting,
     webhooks: WebhooksConfig,
     subscriptions: Directory,
     /// First part of the names of the logs that are signed.
@@ -126,11 +126,11 @@ pub struct Api {
 }
 
 impl Api {
-    /// The API of a running system. `policy` says where subscriptions may lead.
-    pub fn new(system: System, config: &Config, operator: OperatorKey, policy: AddressPolicy) -> Self {
+    /// The API of a running system. `vetting` says where subscriptions may lead.
+    pub fn new(system: System, config: &Config, operator: OperatorKey, vetting: Vetting) -> Self {
         let pool = system.databases.core_system.clone();
         Self {
-            subscriptions: Directory::new(system.log.clone(), pool, policy.clone()),
+            subscriptions: Directory::new(system.log.clone(), pool, vetting.policy().clone()),
             video: carelog_video::Directory::new(system.log.clone()),
             rooms: rooms::Rooms::new(system.clone(), config.video.relays()),
             public_url: config.video.public_url.clone(),
@@ -147,7 +147,7 @@ impl Api {
             config: config.http.clone(),
             webhooks: config.webhooks.clone(),
             operator,
-            policy,
+            vetting,
         }
     }
 
@@ -157,19 +157,18 @@ impl Api {
         let (documented, _) = resources().split_for_parts();
         let console = console::routes(Arc::clone(&self), documented.clone().with_state(Arc::clone(&self)));
         let rooms = rooms::routes(Arc::clone(&self));
+        let watching = watching(self.system.clone());
         let router: Router = documented
             .route("/openapi.json", get(openapi::serve))
             .route("/asyncapi.json", get(asyncapi::serve))
             .route("/docs", get(docs::serve))
             .route("/docs/analytics", get(docs::analytics::serve))
             .route("/docs/events", get(docs::events::serve))
-            .route("/health/live", get(health::live))
-            .route("/health/ready", get(health::ready))
-            .route("/metrics", get(telemetry::serve))
             .route(analytics::embedding::PATH, get(analytics::embedding::serve))
             .route(daily_hooks::PATH, post(daily_hooks::receive))
             .fallback(async || Problem::not_found())
             .with_state(self)
+            .merge(watching)
             .merge(console)
             .merge(rooms);
         Service::new(router, deadline)
@@ -210,6 +209,20 @@ impl Api {
             is_revoked: record.revoked_at.is_some(),
         }))
     }
+}
+
+/// What tells how the process does, which it tells without the API too.
+fn watching(system: System) -> Router {
+    Router::new()
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(telemetry::serve))
+        .with_state(system)
+}
+
+/// Health and metrics alone, with everything around them.
+pub(crate) fn watching_service(system: System, config: &HttpConfig) -> Service {
+    Service::new(watching(system).fallback(async || Problem::not_found()), config.request_timeout())
 }
 
 /// Every documented route.

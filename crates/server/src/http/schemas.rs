@@ -13,7 +13,7 @@ use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
-use carelog_domain::webhook_delivery::{AttemptOutcome, FinalReason};
+use carelog_domain::webhook_delivery::{AttemptDetail, AttemptOutcome, FinalReason};
 use carelog_domain::webhook_replay::{ReplayEnd, ReplayStatus, ReplayedState};
 use carelog_domain::webhook_subscription::{EventFilter, SubscriptionStatus, WebhookFormat};
 use carelog_domain::{EventType, PurposeOfUse, Role, StreamKind};
@@ -46,6 +46,7 @@ enums! {
     appointment_mode: AppointmentMode;
     appointment_status: AppointmentStatus;
     action: Action;
+    attempt_detail: AttemptDetail;
     attempt_outcome: AttemptOutcome;
     cancellation_reason: CancellationReason;
     cancelled_by: CancelledBy;

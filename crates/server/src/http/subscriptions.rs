@@ -15,9 +15,9 @@ use carelog_domain::webhook_subscription::{
 };
 use carelog_domain::{SubscriptionId, Timestamp};
 use carelog_event_log::effects::{self, QueueHealth};
-use carelog_webhooks::REACTOR;
 use carelog_webhooks::queries::{self, SubscriptionRow};
 use carelog_webhooks::sending::WebhookSecret;
+use carelog_webhooks::{OpenSubscription, REACTOR};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -34,7 +34,7 @@ use super::freshness::View;
 use super::organizations::timestamp;
 use super::page::{Cursor, Fresh, Page, Window};
 use super::problem::Problem;
-use super::text::Line;
+use super::text::{Line, LineOrNothing};
 use super::{Api, schemas};
 
 /// How long the old secret signs too, where the client says nothing: a day.
@@ -92,9 +92,9 @@ struct ChangeSubscriptionBody {
     /// changed.
     #[schema(minimum = 1)]
     per_tick_limit: Option<u16>,
-    /// In your own words.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
-    description: Option<Line<500>>,
+    /// In your own words; an empty text takes them away.
+    #[schema(value_type = Option<String>, max_length = 500)]
+    description: Option<LineOrNothing<500>>,
     /// Further request headers, all of them.
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     headers: Option<BTreeMap<String, String>>,
@@ -172,10 +172,10 @@ struct SubscriptionView {
     /// Nothing is sent before, because the receiver asked for a pause or keeps failing.
     #[schema(value_type = Option<String>, format = DateTime)]
     held_until: Option<Timestamp>,
-    /// Where to send; only where one subscription is read.
+    /// Where to send; nothing where that is not allowed any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// In your own words; only where one subscription is read.
+    /// In your own words.
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
     /// When it was made.
@@ -187,7 +187,12 @@ struct SubscriptionView {
 }
 
 impl SubscriptionView {
-    fn of(row: SubscriptionRow, queues: &HashMap<Uuid, QueueHealth>) -> Result<Self, Problem> {
+    fn of(
+        row: SubscriptionRow,
+        opened: Option<OpenSubscription>,
+        queues: &HashMap<Uuid, QueueHealth>,
+    ) -> Result<Self, Problem> {
+        let (url, description) = opened.map(|opened| (opened.url.ok(), opened.description)).unzip();
         let health = queues.get(&row.subscription_id).copied().unwrap_or_default();
         Ok(Self {
             id: row.subscription_id,
@@ -201,8 +206,8 @@ impl SubscriptionView {
             consecutive_failures: health.failures,
             failing_since: health.failing_since,
             held_until: health.held_until,
-            url: None,
-            description: None,
+            url: url.flatten().map(|url| url.as_str().to_owned()),
+            description: description.flatten(),
             created_at: timestamp(row.created_at)?,
             updated_at: timestamp(row.changed_at)?,
         })
@@ -224,7 +229,7 @@ async fn create(caller: Caller, wish: Wish<CreateSubscriptionBody>) -> Result<Re
         format: body.format.unwrap_or(WebhookFormat::Standard),
         per_tick_limit: checked_pace(&caller, body.per_tick_limit)?,
         secrets: SubscriptionSecrets {
-            url: checked_url(&caller, body.url)?,
+            url: checked_url(&caller, body.url).await?,
             description: body.description.map(String::from),
             secret: secret.reveal().to_string(),
             headers: body.headers,
@@ -248,11 +253,12 @@ async fn change(
     if let Some(headers) = &body.headers {
         check_headers(headers)?;
     }
-    let change = SubscriptionChange {
-        url: body.url.map(|url| checked_url(&caller, url)).transpose()?,
-        description: body.description.map(String::from),
-        headers: body.headers,
+    let url = match body.url {
+        Some(url) => Some(checked_url(&caller, url).await?),
+        None => None,
     };
+    let change =
+        SubscriptionChange { url, description: body.description.map(String::from), headers: body.headers };
     let command = WebhookSubscriptionCommand::Change {
         filter: body.events,
         per_tick_limit: checked_pace(&caller, body.per_tick_limit)?,
@@ -332,9 +338,14 @@ async fn list(
     let mut tx = caller.read().await?;
     let rows = queries::subscriptions(&mut tx, caller.organization_id, after, window.limit_and_one()).await?;
     let queues = effects::health(&mut tx, REACTOR, caller.organization_id).await?;
-    tx.commit().await?;
     let (rows, next) = window.cut_at(rows, |row| Cursor { number: 0, id: row.subscription_id });
-    let items = rows.into_iter().map(|row| SubscriptionView::of(row, &queues)).collect::<Result<_, _>>()?;
+    let mut items = Vec::with_capacity(rows.len());
+    for row in rows {
+        let key = (caller.organization_id, SubscriptionId::new(row.subscription_id));
+        let opened = caller.api.subscriptions.open(&mut tx, key).await?;
+        items.push(SubscriptionView::of(row, opened, &queues)?);
+    }
+    tx.commit().await?;
     Ok(Page::<SubscriptionView> { items, next }.respond(&uri))
 }
 
@@ -351,11 +362,7 @@ async fn get(caller: Caller, PathId(id): PathId, Query(fresh): Query<Fresh>) -> 
     let queues = effects::health(&mut tx, REACTOR, key.0).await?;
     tx.commit().await?;
     let row = row.filter(|row| row.status != "deleted").ok_or_else(Problem::not_found)?;
-    let mut view = SubscriptionView::of(row, &queues)?;
-    if let Some(opened) = opened {
-        view.url = opened.url.ok().map(|url| url.as_str().to_owned());
-        view.description = opened.description;
-    }
+    let view = SubscriptionView::of(row, opened, &queues)?;
     shown(view.version, &view)
 }
 

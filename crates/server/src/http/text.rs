@@ -1,11 +1,15 @@
 //! Texts of a bounded length, checked while a body is read, so that the refusal points at them.
 
-use serde::de::Error;
+use serde::de::{Error, IntoDeserializer};
 use serde::{Deserialize, Deserializer};
 
 /// One line of 1 to `MAX` characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Line<const MAX: usize>(String);
+
+/// One line of up to `MAX` characters, of which an empty one takes away what was there.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LineOrNothing<const MAX: usize>(String);
 
 /// Lines of 1 to `MAX` characters together.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,6 +21,12 @@ pub struct Date(String);
 
 impl<const MAX: usize> From<Line<MAX>> for String {
     fn from(line: Line<MAX>) -> Self {
+        line.0
+    }
+}
+
+impl<const MAX: usize> From<LineOrNothing<MAX>> for String {
+    fn from(line: LineOrNothing<MAX>) -> Self {
         line.0
     }
 }
@@ -37,6 +47,12 @@ impl From<Date> for String {
 impl<const MAX: usize> std::fmt::Debug for Line<MAX> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Line")
+    }
+}
+
+impl<const MAX: usize> std::fmt::Debug for LineOrNothing<MAX> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LineOrNothing")
     }
 }
 
@@ -61,6 +77,16 @@ impl<'de, const MAX: usize> Deserialize<'de> for Line<MAX> {
         } else {
             Err(Error::custom(format_args!("expected a line of 1 to {MAX} characters")))
         }
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for LineOrNothing<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Ok(Self(text));
+        }
+        Line::<MAX>::deserialize(text.into_deserializer()).map(|Line(text)| Self(text))
     }
 }
 
@@ -103,6 +129,14 @@ mod tests {
 
         assert!(read("ümläü"));
         assert!(!read("") && !read("   ") && !read("sixsix") && !read("a\nb") && !read("a\0b"));
+    }
+
+    #[test]
+    fn a_line_may_be_taken_away_by_an_empty_one_and_nothing_like_it() {
+        let read = |text: &str| serde_json::from_value::<LineOrNothing<5>>(text.into()).is_ok();
+
+        assert!(read("") && read("ümläü"));
+        assert!(!read("   ") && !read("sixsix") && !read("a\nb"));
     }
 
     #[test]

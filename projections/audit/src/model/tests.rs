@@ -58,6 +58,7 @@ fn attempted(outcome: AttemptOutcome) -> RecordedEvent {
         subscription_id: SubscriptionId::new(Uuid::from_u128(5)),
         number: 1,
         outcome,
+        detail: None,
         status: None,
         started_at: Timestamp::UNIX_EPOCH,
         duration_ms: 12,

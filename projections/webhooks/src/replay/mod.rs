@@ -23,7 +23,7 @@ use carelog_domain::{ReplayId, SubscriptionId};
 use carelog_event_log::derived_id;
 
 pub(crate) use fold::ReplayPage;
-pub use queries::{Matching, ReplayFilter, ReplayRow, last_replay, matching, replay, replays};
+pub use queries::{Matching, ReplayFilter, ReplayRow, last_replay, matching, replay, replays, running};
 pub(crate) use worker::Replayer;
 pub(crate) use write::write_replays;
 

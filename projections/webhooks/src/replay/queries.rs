@@ -56,6 +56,19 @@ pub struct ReplayRow {
     pub reasons: Vec<String>,
 }
 
+/// The replays of all organizations that are under way. Each is an effect in the ledger as deliveries are, of a step with
+/// its own id.
+///
+/// # Errors
+/// When the database fails.
+pub fn running(connection: &mut PgConnection) -> BoxFuture<'_, Result<Vec<Uuid>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!("select replay_id from webhooks.webhook_replays where status = 'running'")
+            .fetch_all(connection)
+            .await
+    })
+}
+
 /// Which replays are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReplayFilter {

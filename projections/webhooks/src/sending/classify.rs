@@ -6,13 +6,14 @@ use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::iter;
 
+use carelog_domain::webhook_delivery::AttemptDetail;
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
 
 use super::outcome::OutcomeKind;
 use super::resolver::{LookupError, ResolveError};
 
-/// A kind and, where the type of the cause tells more, a fixed text.
-pub(super) type Classified = (OutcomeKind, Option<&'static str>);
+/// A kind and, where the type of the cause tells more, what exactly was wrong.
+pub(super) type Classified = (OutcomeKind, Option<AttemptDetail>);
 
 pub(super) fn classify(error: &reqwest::Error) -> Classified {
     if let Some(classified) = causes(error).find_map(of_cause) {
@@ -57,48 +58,46 @@ fn of_cause(error: &(dyn Error + 'static)) -> Option<Classified> {
 }
 
 fn of_resolve(error: &ResolveError) -> Classified {
-    match error {
-        ResolveError::Refused(_) => (OutcomeKind::BlockedUrl, None),
-        ResolveError::Lookup(LookupError::NotFound) => (OutcomeKind::DnsFailed, Some("no such name")),
-        ResolveError::Lookup(LookupError::Failed(_)) => (OutcomeKind::DnsFailed, Some("name server failed")),
-        ResolveError::Lookup(LookupError::NoServers) => {
-            (OutcomeKind::DnsFailed, Some("no name server configured"))
-        }
-    }
+    let detail = match error {
+        ResolveError::Refused(_) => return (OutcomeKind::BlockedUrl, None),
+        ResolveError::Lookup(LookupError::NotFound) => AttemptDetail::DnsNoSuchName,
+        ResolveError::Lookup(LookupError::Failed(_)) => AttemptDetail::DnsServerFailed,
+        ResolveError::Lookup(LookupError::NoServers) => AttemptDetail::DnsNoServers,
+    };
+    (OutcomeKind::DnsFailed, Some(detail))
 }
 
 fn of_tls(error: &rustls::Error) -> Classified {
-    match error {
+    let detail = match error {
         rustls::Error::InvalidCertificate(error) => {
-            (OutcomeKind::TlsCertificate, Some(of_certificate(error)))
+            return (OutcomeKind::TlsCertificate, Some(of_certificate(error)));
         }
-        rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13)
-        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => {
-            (OutcomeKind::TlsFailed, Some("no common protocol version"))
-        }
-        rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            (OutcomeKind::TlsFailed, Some("no common cipher"))
-        }
-        rustls::Error::PeerIncompatible(_) => {
-            (OutcomeKind::TlsFailed, Some("no common protocol version or cipher"))
-        }
-        rustls::Error::AlertReceived(_) => (OutcomeKind::TlsFailed, Some("refused by the receiver")),
-        _ => (OutcomeKind::TlsFailed, None),
-    }
+        rustls::Error::PeerIncompatible(
+            PeerIncompatible::ServerDoesNotSupportTls12Or13
+            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+        )
+        | rustls::Error::AlertReceived(AlertDescription::ProtocolVersion) => AttemptDetail::TlsProtocol,
+        // The alert of a receiver that finds nothing in common.
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => AttemptDetail::TlsCipher,
+        rustls::Error::AlertReceived(_) => AttemptDetail::TlsRefusedByReceiver,
+        _ => return (OutcomeKind::TlsFailed, None),
+    };
+    (OutcomeKind::TlsFailed, Some(detail))
 }
 
-fn of_certificate(error: &CertificateError) -> &'static str {
+fn of_certificate(error: &CertificateError) -> AttemptDetail {
     match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate expired",
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => AttemptDetail::TlsExpired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "certificate not valid yet"
+            AttemptDetail::TlsNotYetValid
         }
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "certificate of another host"
+            AttemptDetail::TlsWrongHost
         }
-        CertificateError::UnknownIssuer => "certificate of an unknown issuer",
-        CertificateError::Revoked => "certificate revoked",
-        _ => "certificate refused",
+        CertificateError::UnknownIssuer => AttemptDetail::TlsUnknownIssuer,
+        CertificateError::Revoked => AttemptDetail::TlsRevoked,
+        _ => AttemptDetail::TlsCertificateRefused,
     }
 }
 

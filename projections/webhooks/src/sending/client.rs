@@ -1,19 +1,18 @@
 //! The one client that all attempts share.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use carelog_domain::webhook_delivery::AttemptDetail;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Body, Client, Method, Request, Response, redirect, retry};
 use tokio::time::{Instant, timeout_at};
 
-use super::address::AddressPolicy;
 use super::classify::classify;
 use super::outcome::{AttemptOutcome, BodyEnd, DeliveryControl, OutcomeKind, ResponseBody, kind_of_status};
 use super::phases::{MarkConnections, Marks, marked};
 use super::request::PreparedRequest;
-use super::resolver::{Lookup, SystemLookup, VettingResolver};
+use super::resolver::Vetting;
 use super::schedule::parse_retry_after;
 use super::tls;
 
@@ -41,22 +40,21 @@ const KEPT_VALUE_BYTES: usize = 256;
 
 /// What an operator may set.
 pub struct SenderOptions {
-    pub policy: AddressPolicy,
+    /// Where attempts may go.
+    pub vetting: Vetting,
     /// Certificates (PEM, one or more) trusted beside the public roots.
     pub extra_root_pem: Option<Vec<u8>>,
     /// Over name lookup, connection, TLS, head and body together.
     pub deadline: Duration,
     /// Over name lookup, connection and TLS, inside the deadline.
     pub connect_timeout: Duration,
-    /// Where addresses of names come from.
-    pub lookup: Arc<dyn Lookup>,
 }
 
 /// Sends attempts. Cheap to clone; all clones share the connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
     client: Client,
-    policy: Arc<AddressPolicy>,
+    vetting: Vetting,
     deadline: Duration,
 }
 
@@ -72,14 +70,13 @@ pub enum SenderError {
 }
 
 impl SenderOptions {
-    /// 10 s for an attempt, 3 s of them to connect, the system's name servers, public roots.
-    pub fn new(policy: AddressPolicy) -> Self {
+    /// 10 s for an attempt, 3 s of them to connect, public roots.
+    pub const fn new(vetting: Vetting) -> Self {
         Self {
-            policy,
+            vetting,
             extra_root_pem: None,
             deadline: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
-            lookup: Arc::new(SystemLookup::new()),
         }
     }
 }
@@ -87,11 +84,9 @@ impl SenderOptions {
 impl Sender {
     /// Builds the client.
     pub fn new(options: SenderOptions) -> Result<Self, SenderError> {
-        let policy = Arc::new(options.policy);
-        let resolver = VettingResolver { lookup: options.lookup, policy: Arc::clone(&policy) };
         let client = Client::builder()
             .tls_backend_preconfigured(tls::client_config(options.extra_root_pem.as_deref())?)
-            .dns_resolver(resolver)
+            .dns_resolver(options.vetting.clone())
             .https_only(true)
             .http1_only()
             .redirect(redirect::Policy::none())
@@ -105,7 +100,7 @@ impl Sender {
             .tcp_nodelay(true)
             .build()
             .map_err(SenderError::Client)?;
-        Ok(Self { client, policy, deadline: options.deadline })
+        Ok(Self { client, vetting: options.vetting, deadline: options.deadline })
     }
 
     /// Makes one attempt. Returns by the deadline, whatever the receiver does.
@@ -114,7 +109,7 @@ impl Sender {
         let deadline = start + self.deadline;
         // The client asks its resolver about names only.
         let host = prepared.url().as_url().host();
-        if host.is_none_or(|host| self.policy.check_host(&host).is_err()) {
+        if host.is_none_or(|host| self.vetting.policy().check_host(&host).is_err()) {
             return AttemptOutcome::without_head(OutcomeKind::BlockedUrl, None, start.elapsed());
         }
         let exchange = timeout_at(deadline, self.client.execute(to_request(prepared)));
@@ -139,7 +134,7 @@ struct Clock {
 }
 
 impl Clock {
-    fn without_head(&self, kind: OutcomeKind, detail: Option<&'static str>) -> AttemptOutcome {
+    fn without_head(&self, kind: OutcomeKind, detail: Option<AttemptDetail>) -> AttemptOutcome {
         let now = Instant::now();
         let phases = self.marks.phases(self.start, None, now);
         AttemptOutcome { phases, ..AttemptOutcome::without_head(kind, detail, now - self.start) }

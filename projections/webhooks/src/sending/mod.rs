@@ -40,7 +40,7 @@ pub use self::outcome::{
 };
 pub(crate) use self::phases::milliseconds;
 pub use self::request::{BodyFormat, PreparedRequest, ShownHeader, signed_headers};
-pub use self::resolver::{Lookup, LookupError, SystemLookup};
+pub use self::resolver::{Lookup, LookupError, SystemLookup, Vetting};
 pub use self::schedule::{Jitter, MAX_ATTEMPTS, next_delay, parse_retry_after, retry_delay};
 pub use self::secret::{SecretError, WebhookSecret};
 pub use self::signature::sign;

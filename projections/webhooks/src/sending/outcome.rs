@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use carelog_domain::webhook_delivery::Phases;
+use carelog_domain::webhook_delivery::{AttemptDetail, Phases};
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,8 @@ pub struct AttemptOutcome {
     pub retry_after: Option<Duration>,
     /// The receiver's `webhook-delivery`.
     pub control: Option<DeliveryControl>,
-    /// A fixed text that tells a person more than the kind does.
-    pub detail: Option<&'static str>,
+    /// What exactly was wrong, where the kind does not tell.
+    pub detail: Option<AttemptDetail>,
 }
 
 /// The beginning of the response body. `Debug` shows its length alone: receivers echo personal data.
@@ -78,7 +78,7 @@ pub fn kind_of_status(status: StatusCode) -> OutcomeKind {
 
 impl AttemptOutcome {
     /// An attempt that brought no head.
-    pub const fn without_head(kind: OutcomeKind, detail: Option<&'static str>, duration: Duration) -> Self {
+    pub const fn without_head(kind: OutcomeKind, detail: Option<AttemptDetail>, duration: Duration) -> Self {
         Self {
             kind,
             status: None,

@@ -2,9 +2,11 @@
 //!
 //! The client connects only to what this resolver returns, so an address is checked at the moment it is used
 //! and a name that changes its answer between two lookups gains nothing. One refused address among the answers
-//! refuses them all: an honest public name has no inner address.
+//! refuses them all: an honest public name has no inner address. The same look-up is made when a subscription is made,
+//! changed or tested, so that a name which leads inside is refused where somebody can read why.
 
 use std::error::Error;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +18,12 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address::{AddressPolicy, AddressRefused};
 use super::phases::mark_lookup;
-use super::url::is_localhost;
+use super::url::{UrlError, WebhookUrl, is_localhost};
 
 /// For one question to one name server; the deadline of the attempt stands above it.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+/// For a whole look-up while somebody waits for an answer of the API: what the sender takes to connect.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Answers are kept as long as their owner says, but never longer than idle connections are.
 const MAX_ANSWER_AGE: Duration = Duration::from_mins(1);
 /// A name that was missing is asked again soon: a partner may just be setting it up.
@@ -30,6 +34,12 @@ const MAX_FAILURE_AGE: Duration = Duration::from_secs(5);
 pub trait Lookup: Send + Sync {
     /// All addresses of `host`, of both families.
     async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, LookupError>;
+}
+
+impl fmt::Debug for dyn Lookup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lookup")
+    }
 }
 
 /// Why a name has no address.
@@ -49,10 +59,12 @@ pub struct SystemLookup {
     resolver: Option<TokioResolver>,
 }
 
-/// The resolver of the shared client.
-pub(super) struct VettingResolver {
-    pub(super) lookup: Arc<dyn Lookup>,
-    pub(super) policy: Arc<AddressPolicy>,
+/// Where deliveries may go: the rule for addresses, and what names lead to. The API asks it when a URL is named, and the
+/// shared client at each connection. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Vetting {
+    lookup: Arc<dyn Lookup>,
+    policy: Arc<AddressPolicy>,
 }
 
 /// What the client finds at the bottom of its error when a name led nowhere.
@@ -107,7 +119,34 @@ impl Lookup for SystemLookup {
     }
 }
 
-impl VettingResolver {
+impl Vetting {
+    /// Names looked up by `lookup`, addresses judged by `policy`.
+    pub fn new(lookup: Arc<dyn Lookup>, policy: AddressPolicy) -> Self {
+        Self { lookup, policy: Arc::new(policy) }
+    }
+
+    /// The rule for addresses.
+    pub fn policy(&self) -> &AddressPolicy {
+        &self.policy
+    }
+
+    /// Checks where a URL leads at this moment. A name that does not exist, or not yet, passes, and so does one that
+    /// nobody answers for in time: what it leads to later is checked at each connection.
+    ///
+    /// # Errors
+    /// When the URL leads to an address that is refused.
+    pub async fn check(&self, url: &WebhookUrl) -> Result<(), UrlError> {
+        let refused = |AddressRefused| UrlError::AddressRefused;
+        let host = url.as_url().host().ok_or(UrlError::Invalid)?;
+        self.policy.check_host(&host).map_err(refused)?;
+        let url::Host::Domain(name) = host else { return Ok(()) };
+        let looking_up = Self::vetted(&*self.lookup, &self.policy, name);
+        match tokio::time::timeout(CHECK_TIMEOUT, looking_up).await {
+            Ok(Err(ResolveError::Refused(error))) => Err(refused(error)),
+            Ok(Ok(_) | Err(ResolveError::Lookup(_))) | Err(_) => Ok(()),
+        }
+    }
+
     async fn vetted(
         lookup: &dyn Lookup,
         policy: &AddressPolicy,
@@ -126,7 +165,7 @@ impl VettingResolver {
     }
 }
 
-impl Resolve for VettingResolver {
+impl Resolve for Vetting {
     fn resolve(&self, name: Name) -> Resolving {
         let (lookup, policy) = (Arc::clone(&self.lookup), Arc::clone(&self.policy));
         Box::pin(async move {

@@ -38,13 +38,13 @@ pub enum UrlError {
 }
 
 impl UrlError {
-    /// The stable code in answers of the API.
+    /// The stable code in answers of the API; for an address the one that attempts and final reasons have too.
     pub const fn code(self) -> &'static str {
         match self {
             Self::NotHttps => "url_not_https",
             Self::HasCredentials => "url_has_credentials",
             Self::PortRefused { .. } => "url_port_refused",
-            Self::AddressRefused => "url_address_refused",
+            Self::AddressRefused => "blocked_url",
             Self::Invalid => "url_invalid",
             Self::TooLong => "url_too_long",
         }
@@ -52,7 +52,7 @@ impl UrlError {
 }
 
 impl WebhookUrl {
-    /// Reads and checks a URL. A name is not looked up here; its addresses are checked at each connection.
+    /// Reads and checks a URL. A name is not looked up here: see [`super::Vetting::check`].
     pub fn parse(text: &str, policy: &AddressPolicy) -> Result<Self, UrlError> {
         if text.len() > MAX_LENGTH {
             return Err(UrlError::TooLong);

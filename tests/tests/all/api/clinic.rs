@@ -9,6 +9,7 @@ use carelog_server::config::Config;
 use carelog_server::databases::DatabaseOptions;
 use carelog_server::serve::{Roles, Server};
 use carelog_server::system::System;
+use carelog_tests::Names;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -60,7 +61,8 @@ impl Clinic {
         config.http.listen = ([127, 0, 0, 1], 0).into();
         config.webhooks.allow_loopback = true;
         let system = System::open(&databases, &config.root_key(), Arc::new(SystemClock)).await.unwrap();
-        let server = Server::start(&config, system, Roles::ALL).await.unwrap();
+        let server =
+            Server::start_with_names(&config, system, Roles::ALL, Arc::<Names>::default()).await.unwrap();
         let operator = std::fs::read_to_string(config.operator_key()).unwrap().trim().to_owned();
         let client = Client::builder().no_proxy().build().unwrap();
         let mut clinic = Self { server, operator, admin: String::new(), client, _home: home };

@@ -3,6 +3,7 @@
 use carelog_tests::{Product, until};
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
 
 /// A partner with a key, a subscription and a delivery.
 struct Partner {
@@ -109,10 +110,52 @@ async fn a_partner_reaches_nothing_of_another_partner_or_of_the_clinic() {
     assert!(ids(&get(&one.api_key, &foreign).await).is_empty());
     assert!(ids(&get(&one.api_key, "/v1/webhook-replays").await).is_empty());
     assert_eq!(ids(&get(&other.api_key, "/v1/webhook-replays").await), [&replayed]);
+    rows_are_hidden(&product, &one, &other).await;
     let seen = get(&admin, "/v1/webhook-subscriptions").await;
     assert_eq!(ids(&seen).len(), 3, "the clinic sees all of them: {seen}");
     product.is_sound().await;
     product.stop().await;
+}
+
+/// As the role that answers, with SQL of its own, once for the clinic and once for the partner.
+async fn rows_are_hidden(product: &Product, one: &Partner, other: &Partner) {
+    for partner in [one, other] {
+        let kept = format!(
+            "insert into kept.webhook_answers (organization_id, delivery_id)
+             select organization_id, delivery_id from webhooks.webhook_events where delivery_id = '{}'
+             on conflict do nothing",
+            partner.delivery
+        );
+        product.sql(&kept).await;
+    }
+    let organization = "select organization_id::text from webhooks.webhook_events limit 1";
+    let organization = product.texts(organization).await.remove(0);
+    let owner = format!(
+        "select partner_id::text from webhooks.webhook_subscriptions where subscription_id = '{}'",
+        one.subscription
+    );
+    let partner = product.texts(&owner).await.remove(0);
+    for (table, column, own, foreign) in [
+        ("webhooks.webhook_subscriptions", "subscription_id", &one.subscription, &other.subscription),
+        ("webhooks.webhook_subscription_parts", "subscription_id", &one.subscription, &other.subscription),
+        ("webhooks.webhook_events", "delivery_id", &one.delivery, &other.delivery),
+        ("webhooks.webhook_attempts", "delivery_id", &one.delivery, &other.delivery),
+        ("kept.webhook_answers", "delivery_id", &one.delivery, &other.delivery),
+    ] {
+        let mut counts = Vec::new();
+        for (id, partner) in [(own, ""), (foreign, ""), (own, partner.as_str()), (foreign, partner.as_str())]
+        {
+            let mut tx = product.databases().core_app.begin().await.unwrap();
+            let settings = format!(
+                "set local carelog.organization_id = '{organization}'; set local carelog.partner_id = '{partner}'"
+            );
+            sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *tx).await.unwrap();
+            let count = format!("select count(*) > 0 from {table} where {column} = '{id}'");
+            let is_seen: bool = sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut *tx).await.unwrap();
+            counts.push(is_seen);
+        }
+        assert_eq!(counts, [true, true, true, false], "{table}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

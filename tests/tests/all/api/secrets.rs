@@ -81,3 +81,28 @@ async fn an_overlap_lasts_from_nothing_to_a_week() {
     let refused = clinic.post(&rotate, &json!({ "overlap_seconds": -1 })).await;
     assert_eq!(refused.problem(), (422, "invalid_body"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t44_two_rotations_at_once_both_happen_and_old_secrets_sign_for_a_day_unless_told_otherwise() {
+    let clinic = Clinic::open().await;
+    let made = clinic.post("/v1/webhook-subscriptions", &json!({ "url": "https://127.0.0.1:9/hook" })).await;
+    let rotate = format!("/v1/webhook-subscriptions/{}/rotate-secret", made.id());
+
+    let nothing = json!({});
+    let both = tokio::join!(clinic.post(&rotate, &nothing), clinic.post(&rotate, &nothing));
+
+    let mut rotated = [both.0, both.1];
+    rotated.sort_by_key(|answer| answer.body["version"].as_i64());
+    assert_eq!(rotated.each_ref().map(|answer| answer.status), [200, 200]);
+    assert_eq!(rotated.each_ref().map(|answer| answer.body["version"].as_i64()), [Some(2), Some(3)]);
+    let secrets = [&made, &rotated[0], &rotated[1]].map(|answer| answer.body["secret"].as_str().unwrap());
+    assert!(secrets[0] != secrets[1] && secrets[1] != secrets[2] && secrets[0] != secrets[2]);
+    let overlaps: Vec<String> = sqlx::query_scalar(
+        "select facts->>'overlap_seconds' from log.readable_events
+         where event_type = 'webhook_subscription.secret_rotated'",
+    )
+    .fetch_all(&clinic.server.system().databases.core_owner)
+    .await
+    .unwrap();
+    assert_eq!(overlaps, ["86400", "86400"]);
+}

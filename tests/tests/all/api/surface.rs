@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use carelog_tests::{Api, send};
+use carelog_domain::{OrganizationId, SubscriptionId};
+use carelog_event_log::new_id;
+use carelog_server::config::Network;
+use carelog_tests::{Api, ApiClinic, NameAnswer, new_secret, send, subscribe, until};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -122,14 +125,14 @@ async fn a_subscription_shows_its_secret_once_and_leads_to_public_places_only() 
         ("ftp://partner.example.com/hook", "url_not_https"),
         ("https://user:word@partner.example.com/", "url_has_credentials"),
         ("https://user@partner.example.com/", "url_has_credentials"),
-        ("https://127.0.0.1/hook", "url_address_refused"),
-        ("https://localhost/hook", "url_address_refused"),
-        ("https://[::1]/hook", "url_address_refused"),
-        ("https://[::ffff:127.0.0.1]/hook", "url_address_refused"),
-        ("https://2130706433/hook", "url_address_refused"),
-        ("https://0x7f.1/hook", "url_address_refused"),
-        ("https://10.0.0.1/hook", "url_address_refused"),
-        ("https://169.254.169.254/latest", "url_address_refused"),
+        ("https://127.0.0.1/hook", "blocked_url"),
+        ("https://localhost/hook", "blocked_url"),
+        ("https://[::1]/hook", "blocked_url"),
+        ("https://[::ffff:127.0.0.1]/hook", "blocked_url"),
+        ("https://2130706433/hook", "blocked_url"),
+        ("https://0x7f.1/hook", "blocked_url"),
+        ("https://10.0.0.1/hook", "blocked_url"),
+        ("https://169.254.169.254/latest", "blocked_url"),
         ("https://partner.example.com:22/", "url_port_refused"),
         ("partner", "url_invalid"),
     ] {
@@ -140,4 +143,120 @@ async fn a_subscription_shows_its_secret_once_and_leads_to_public_places_only() 
         assert_eq!(send(change.json(&json!({ "url": url }))).await.problem(), (422, code), "{url}");
     }
     assert_eq!(api.event_count().await, before, "nothing is stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_and_when_sent_to() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let addresses =
+        |texts: &[&str]| NameAnswer::Addresses(texts.iter().map(|text| text.parse().unwrap()).collect());
+    api.names.tell("inner.example.com", addresses(&["10.0.0.1"]));
+    api.names.tell("mixed.example.com", addresses(&["8.8.8.8", "fd00::1"]));
+    api.names.tell("moving.example.com", addresses(&["8.8.8.8"]));
+    api.names.tell("failing.example.com", NameAnswer::Failure);
+    let subscriptions = "/v1/webhook-subscriptions";
+    let wish =
+        |name: &str| json!({ "url": format!("https://{name}.example.com/hook"), "events": ["patient.*"] });
+    let moving = clinic.post(subscriptions, &wish("moving")).await;
+    let path = format!("{subscriptions}/{}", moving.id());
+    let before = api.event_count().await;
+
+    for name in ["inner", "mixed"] {
+        let made = clinic.post(subscriptions, &wish(name)).await;
+        let changed = send(clinic.request(Method::PATCH, &path).json(&wish(name))).await;
+        for refused in [made, changed] {
+            assert_eq!(refused.problem(), (422, "blocked_url"), "{name}: {refused:?}");
+            assert_eq!(refused.text_at("/errors/0/pointer"), "/url");
+        }
+    }
+    assert_eq!(api.event_count().await, before, "nothing is stored");
+    let mut astray = Vec::new();
+    for (name, detail) in [("failing", "dns_server_failed"), ("unknown", "dns_no_such_name")] {
+        let made = clinic.post(subscriptions, &wish(name)).await;
+        assert_eq!(made.status, 201, "{name}");
+        astray.push((made.id().to_owned(), detail));
+    }
+
+    api.names.tell("moving.example.com", addresses(&["127.0.0.1"]));
+    let shown = clinic.get(&format!("{path}?wait_for={}", moving.position())).await;
+    assert_eq!(shown.text_at("/url"), "https://moving.example.com/hook");
+    let before = api.event_count().await;
+    let tested = clinic.post(&format!("{path}/test"), &json!({})).await;
+    assert_eq!((tested.problem(), api.event_count().await), ((422, "blocked_url"), before));
+    clinic.patient("Ada").await.id();
+    assert_eq!(first_attempt(&clinic, moving.id()).await, ("blocked_url".to_owned(), Value::Null));
+    for (id, detail) in astray {
+        assert_eq!(first_attempt(&clinic, &id).await, ("dns_failed".to_owned(), json!(detail)));
+    }
+}
+
+/// Outcome and detail of the first attempt of the subscription's only delivery.
+async fn first_attempt(clinic: &ApiClinic<'_>, subscription: &str) -> (String, Value) {
+    let deliveries = format!("/v1/webhook-deliveries?subscription_id={subscription}");
+    let delivery = until("it is tried", async || {
+        let page = clinic.get(&deliveries).await;
+        let delivery = page.body["items"].get(0).filter(|delivery| delivery["attempt_count"] == 1)?;
+        Some(delivery["id"].as_str()?.to_owned())
+    })
+    .await;
+    let shown = clinic.get(&format!("/v1/webhook-deliveries/{delivery}/attempts/1")).await;
+    (shown.text_at("/outcome").to_owned(), shown.body["detail"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_a_network_that_the_operator_denies() {
+    let api = Api::start_with(|config| {
+        config.webhooks.allow_loopback = true;
+        config.webhooks.denied_networks =
+            ["8.8.4.0/24", "127.0.0.9/32"].map(|range| Network::try_from(range.to_owned()).unwrap()).to_vec();
+    })
+    .await;
+    let clinic = api.clinic("Klinik").await;
+    api.names.tell("own.example.com", NameAnswer::Addresses(vec!["8.8.4.4".parse().unwrap()]));
+    let subscriptions = "/v1/webhook-subscriptions";
+
+    for url in
+        ["https://8.8.4.4/", "https://[::ffff:8.8.4.4]/", "https://127.0.0.9:9/", "https://own.example.com/"]
+    {
+        let refused = clinic.post(subscriptions, &json!({ "url": url })).await;
+        assert_eq!(refused.problem(), (422, "blocked_url"), "{url}");
+    }
+    assert_eq!(clinic.post(subscriptions, &json!({ "url": "https://127.0.0.8:9/" })).await.status, 201);
+    let (log, id) = (&api.server.system().log, SubscriptionId::new(new_id()));
+    let organization_id = OrganizationId::new(clinic.id);
+    let url = "https://8.8.4.4/".to_owned();
+    subscribe(log, organization_id, id, &["patient.*"], url, new_secret()).await;
+    clinic.patient("Ada").await.id();
+    assert_eq!(first_attempt(&clinic, &id.to_string()).await.0, "blocked_url");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_subscriptions_says_where_they_lead_and_a_description_can_be_taken_away() {
+    let api = Api::start_with(|config| config.webhooks.allow_loopback = true).await;
+    let clinic = api.clinic("Klinik").await;
+    let subscriptions = "/v1/webhook-subscriptions";
+    let wish = json!({ "url": "https://127.0.0.1:9/hook", "description": "for the calendar" });
+    let made = clinic.post(subscriptions, &wish).await;
+    let path = format!("{subscriptions}/{}", made.id());
+    let amend = async |body: &Value| send(clinic.request(Method::PATCH, &path).json(body)).await;
+
+    let listed = clinic.get(&format!("{subscriptions}?wait_for={}", made.position())).await;
+    assert_eq!(listed.text_at("/items/0/url"), "https://127.0.0.1:9/hook");
+    assert_eq!(listed.text_at("/items/0/description"), "for the calendar");
+    let untouched = amend(&json!({ "per_tick_limit": 7, "description": null })).await;
+    let shown = clinic.get(&format!("{path}?wait_for={}", untouched.position())).await;
+    assert_eq!(shown.text_at("/description"), "for the calendar", "as everywhere, nothing changes nothing");
+    let cleared = amend(&json!({ "description": "" })).await;
+    let shown = clinic.get(&format!("{path}?wait_for={}", cleared.position())).await;
+    assert_eq!((cleared.status, shown.body.get("description")), (200, None), "{shown:?}");
+
+    for (name, pointer) in [("cookie", "/headers/cookie"), ("X-a/b~c", "/headers/X-a~1b~0c")] {
+        let headers = json!({ "x-fine": "1", name: "2" });
+        let created =
+            clinic.post(subscriptions, &json!({ "url": "https://127.0.0.1:9/", "headers": headers })).await;
+        for refused in [created, amend(&json!({ "headers": headers })).await] {
+            assert_eq!((refused.status, refused.text_at("/errors/0/pointer")), (422, pointer), "{refused:?}");
+        }
+    }
 }

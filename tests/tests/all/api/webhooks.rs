@@ -12,7 +12,7 @@ async fn a_subscription_is_checked_made_and_shown_without_its_secret() {
     let refused = clinic.post("/v1/webhook-subscriptions", &json!({ "url": "https://10.0.0.1/hook" })).await;
     let made = clinic.post("/v1/webhook-subscriptions", &json!({ "url": "https://127.0.0.1:9/hook" })).await;
 
-    assert_eq!(refused.problem(), (422, "url_address_refused"));
+    assert_eq!(refused.problem(), (422, "blocked_url"));
     assert_eq!(refused.body["errors"][0]["pointer"], "/url");
     let secret = made.body["secret"].as_str().unwrap();
     assert!(secret.starts_with("whsec_"));

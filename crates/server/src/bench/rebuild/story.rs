@@ -171,6 +171,7 @@ fn delivered(source_event_id: EventId, subscription_id: SubscriptionId) -> [Webh
             subscription_id,
             number: 1,
             outcome: AttemptOutcome::Success,
+            detail: None,
             status: Some(204),
             started_at: SystemClock.now(),
             duration_ms: 12,

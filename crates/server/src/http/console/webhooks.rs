@@ -133,7 +133,7 @@ pub(super) async fn delivery(
                     tr {
                         td { (number(attempt, "number")) }
                         td { (moment(attempt.get("started_at").and_then(Value::as_str))) }
-                        td { (text(attempt, "outcome")) }
+                        td { (text(attempt, "outcome")) " " (text(attempt, "detail")) }
                         td { (number(attempt, "status")) }
                         td { (number(attempt, "duration_ms")) }
                     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use carelog_domain::StreamKind;
 use carelog_domain::webhook_subscription::WebhookSubscriptionEvent;
+use carelog_domain::{StreamKind, SubscriptionId};
 use carelog_event_log::StreamKey;
 use carelog_webhooks::queries;
-use carelog_webhooks::sending::{ExtraHeaders, WebhookUrl};
+use carelog_webhooks::sending::{ExtraHeaders, UrlError, WebhookUrl};
 use http::StatusCode;
 use uuid::Uuid;
 
@@ -45,12 +45,33 @@ pub(super) async fn check_partner(caller: &Caller, id: Uuid) -> Result<(), Probl
     }
 }
 
-pub(super) fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
-    WebhookUrl::parse(&String::from(url), &caller.api.policy).map(|url| url.as_str().to_owned()).map_err(
-        |error| {
-            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code()).and_field("/url", error.to_string())
-        },
-    )
+/// The URL in its normal form, where it leads to no address that is refused.
+pub(super) async fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
+    let refused = |error: UrlError| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code()).and_field("/url", error.to_string())
+    };
+    let vetting = &caller.api.vetting;
+    let url = WebhookUrl::parse(&String::from(url), vetting.policy()).map_err(refused)?;
+    vetting.check(&url).await.map_err(refused)?;
+    Ok(url.as_str().to_owned())
+}
+
+/// Refuses to try a subscription out whose URL leads to an address that is refused, by now or from the start.
+pub(super) async fn check_destination(caller: &Caller, id: Uuid) -> Result<(), Problem> {
+    let key = (caller.organization_id, SubscriptionId::new(id));
+    let mut tx = caller.read().await?;
+    let opened = caller.api.subscriptions.open(&mut tx, key).await?;
+    tx.commit().await?;
+    // One that cannot be seen here is left to its aggregate, and its delivery to the sender.
+    let Some(opened) = opened else { return Ok(()) };
+    let code = match &opened.url {
+        Ok(url) => caller.api.vetting.check(url).await.map_err(UrlError::code),
+        Err(code) => Err(*code),
+    };
+    code.map_err(|code| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code)
+            .detail("the url of the subscription leads nowhere that deliveries may go; change it")
+    })
 }
 
 pub(super) fn checked_pace(caller: &Caller, per_tick_limit: Option<u16>) -> Result<Option<u16>, Problem> {
@@ -66,7 +87,15 @@ pub(super) fn checked_pace(caller: &Caller, per_tick_limit: Option<u16>) -> Resu
 }
 
 pub(super) fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), Problem> {
-    ExtraHeaders::parse(headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    let pairs = || headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in pairs() {
+        // Each alone: what is wrong with one header points at it.
+        ExtraHeaders::parse([(name, value)]).map_err(|refused| {
+            let token = name.replace('~', "~0").replace('/', "~1");
+            Problem::invalid(format!("/headers/{token}"), refused.to_string())
+        })?;
+    }
+    ExtraHeaders::parse(pairs())
         .map(drop)
         .map_err(|refused| Problem::invalid("/headers", refused.to_string()))
 }

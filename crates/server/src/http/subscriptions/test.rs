@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::checks::check_partner;
+use super::checks::{check_destination, check_partner};
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::command::{Nothing, Wish};
@@ -45,6 +45,7 @@ struct TestView<'a> {
     responses((status = 202, description = "Asked for.", body = inline(TestView<'_>))))]
 async fn test(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
     check_partner(&caller, id).await?;
+    check_destination(&caller, id).await?;
     let command = WebhookSubscriptionCommand::RequestTest;
     let done = caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?;
     let position = done.answer.position.as_deref();

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::StatusCode;
@@ -6,9 +7,10 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use self::receiver::{Answer, Certificate, Receiver};
+use super::super::address::AddressPolicy;
 use super::super::headers::ExtraHeaders;
 use super::super::request::BodyFormat;
-use super::super::resolver::LookupError;
+use super::super::resolver::{Lookup, LookupError};
 use super::super::secret::WebhookSecret;
 use super::super::signature::sign;
 use super::super::url::WebhookUrl;
@@ -32,7 +34,11 @@ impl Lookup for Fixed {
 }
 
 fn options() -> SenderOptions {
-    SenderOptions { lookup: Arc::new(Fixed(None)), ..SenderOptions::new(AddressPolicy::with_loopback()) }
+    looking_up(Fixed(None))
+}
+
+fn looking_up(lookup: impl Lookup + 'static) -> SenderOptions {
+    SenderOptions::new(Vetting::new(Arc::new(lookup), AddressPolicy::with_loopback()))
 }
 
 fn sender_for(receiver: &Receiver) -> Sender {
@@ -223,9 +229,9 @@ async fn what_is_not_http_is_an_invalid_response() {
 async fn a_certificate_that_is_not_valid_keeps_the_body_at_home() {
     let ok = || Answer::Write(response("200 OK", ""));
     for (certificate, is_root_known, detail) in [
-        (Certificate::Valid, false, "certificate of an unknown issuer"),
-        (Certificate::Expired, true, "certificate expired"),
-        (Certificate::OfAnotherHost, true, "certificate of another host"),
+        (Certificate::Valid, false, AttemptDetail::TlsUnknownIssuer),
+        (Certificate::Expired, true, AttemptDetail::TlsExpired),
+        (Certificate::OfAnotherHost, true, AttemptDetail::TlsWrongHost),
     ] {
         let receiver = Receiver::with_certificate(ok(), certificate).await;
         let sender = if is_root_known { sender_for(&receiver) } else { Sender::new(options()).unwrap() };
@@ -247,11 +253,8 @@ async fn a_port_nobody_listens_on_refuses() {
 #[tokio::test]
 async fn given_a_refused_address_then_no_connection_is_opened() {
     let receiver = Receiver::answering(Answer::Write(response("200 OK", ""))).await;
-    let strict = Sender::new(SenderOptions {
-        lookup: Arc::new(Fixed(None)),
-        ..SenderOptions::new(AddressPolicy::strict())
-    })
-    .unwrap();
+    let vetting = Vetting::new(Arc::new(Fixed(None)), AddressPolicy::strict());
+    let strict = Sender::new(SenderOptions::new(vetting)).unwrap();
     for host in ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"] {
         let outcome = strict.post(&prepared(&format!("https://{host}:{}/", receiver.port))).await;
         assert_eq!(outcome.kind, OutcomeKind::BlockedUrl, "{host}");
@@ -263,7 +266,7 @@ async fn given_a_refused_address_then_no_connection_is_opened() {
 async fn a_name_is_blocked_or_missing_by_what_its_lookup_says() {
     let inner = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
     for (answer, kind) in [(Some(inner), OutcomeKind::BlockedUrl), (None, OutcomeKind::DnsFailed)] {
-        let sender = Sender::new(SenderOptions { lookup: Arc::new(Fixed(answer)), ..options() }).unwrap();
+        let sender = Sender::new(looking_up(Fixed(answer))).unwrap();
         let outcome = sender.post(&prepared("https://hooks.example.com/")).await;
         assert_eq!(outcome.kind, kind);
     }
@@ -286,13 +289,18 @@ impl Lookup for Unwilling {
 
 #[tokio::test]
 async fn t18_a_lookup_that_fails_or_hangs_is_told_and_sends_nothing() {
-    for (hangs, kind) in [(false, OutcomeKind::DnsFailed), (true, OutcomeKind::Timeout)] {
-        let (connect_timeout, lookup) = (Duration::from_millis(100), Arc::new(Unwilling { hangs }));
-        let sender = Sender::new(SenderOptions { connect_timeout, lookup, ..options() }).unwrap();
+    for (hangs, kind, detail) in [
+        (false, OutcomeKind::DnsFailed, Some(AttemptDetail::DnsServerFailed)),
+        (true, OutcomeKind::Timeout, None),
+    ] {
+        let connect_timeout = Duration::from_millis(100);
+        let sender =
+            Sender::new(SenderOptions { connect_timeout, ..looking_up(Unwilling { hangs }) }).unwrap();
 
         let outcome = sender.post(&prepared("https://hooks.example.com/")).await;
 
-        assert_eq!((outcome.kind, outcome.status, outcome.body.end), (kind, None, BodyEnd::Absent));
+        assert_eq!((outcome.kind, outcome.detail), (kind, detail));
+        assert_eq!((outcome.status, outcome.body.end), (None, BodyEnd::Absent));
     }
 }
 
@@ -347,7 +355,7 @@ async fn an_attempt_that_ends_early_shows_where() {
     assert!(unanswered.phases.wait_ms.is_some_and(|wait| wait > 0), "{unanswered:?}");
     assert_eq!(unanswered.phases.body_ms, None);
 
-    let sender = Sender::new(SenderOptions { lookup: Arc::new(Fixed(None)), ..options() }).unwrap();
+    let sender = Sender::new(options()).unwrap();
     let nameless = sender.post(&prepared("https://hooks.example.com/")).await;
     assert_eq!(nameless.kind, OutcomeKind::DnsFailed);
     assert!(nameless.phases.lookup_ms.is_some());

@@ -13,12 +13,12 @@ impl Lookup for Scripted {
     }
 }
 
-fn scripted(policy: AddressPolicy, answers: &[&[&'static str]]) -> VettingResolver {
+fn scripted(policy: AddressPolicy, answers: &[&[&'static str]]) -> Vetting {
     let answers = answers.iter().rev().map(|answer| answer.to_vec()).collect();
-    VettingResolver { lookup: Arc::new(Scripted(Mutex::new(answers))), policy: Arc::new(policy) }
+    Vetting::new(Arc::new(Scripted(Mutex::new(answers))), policy)
 }
 
-async fn resolve(resolver: &VettingResolver, host: &str) -> Result<Vec<String>, ResolveError> {
+async fn resolve(resolver: &Vetting, host: &str) -> Result<Vec<String>, ResolveError> {
     match resolver.resolve(host.parse().unwrap()).await {
         Ok(addresses) => Ok(addresses.map(|address| address.to_string()).collect()),
         Err(error) => Err(*error.downcast::<ResolveError>().unwrap()),
@@ -62,4 +62,30 @@ async fn localhost_is_never_looked_up() {
     assert!(matches!(resolve(&strict, "localhost").await, Err(ResolveError::Refused(_))));
     let demo = scripted(AddressPolicy::with_loopback(), &[&["8.8.8.8"]]);
     assert_eq!(resolve(&demo, "localhost").await.unwrap(), ["127.0.0.1:0", "[::1]:0"]);
+}
+
+/// A name server that never says anything.
+struct Silent;
+
+#[async_trait]
+impl Lookup for Silent {
+    async fn addresses(&self, _host: &str) -> Result<Vec<IpAddr>, LookupError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_url_is_refused_where_it_leads_inside_and_for_nothing_else() {
+    let url = |text: &str| WebhookUrl::parse(text, &AddressPolicy::with_loopback()).unwrap();
+    let named = url("https://hooks.example.com/");
+
+    for (answer, is_allowed) in [(&["8.8.8.8"][..], true), (&[], true), (&["8.8.8.8", "10.0.0.1"], false)] {
+        let vetting = scripted(AddressPolicy::strict(), &[answer]);
+        assert_eq!(vetting.check(&named).await.is_ok(), is_allowed, "{answer:?}");
+    }
+    let missing = scripted(AddressPolicy::strict(), &[]);
+    assert_eq!(missing.check(&named).await, Ok(()));
+    assert_eq!(missing.check(&url("https://127.0.0.1/")).await, Err(UrlError::AddressRefused));
+    assert_eq!(missing.check(&url("https://localhost/")).await, Err(UrlError::AddressRefused));
+    assert_eq!(Vetting::new(Arc::new(Silent), AddressPolicy::strict()).check(&named).await, Ok(()));
 }

@@ -115,7 +115,7 @@ fn each_rule_has_its_own_stable_code() {
         ("https://example.com:22/", "url_port_refused"),
         ("https://example.com:80/", "url_port_refused"),
         ("https://example.com:0/", "url_port_refused"),
-        ("https://10.0.0.1/", "url_address_refused"),
+        ("https://10.0.0.1/", "blocked_url"),
         ("https://example.com/#part", "url_invalid"),
     ] {
         assert_eq!(parse(text).unwrap_err().code(), code, "{text}");
