@@ -40,7 +40,9 @@ async fn copy(system: &System, clickhouse: &ClickHouse) -> anyhow::Result<()> {
         return Ok(());
     }
     let pseudonyms = Arc::clone(&system.pseudonyms);
-    let mut copier = Copier::begin(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone()).await?;
+    let now = system.log.clock().now();
+    let mut copier =
+        Copier::begin(system.log.clone(), pseudonyms, pool.clone(), clickhouse.clone(), now).await?;
     info!("facts are copied to ClickHouse");
     loop {
         if !copier.run_once(&mut lock, system.log.clock().now()).await? {

@@ -48,17 +48,17 @@ const AT_A_TIME: u16 = 50;
 pub async fn run(system: System) {
     let stop = system.runtime.stop.clone();
     while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
-        if let Err(error) = run_once(&system).await {
+        if let Err(error) = run_once(&system, PATIENCE).await {
             warn!(error = format!("{error:#}"), "erasures could not be carried out; they are tried again");
         }
     }
 }
 
-/// Carries out every erasure that is not complete.
+/// Carries out every erasure that is not complete. What the projections have not reached is waited for so long.
 ///
 /// # Errors
 /// When a database or the vault does not answer.
-pub async fn run_once(system: &System) -> anyhow::Result<()> {
+pub async fn run_once(system: &System, patience: Duration) -> anyhow::Result<()> {
     let patients = unfinished(system).await?;
     let mut failed = HashSet::new();
     for patient in &patients {
@@ -71,7 +71,7 @@ pub async fn run_once(system: &System) -> anyhow::Result<()> {
         let shredded = shred(system, patient.organization_id, patient.patient_id).await;
         note(patient, shredded, &mut failed);
     }
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     for patient in &patients {
         if system.runtime.stop.is_cancelled() {
             break;

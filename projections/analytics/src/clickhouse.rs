@@ -30,7 +30,7 @@ const TURNS: &str =
     "create table if not exists turns (turn UInt64, shape String) engine = MergeTree order by turn";
 
 /// Longest time of a statement: a page of some thousand rows takes far less.
-const TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 /// Of what a server says that refuses, so much is kept.
 const TOLD_CHARS: usize = 500;
 /// Moments come as in RFC 3339, and a column that the tables do not have is an error, not a loss.

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::model::{Asked, Known, Needed, OrganizationRow, Reach, State};
 use crate::sink::{FactSink, Facts};
+use crate::worker::outdate;
 
 /// The projector of analytics. It wants nothing done, and holds no key that opens anything.
 #[derive(Clone, Debug)]
@@ -102,6 +103,14 @@ impl Projector for Analytics {
 
     fn is_pressing(&self, _: &RecordedEvent) -> bool {
         false
+    }
+
+    fn replaced<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        organization_id: OrganizationId,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        Box::pin(async move { Ok(outdate(tables, organization_id).await?) })
     }
 
     fn apply<'a>(

@@ -6,10 +6,14 @@
 //! rows, under the same names: the names are pseudonyms of places, because people read the copy, and places stand in
 //! answers to commands. It begins anew after a rebuild, where tables are not those of this program, and with the rows of a clinic that has another epoch of pseudonyms.
 //!
+//! Nothing is removed in the first two minutes of a turn: what an earlier one has sent, whose process died or got no answer,
+//! might arrive after it and stand for ever. Erasures wait so long, and so does whatever has to begin anew.
+//!
 //! A lane stands still before an event that waits in the projector's quarantine, since that may still change rows. The
 //! event is named once, and then looked for ever more rarely, up to once a minute; other lanes go on.
 
 mod holds;
+mod places;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,13 +28,19 @@ use tracing::{error, instrument};
 use uuid::Uuid;
 
 use self::holds::Holds;
+pub(crate) use self::places::outdate;
+use self::places::remove_places;
+pub use self::places::{copied, give_up, restart, take};
 use crate::Analytics;
-use crate::clickhouse::{ClickHouse, ClickHouseError, shape};
+use crate::clickhouse::{ClickHouse, ClickHouseError, TIMEOUT, shape};
 use crate::epochs::EpochKeys;
 use crate::model::{Asked, Known, Needed, State};
 use crate::projector::{load, load_parts};
 use crate::sink::FactSink as _;
 
+/// From the beginning of a turn until nothing can arrive any more that another has sent, whose process may have died
+/// meanwhile, microseconds: the time in which a statement arrives, and that in which it is carried out.
+const SETTLE_MICROS: i64 = 2 * 1_000_000 * TIMEOUT.as_secs().cast_signed();
 /// Events of a page: its rows are some hundred kilobytes.
 const PAGE_EVENTS: usize = 2_000;
 
@@ -62,6 +72,8 @@ pub struct Copier {
     pool: PgPool,
     clickhouse: ClickHouse,
     turn: u64,
+    /// When nothing that an earlier turn has sent can arrive any more.
+    settled_at: Timestamp,
     holds: Holds,
 }
 
@@ -77,7 +89,7 @@ struct Place {
 
 impl Copier {
     /// Begins a turn between the tables of a pool, in the role `carelog_system`, and those of ClickHouse, which are made
-    /// anew where one is missing or has another shape. The caller holds what [`take`] took.
+    /// anew where one is missing or has another shape. The caller holds what [`take`] took; it is `now`.
     ///
     /// # Errors
     /// When ClickHouse does not do its part, or the database fails.
@@ -86,8 +98,10 @@ impl Copier {
         pseudonyms: Arc<Pseudonyms>,
         pool: PgPool,
         clickhouse: ClickHouse,
+        now: Timestamp,
     ) -> Result<Self, CopyError> {
         let newest = clickhouse.newest_turn().await?;
+        let settled_at = newest.as_ref().map_or(now, |_| now.saturating_add_micros(SETTLE_MICROS));
         let turn = newest.as_ref().map_or(1, |newest| newest.number.saturating_add(1));
         if newest.is_none_or(|newest| newest.shape != shape()) || !clickhouse.has_tables().await? {
             // First, so that no erasure passes by what the new tables do not hold yet.
@@ -95,7 +109,7 @@ impl Copier {
             clickhouse.remake().await?;
         }
         clickhouse.begin_turn(turn).await?;
-        Ok(Self { log, pseudonyms, pool, clickhouse, turn, holds: Holds::default() })
+        Ok(Self { log, pseudonyms, pool, clickhouse, turn, settled_at, holds: Holds::default() })
     }
 
     /// Copies a page of each lane that has one and is to be looked at `now`. Says whether there was any. The connection is
@@ -107,8 +121,10 @@ impl Copier {
     pub async fn run_once(&mut self, lock: &mut PgConnection, now: Timestamp) -> Result<bool, CopyError> {
         // Whoever has lost the lock must not write what another has removed since.
         lock.ping().await?;
-        self.follow_version().await?;
-        self.follow_epochs().await?;
+        if now >= self.settled_at {
+            self.follow_version().await?;
+            self.follow_epochs().await?;
+        }
         let mut has_copied = false;
         for lane in self.log.lanes() {
             if self.holds.are_waiting(lane, now) {
@@ -117,7 +133,7 @@ impl Copier {
             let Some(place) = self.place(lane).await? else { continue };
             if place.copied < place.applied {
                 lock.ping().await?;
-                has_copied |= self.copy_page(lane, &place).await?;
+                has_copied |= self.copy_page(lane, &place, now).await?;
             } else if place.applied < place.reached {
                 if self.holds.note(lane, place.applied + 1, now) {
                     self.name_held(lane, &place).await?;
@@ -218,7 +234,8 @@ impl Copier {
         Ok(())
     }
 
-    async fn copy_page(&mut self, lane: Lane, place: &Place) -> Result<bool, CopyError> {
+    /// Says whether it did: not while rows have to be removed that may yet arrive, or that stand under another epoch.
+    async fn copy_page(&self, lane: Lane, place: &Place, now: Timestamp) -> Result<bool, CopyError> {
         let mut page = self.log.page(lane, place.copied, PAGE_EVENTS).await?;
         page.retain(|event| event.position <= place.applied);
         let Some(last) = page.last().map(|event| event.position) else { return Ok(false) };
@@ -237,6 +254,9 @@ impl Copier {
             })
             .collect();
         let needed = Needed::touched_by(&events);
+        if !needed.erased.is_empty() && now < self.settled_at {
+            return Ok(false);
+        }
         let state = self.state(&page, &needed).await?;
         drop(events);
         self.clickhouse.pages(&keys, self.turn).write(&state.facts()).await?;
@@ -351,50 +371,4 @@ impl Copier {
         tx.commit().await?;
         Ok(())
     }
-}
-
-/// Lets the copy begin anew. Erasures wait until it has come up to them.
-///
-/// # Errors
-/// When the database fails.
-pub async fn restart(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    // No version of the projection is 0, so that the worker empties ClickHouse first.
-    sqlx::query!("update copies.lanes set version = 0, position = 0").execute(&mut *tx).await?;
-    sqlx::query!("delete from copies.organizations").execute(&mut *tx).await?;
-    tx.commit().await
-}
-
-/// Forgets that anything was copied, once nothing is any more: no erasure waits for the copy then.
-///
-/// # Errors
-/// When the database fails.
-pub async fn give_up(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut tx = pool.begin().await?;
-    remove_places(&mut tx).await?;
-    tx.commit().await
-}
-
-async fn remove_places(tx: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("delete from copies.lanes").execute(&mut *tx).await?;
-    sqlx::query!("delete from copies.organizations").execute(&mut *tx).await?;
-    Ok(())
-}
-
-/// Up to where a lane is copied; nothing where nothing was ever copied.
-///
-/// # Errors
-/// When the database fails.
-pub async fn copied(pool: &PgPool, lane: Lane) -> Result<Option<Position>, sqlx::Error> {
-    sqlx::query_scalar!("select position from copies.lanes where lane = $1", lane).fetch_optional(pool).await
-}
-
-/// Holds others off, as long as the connection lasts; false where another process copies.
-///
-/// # Errors
-/// When the database fails.
-pub async fn take(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar!(r#"select pg_try_advisory_lock(hashtext('carelog.copy'), 0) as "is_taken!""#)
-        .fetch_one(connection)
-        .await
 }

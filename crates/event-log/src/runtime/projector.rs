@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use carelog_domain::OrganizationId;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 
@@ -71,6 +72,17 @@ pub trait Projector: Send + Sync + 'static {
     /// because its time was over, and not because of an event. Called once, before the swap.
     fn tidy<'a>(&'a self, tables: &'a mut PgConnection) -> BoxFuture<'a, Result<(), ApplyError>> {
         let _ = tables;
+        Box::pin(async { Ok(()) })
+    }
+
+    /// Lets what was made of an organization's rows follow when rows that were built anew have taken their place: called
+    /// in the transaction of that. After a rebuild of everything, the version of the projection is another one.
+    fn replaced<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        organization_id: OrganizationId,
+    ) -> BoxFuture<'a, Result<(), ApplyError>> {
+        let _ = (tables, organization_id);
         Box::pin(async { Ok(()) })
     }
 

@@ -1,6 +1,7 @@
 //! What an erasure waits for: events that were set aside, and the figures without the patient.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use carelog_analytics::{Analytics, publication};
 use carelog_domain::OrganizationId;
@@ -57,7 +58,7 @@ async fn no_erasure_is_certified_while_analytics_have_set_the_patient_aside() {
     })
     .await;
     product.settled().await;
-    erasure::run_once(system).await.unwrap();
+    erasure::run_once(system, Duration::ZERO).await.unwrap();
 
     assert_eq!(status(&product, &key, patient).await, "erasing");
     assert_eq!(set_aside(&product).await, 3, "the erasure waits behind the registration");

@@ -71,6 +71,7 @@ impl<P: Projector> Rebuild<'_, P> {
             );
             tx.execute(AssertSqlSafe(statement)).await?;
         }
+        self.projector.replaced(&mut tx, organization_id).await?;
         sqlx::query!(
             "delete from runtime.quarantine where projector = $1 and version = $2 and organization_id = $3
                 and discarded_at is null",
