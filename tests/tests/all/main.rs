@@ -12,6 +12,7 @@ mod console;
 mod crash;
 mod database_faults;
 mod demo;
+mod doctor;
 mod effects;
 mod fairness;
 mod history;
