@@ -25,6 +25,7 @@ mod process;
 mod product;
 mod random;
 mod relay;
+mod remains;
 mod storages;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod storm;
@@ -47,6 +48,7 @@ pub use product::{
 };
 pub use random::Random;
 pub use relay::Coturn;
+pub use remains::Remains;
 pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};

@@ -34,6 +34,7 @@ use tokio::sync::{OnceCell, watch};
 use uuid::Uuid;
 
 use crate::process::{ProcessWork, ServerProcess};
+use crate::remains::Remains;
 use crate::wait::until;
 use crate::wishes;
 
@@ -294,6 +295,13 @@ impl Product {
     /// With the damage that it found.
     pub async fn is_sound(&self) {
         is_sound(self.databases()).await;
+    }
+
+    /// Stops everything and leaves the databases to the test.
+    pub async fn leave(self) -> Remains {
+        self.server.stop().await;
+        self.receiver.stop().await;
+        Remains::keep(self.prefix).await
     }
 
     /// Stops everything and gives the databases back. Says whether whatever was under way ended.

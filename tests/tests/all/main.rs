@@ -13,6 +13,7 @@ mod crash;
 mod database_faults;
 mod demo;
 mod details;
+mod doctor;
 mod effects;
 mod fairness;
 mod history;

@@ -9,7 +9,8 @@ pub(super) async fn records(connection: &mut PgConnection) -> Result<Finding, sq
         r#"
         select (select count(*) from records.organizations) + (select count(*) from records.patients)
              + (select count(*) from records.specialists) + (select count(*) from records.appointments)
-             + (select count(*) from records.forms) as "count!"
+             + (select count(*) from records.forms) + (select count(*) from records.files)
+             + (select count(*) from records.treatment_plans) as "count!"
         "#
     )
     .fetch_one(&mut *connection)
@@ -34,6 +35,11 @@ pub(super) async fn records(connection: &mut PgConnection) -> Result<Finding, sq
             select 'appointment', organization_id, appointment_id, version, position from records.appointments
             union all
             select 'form', organization_id, form_id, version, position from records.forms
+            union all
+            select 'file', organization_id, file_id, version, position from records.files
+            union all
+            select 'treatment_plan', organization_id, treatment_plan_id, version, position
+            from records.treatment_plans
         ),
         heads as (
             select h.stream_kind, h.organization_id, h.stream_id, h.version, h.first_position, h.last_position,
@@ -41,7 +47,8 @@ pub(super) async fn records(connection: &mut PgConnection) -> Result<Finding, sq
             from log.stream_heads h
             join log.organizations o on o.organization_id = h.organization_id
             left join checkpoints c on c.lane = o.lane
-            where h.stream_kind in ('organization', 'patient', 'specialist', 'appointment', 'form')
+            where h.stream_kind in ('organization', 'patient', 'specialist', 'appointment', 'form', 'file',
+                                    'treatment_plan')
               and not exists (
                   select
                   from runtime.quarantine q
