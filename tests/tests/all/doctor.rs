@@ -118,7 +118,7 @@ async fn each_damage_is_named_by_the_check_that_is_for_it() {
     {
         remains.sql(database, &statement).await;
         let found = damaged(&remains).await;
-        if found != BTreeSet::from_iter(expected.iter().copied()) {
+        if found != expected.iter().copied().collect::<BTreeSet<_>>() {
             wrong.push(format!("{what} ({statement}): {found:?}"));
         }
         shown.extend(expected);
