@@ -14,6 +14,7 @@ language sql volatile security definer set search_path = pg_catalog as $$
         join analytics_access.logins login on login.role_name = session.usename
         where clock_timestamp() - make_interval(secs => login.statement_seconds) > case session.state
             when 'active' then session.query_start
+            when 'fastpath function call' then session.query_start
             when 'idle in transaction' then session.state_change
             when 'idle in transaction (aborted)' then session.state_change
         end

@@ -301,37 +301,46 @@ pub async fn sealing_delay(system: &System, origin: &str) -> Result<SealingDelay
     Ok(delay)
 }
 
+/// What is told of once, until it is another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    /// Events wait, or a lane is not as it was.
+    Delay,
+    /// Nobody knows.
+    Unmeasured,
+}
+
 /// Shows the waiting in the metrics and raises an alarm, until the process stops.
 pub(crate) async fn watch(system: System, config: ProofsConfig) {
     let stop = system.runtime.stop.clone();
     let origin = origin_prefix(&config, &system.log);
     let longest = config.max_sealing_delay().as_secs_f64();
-    let mut was_alarming = false;
+    let mut told = None;
     loop {
-        let is_alarming = match sealing_delay(&system, &origin).await {
+        let alarm = match sealing_delay(&system, &origin).await {
             Ok(delay) => {
                 metrics::gauge!("carelog_sealing_oldest_seconds").set(delay.oldest_seconds);
                 metrics::gauge!("carelog_sealing_lanes_set_back").set(f64::from(delay.lanes_set_back));
                 metrics::gauge!("carelog_sealing_lanes_stopped").set(f64::from(delay.lanes_stopped));
-                let is_alarming = delay.is_alarming(longest);
-                if is_alarming && !was_alarming {
+                let alarm = delay.is_alarming(longest).then_some(Alarm::Delay);
+                if alarm.is_some() && alarm != told {
                     error!(
                         ?delay,
                         "events wait too long for a signed checkpoint, or the log is behind its trees"
                     );
                 }
-                is_alarming
+                alarm
             }
             // What cannot be measured is not taken for well.
             Err(error) => {
-                if !was_alarming {
+                if told != Some(Alarm::Unmeasured) {
                     error!(%error, "the waiting for checkpoints cannot be measured");
                 }
-                true
+                Some(Alarm::Unmeasured)
             }
         };
-        metrics::gauge!("carelog_sealing_alarm").set(f64::from(u8::from(is_alarming)));
-        was_alarming = is_alarming;
+        metrics::gauge!("carelog_sealing_alarm").set(f64::from(u8::from(alarm.is_some())));
+        told = alarm;
         if tokio::time::timeout(MEASURE_EVERY, stop.cancelled()).await.is_ok() {
             return;
         }

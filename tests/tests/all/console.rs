@@ -312,7 +312,7 @@ async fn in_a_browser_the_trail_is_replayed_paused_and_sped_up() {
     let paused_at = browser.value_of(seen).await.as_i64().unwrap();
     browser.is_accessible("a replay that is paused").await;
     browser.click("#pause").await;
-    browser.sees("#told", "Replaying").await;
+    until("going on is written down", async || (replays().await == 2).then_some(())).await;
     browser.fill("#speed", "without pauses").await;
     browser.sees("#told", "The end").await;
 

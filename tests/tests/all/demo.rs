@@ -36,7 +36,7 @@ fn servers(home: &Path) -> usize {
 fn a_demo_that_ends_by_itself_has_verified_every_delivery_also_when_it_is_begun_again() {
     let home = home();
     for _ in 0..2 {
-        let output = demo(home.path(), &["--for", "4s", "--rate", "50", "--json"]).output().unwrap();
+        let output = demo(home.path(), &["--for", "15s", "--rate", "50", "--json"]).output().unwrap();
 
         assert!(output.status.success(), "{output:?}");
         let lines = String::from_utf8(output.stdout).unwrap();

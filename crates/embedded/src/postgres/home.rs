@@ -235,8 +235,15 @@ fn create_private(path: &Path, account: Option<&Account>) -> Result<(), Postgres
             if is_private && metadata.uid() == owner {
                 return Ok(());
             }
-            if is_private && metadata.uid() == ours && is_empty(path)? {
-                return hand_over(path, account);
+            if is_private && metadata.uid() == ours {
+                if is_empty(path)? {
+                    return hand_over(path, account);
+                }
+                // Whoever made it may have handed it over and filled it just now.
+                let now = fs::symlink_metadata(path).map_err(PostgresError::io("examine", path))?;
+                if now.uid() == owner {
+                    return Ok(());
+                }
             }
             Err(PostgresError::UnsafeDirectory { directory: path.to_path_buf() })
         }

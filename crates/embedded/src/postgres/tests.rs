@@ -32,10 +32,14 @@ fn options(home: &TempDir) -> PostgresOptions {
     PostgresOptions::new(home.path()).durability(Durability::TestOnly).setting("shared_buffers", "32MB")
 }
 
-async fn start(home: &TempDir) -> Postgres {
+async fn install() {
     if find_binaries().is_err() {
         install_with_package_manager().await.unwrap();
     }
+}
+
+async fn start(home: &TempDir) -> Postgres {
+    install().await;
     Postgres::start(options(home)).await.unwrap()
 }
 
@@ -216,6 +220,7 @@ async fn a_second_owner_is_refused_and_a_guest_is_welcome() {
 
 #[tokio::test]
 async fn of_two_that_begin_at_once_one_owns_the_server_and_the_other_uses_it() {
+    install().await;
     let home = new_home();
     let both = [Postgres::attach_or_start(options(&home)), Postgres::attach_or_start(options(&home))];
 

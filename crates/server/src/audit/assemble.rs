@@ -1,7 +1,7 @@
 //! The bundle itself: the lists, and what proves them.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use carelog_audit::meta::{self, META};
 use carelog_audit::proof::{
@@ -16,6 +16,7 @@ use carelog_proof::bundle::{
 };
 use tempfile::NamedTempFile;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::collect::{Collected, Wanted};
 use super::spool::{Bounded, Spool};
@@ -202,14 +203,31 @@ async fn consistent(
 
 /// The lists, which may have gigabytes: whoever waits for the bundle goes on meanwhile.
 async fn add_lists(mut writer: Writer, leaves: Spool, payloads: Spool) -> io::Result<Writer> {
+    let given_up = CancellationToken::new();
+    let _awaited = given_up.clone().drop_guard();
     let added = tokio::task::spawn_blocking(move || {
         for (name, list) in [(names::LEAVES, leaves), (names::PAYLOADS, payloads)] {
             let (list, length) = list.finish()?;
-            writer.add_stream(name, length, list)?;
+            writer.add_stream(name, length, Awaited { list, given_up: given_up.clone() })?;
         }
         Ok(writer)
     });
     added.await.map_err(io::Error::other)?
+}
+
+/// A list that is read for as long as somebody waits for the bundle.
+struct Awaited<R> {
+    list: R,
+    given_up: CancellationToken,
+}
+
+impl<R: Read> Read for Awaited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.given_up.is_cancelled() {
+            return Err(io::Error::other("nobody waits for the bundle any more"));
+        }
+        self.list.read(buffer)
+    }
 }
 
 /// Every tile of the tree, level by level.

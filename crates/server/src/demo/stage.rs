@@ -29,9 +29,11 @@ const PREFIX: &str = "carelog";
 /// Deliveries of one subscription in a tick, for each command a second: the receiver is ours and may be flooded.
 const PER_TICK_FOR_EACH_COMMAND: u32 = 10;
 
-/// How long everything but PostgreSQL may take to end. PostgreSQL then ends what is left, as it would in a crash.
+/// How long the server may take to end, of which it takes four at most.
 const CLEAR: Duration = Duration::from_secs(5);
-/// How long connections may take to be closed.
+/// How long the last count may take.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long the receiver and connections may take to be closed. PostgreSQL ends what is left, as it would in a crash.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
@@ -173,14 +175,17 @@ impl Stage {
     pub(super) async fn clear(self) -> anyhow::Result<Figures> {
         let Self { mut figures, receiver, log, databases, server, postgres, .. } = self;
         drop(log);
-        let mut looked = Err(anyhow::anyhow!("the end took too long to count"));
-        let ending = async {
-            server.stop().await;
-            looked = figures.look(&receiver).await;
+        if timeout(CLEAR, server.stop()).await.is_err() {
+            tracing::debug!("the server is still about something");
+        }
+        // What it took to stop is not taken from the last count.
+        let looked = timeout(LOOK, figures.look(&receiver)).await;
+        let looked = looked.unwrap_or_else(|_| Err(anyhow::anyhow!("the end took too long to count")));
+        let closing = async {
             receiver.stop().await;
-            timeout(CLOSE, close(&databases)).await
+            close(&databases).await;
         };
-        if !matches!(timeout(CLEAR, ending).await, Ok(Ok(()))) {
+        if timeout(CLOSE, closing).await.is_err() {
             tracing::debug!("PostgreSQL ends the connections that are still in use");
         }
         postgres.stop().await;

@@ -140,7 +140,9 @@ fn begin(path: &Path, header: &ByteRecord) -> Result<csv::Writer<File>, csv::Err
 fn create(path: &Path) -> io::Result<File> {
     match fs::symlink_metadata(path) {
         // Somebody leads the list to a device, a pipe or elsewhere.
-        Ok(there) if !there.is_file() => return File::options().write(true).truncate(true).open(path),
+        Ok(there) if !there.is_file() => {
+            return File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+        }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         Ok(_) | Err(_) => {}
     }

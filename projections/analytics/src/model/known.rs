@@ -18,7 +18,8 @@ use super::{Key, exercise, video};
 /// Pseudonyms that a page has asked for. Each is an HMAC, and most events of a page are about few streams and patients.
 #[derive(Debug, Default)]
 pub struct Asked {
-    records: HashMap<(OrganizationId, Uuid), Pseudonym>,
+    /// By kind as well: a form may have the id of an appointment.
+    records: HashMap<(StreamKind, OrganizationId, Uuid), Pseudonym>,
     patients: HashMap<(OrganizationId, PatientId), Patient>,
 }
 
@@ -114,8 +115,11 @@ impl<'a> Known<'a> {
                 tombstone: key.pseudonym(PseudonymKind::Erased, id.uuid()),
             })
         });
-        let mut record =
-            |id| ask(&mut asked.records, (organization_id, id), || key.pseudonym(PseudonymKind::Record, id));
+        let kind = self.recorded.stream.kind;
+        let mut record = |id| {
+            let place = (kind, organization_id, id);
+            ask(&mut asked.records, place, || key.pseudonym(PseudonymKind::Record, id))
+        };
         let row = match &event {
             Event::Patient(_) => self.patient.map(|patient| patient.of(patient.name.pseudonym)),
             Event::Appointment(_) | Event::Form(_) => {

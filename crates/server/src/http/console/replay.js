@@ -98,7 +98,7 @@ async function run() {
         try {
             const response = await fetch(`/console/trail/replay?${query()}`, { signal: own.signal });
             if (response.redirected) return location.assign("/console/sign-in");
-            if (response.status === 429 || response.status >= 500) return pause(await problem(response));
+            if (response.status === 429 || response.status >= 500) return pause(await problem(response), own);
             if (!response.ok) return end(own, await problem(response));
             replay.total = replay.shown + Number(response.headers.get("carelog-entries"));
             if (await read(response)) return end(own, `The end: ${replay.shown} entries.`);
@@ -109,7 +109,7 @@ async function run() {
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
         if (own.signal.aborted) return;
     }
-    pause("The connection broke: go on when it is back.");
+    pause("The connection broke: go on when it is back.", own);
 }
 
 function end(own, text) {
@@ -119,7 +119,9 @@ function end(own, text) {
     say(text);
 }
 
-function pause(text) {
+/* Pauses what runs; nothing where that is another one than is meant. */
+function pause(text, own = replay.running) {
+    if (replay.running !== own) return;
     replay.running?.abort();
     replay.running = null;
     phase("paused");

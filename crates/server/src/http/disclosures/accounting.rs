@@ -56,7 +56,7 @@ pub(super) struct DisclosureView {
     way: Way,
     /// Who received it: as it was written down, or in the words of the subscription; a role of the clinic for an export.
     recipient: Option<String>,
-    /// The recipient's address, if known; the URL of a subscription as it was then.
+    /// The recipient's address, if known; the URL of a subscription as it was then, unless the attempt's end is unknown.
     address: Option<String>,
     /// The partner whose subscription it is.
     partner_id: Option<Uuid>,
@@ -228,12 +228,17 @@ async fn take_sent(
                 continue;
             }
             let id = attempted.subscription_id;
+            let address = match attempted.subscription_version {
+                // Where it went then, which may be another address than today's.
+                version @ Some(_) => partners.at(caller, id, version).await?.url.clone(),
+                // Whoever sent it died of it, and nobody knows.
+                None => None,
+            };
             let series = Series {
                 way: Way::Webhook,
                 subscription_id: Some(id.uuid()),
                 recipient: None,
-                // Where it went then, which may be another address than today's.
-                address: partners.at(caller, id, attempted.subscription_version).await?.url.clone(),
+                address,
                 what: types.get(&event.organization_sequence).map(EventType::to_string),
                 purpose: None,
                 erased: false,

@@ -116,7 +116,9 @@ impl PastSubscriptionView {
                 (url, description) = (Some(secrets.url), secrets.description);
             } else {
                 let change: SubscriptionChange = parse(&part)?;
-                (url, description) = (change.url.or(url), change.description.or(description));
+                url = change.url.or(url);
+                // An empty one takes it away.
+                description = change.description.or(description).filter(|text| !text.is_empty());
             }
         }
         Ok(Self {
