@@ -132,7 +132,6 @@ async fn a_patient_who_loses_every_connection_and_gets_another_network_talks_on_
 
     conversation.sound_is_back("everything lost, then another network").await;
     link_state(&conversation.patient, "open").await;
-    conversation.goes_on().await;
     let joined = "select count(*) from log.events where event_type = 'video_room.participant_joined'";
     assert_eq!(conversation.door.scene.product.count(joined).await, 2, "nobody came twice");
     Box::pin(conversation.end()).await;
