@@ -196,6 +196,17 @@ impl EventLog {
         Ok(remember_unchanged(&mut connection, stream, version, idempotency, self.clock().now()).await?)
     }
 
+    /// Whether a command was answered under a key: then a repetition gets that answer, or is refused for its other body.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn has_answered(&self, organization_id: OrganizationId, key: &str) -> Result<bool, ReadError> {
+        let lane = self.lane_of(organization_id).await?;
+        let mut connection = self.pool().acquire().await?;
+        let known = crate::read::known_answer(&mut connection, lane, organization_id, key).await?;
+        Ok(known.is_some())
+    }
+
     /// The first answer under a scope's idempotency key, where there was one.
     async fn known_answer(&self, scope: &Scope) -> Result<Option<KnownAnswer>, ReadError> {
         let Some(idempotency) = &scope.idempotency else { return Ok(None) };

@@ -150,6 +150,18 @@ impl Terms {
 }
 
 impl Caller {
+    /// Whether this is a repetition of a request that was answered: then it gets that answer, whatever has become of what
+    /// was looked at for it.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(super) async fn is_repeated(&self, terms: &Terms) -> Result<bool, Problem> {
+        match terms.kept(self) {
+            Some(kept) => Ok(self.api.log().has_answered(self.organization_id, &kept.key).await?),
+            None => Ok(false),
+        }
+    }
+
     /// Executes a command that begins a stream.
     ///
     /// # Errors

@@ -158,8 +158,19 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
     let subscriptions = "/v1/webhook-subscriptions";
     let wish =
         |name: &str| json!({ "url": format!("https://{name}.example.com/hook"), "events": ["patient.*"] });
-    let moving = clinic.post(subscriptions, &wish("moving")).await;
+    let begin = async |key| {
+        let wish = clinic.request(Method::POST, subscriptions).json(&wish("moving"));
+        send(wish.header("idempotency-key", key)).await
+    };
+    let moving = begin("made").await;
     let path = format!("{subscriptions}/{}", moving.id());
+    let tried = format!("{subscriptions}/{}/test", begin("tried").await.id());
+    let try_out = async |key| {
+        let wish = clinic.request(Method::POST, &tried).json(&json!({}));
+        send(wish.header("idempotency-key", key)).await
+    };
+    let tested = try_out("tested").await;
+    assert_eq!(tested.status, 202, "{tested:?}");
     let before = api.event_count().await;
 
     for name in ["inner", "mixed"] {
@@ -182,8 +193,10 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
     let shown = clinic.get(&format!("{path}?wait_for={}", moving.position())).await;
     assert_eq!(shown.text_at("/url"), "https://moving.example.com/hook");
     let before = api.event_count().await;
-    let tested = clinic.post(&format!("{path}/test"), &json!({})).await;
-    assert_eq!((tested.problem(), api.event_count().await), ((422, "blocked_url"), before));
+    assert_eq!(try_out("another").await.problem(), (422, "blocked_url"));
+    assert_eq!(begin("another").await.problem(), (422, "blocked_url"));
+    assert_eq!((begin("made").await.id(), try_out("tested").await.body), (moving.id(), tested.body));
+    assert_eq!(api.event_count().await, before, "nothing is stored, and what was answered is answered again");
     clinic.patient("Ada").await.id();
     assert_eq!(first_attempt(&clinic, moving.id()).await, ("blocked_url".to_owned(), Value::Null));
     for (id, detail) in astray {

@@ -11,6 +11,7 @@ use http::StatusCode;
 use uuid::Uuid;
 
 use super::super::caller::Caller;
+use super::super::command::Terms;
 use super::super::problem::Problem;
 use super::super::reading::read;
 use super::super::text::Line;
@@ -45,19 +46,26 @@ pub(super) async fn check_partner(caller: &Caller, id: Uuid) -> Result<(), Probl
     }
 }
 
-/// The URL in its normal form, where it leads to no address that is refused.
-pub(super) async fn checked_url(caller: &Caller, url: Line<2048>) -> Result<String, Problem> {
+/// The URL in its normal form, where it leads to no address that is refused. Where its name leads by now does not matter
+/// to a repeated request.
+pub(super) async fn checked_url(caller: &Caller, terms: &Terms, url: Line<2048>) -> Result<String, Problem> {
     let refused = |error: UrlError| {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.code()).and_field("/url", error.to_string())
     };
     let vetting = &caller.api.vetting;
     let url = WebhookUrl::parse(&String::from(url), vetting.policy()).map_err(refused)?;
-    vetting.check(&url).await.map_err(refused)?;
+    if !caller.is_repeated(terms).await? {
+        vetting.check(&url).await.map_err(refused)?;
+    }
     Ok(url.as_str().to_owned())
 }
 
-/// Refuses to try a subscription out whose URL leads to an address that is refused, by now or from the start.
-pub(super) async fn check_destination(caller: &Caller, id: Uuid) -> Result<(), Problem> {
+/// Refuses to try a subscription out whose URL leads to an address that is refused, by now or from the start. A repeated
+/// request was tried out.
+pub(super) async fn check_destination(caller: &Caller, terms: &Terms, id: Uuid) -> Result<(), Problem> {
+    if caller.is_repeated(terms).await? {
+        return Ok(());
+    }
     let key = (caller.organization_id, SubscriptionId::new(id));
     let mut tx = caller.read().await?;
     let opened = caller.api.subscriptions.open(&mut tx, key).await?;

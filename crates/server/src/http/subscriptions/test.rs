@@ -45,7 +45,7 @@ struct TestView<'a> {
     responses((status = 202, description = "Asked for.", body = inline(TestView<'_>))))]
 async fn test(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
     check_partner(&caller, id).await?;
-    check_destination(&caller, id).await?;
+    check_destination(&caller, &wish.terms, id).await?;
     let command = WebhookSubscriptionCommand::RequestTest;
     let done = caller.change::<WebhookSubscription>(&wish.terms, id, None, command).await?;
     let position = done.answer.position.as_deref();

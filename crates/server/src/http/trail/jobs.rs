@@ -8,6 +8,7 @@ use carelog_audit::{Topic, queries};
 use carelog_domain::access::{Access, AccessCommand};
 use carelog_domain::file::LinkDisposition;
 use carelog_domain::{PatientId, StreamKind, Timestamp};
+use carelog_event_log::new_id;
 use carelog_files::Download;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -152,14 +153,12 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
     links::storage(&caller).await?;
     caller.wait_for(None, View::Trail).await?;
     let organization_id = caller.organization_id;
-    let id = wish.terms.id_of_new(&caller, None);
     let mut tx = caller.read_trail().await?;
     // Requests of the same moment may all find room: what is bounded is the work, and before anything is written down.
     let unfinished = store::count_unfinished(&mut tx, organization_id).await?;
     let most = caller.api.exports.unfinished_per_organization.get();
-    let is_full = unfinished >= i64::from(most);
     // A request that is repeated needs no room: its export is one of those.
-    if is_full && store::get(&mut tx, organization_id, id).await?.is_none() {
+    if unfinished >= i64::from(most) && !caller.is_repeated(&wish.terms).await? {
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_exports")
             .detail(format!(
                 "{unfinished} exports of the clinic are not made yet: ask again when one of them has ended"
@@ -174,7 +173,7 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
         patient_id: wanted.patient_id,
         record_count: u32::try_from(total).unwrap_or(u32::MAX),
     };
-    let done = caller.create::<Access>(&wish.terms, id, None, command).await?;
+    let done = caller.create::<Access>(&wish.terms, new_id(), None, command).await?;
     let (id, now) = (done.answer.id, caller.api.now());
     // A request that is repeated, because its first answer was lost, finds it there.
     let mut audit = caller.api.system.databases.audit_system.acquire().await?;
