@@ -2,8 +2,8 @@
 //!
 //! A login is bound by a row of `analytics_access.logins`, which it cannot reach. It holds the rights of
 //! `carelog_analyst` and no others. Its validity and the number of its connections are kept by the server. The time of a
-//! statement and the search path are defaults, which a login may set aside, so [`end_overlong`] ends what takes too long. The server never hears the password, only what SCRAM (RFC 5802, RFC 7677)
-//! keeps of it, so that it stands in no log.
+//! statement and the search path are defaults, which a login may set aside, so [`end_overlong`] ends what takes too long.
+//! The server never hears the password, only what SCRAM (RFC 5802, RFC 7677) keeps of it, so that it stands in no log.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

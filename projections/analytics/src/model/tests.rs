@@ -313,6 +313,32 @@ fn what_comes_after_an_erasure_is_dropped_and_what_was_there_is_gone() {
 }
 
 #[test]
+fn a_form_may_have_the_id_of_an_appointment_in_the_same_page() {
+    let mut log = Log::default();
+    log.book(7, patient(1), "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    let assigned = FormAssigned {
+        patient_id: patient(1),
+        template_id: FormTemplateId::new(Uuid::from_u128(3)),
+        template_version: 2,
+        appointment_id: None,
+        due_at: None,
+    };
+    log.append(StreamKind::Form, 7, at("2026-03-01T13:00:00Z"), FormEvent::Assigned(assigned));
+    let started = AppointmentStarted { patient_id: patient(1) };
+    log.appointment(7, "2026-03-05T09:38:00Z", AppointmentEvent::Started(started));
+    let key = key();
+    let mut asked = Asked::default();
+    let events: Vec<_> = log.0.iter().map(|event| Known::of(event, &key, &mut asked).unwrap()).collect();
+
+    let touched = Needed::touched_by(&events);
+    let tables = whole(&log);
+
+    assert_eq!((touched.appointments.len(), touched.forms.len()), (1, 1), "each is copied");
+    assert_eq!((tables.appointments.len(), tables.forms.len()), (1, 1));
+    assert_eq!(tables, Tables::of(log.0.chunks(1)));
+}
+
+#[test]
 fn an_event_without_its_row_is_refused_and_so_is_a_second_beginning() {
     let mut log = Log::default();
     log.book(7, patient(1), "2026-03-01T12:00:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
