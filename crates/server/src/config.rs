@@ -6,6 +6,7 @@
 mod sections;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,10 +16,10 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 pub use self::sections::{
-    AnalyticsConfig, ClickHouseUrl, DatabaseConfig, DatabaseUrl, ExportsConfig, ForwardingConfig, HttpConfig,
-    LogConfig, LogFormat, MetricsConfig, Network, PageOrigin, ProofsConfig, StorageConfig, VideoConfig,
-    WebhooksConfig, WitnessAddress,
+    AnalyticsConfig, DatabaseConfig, ExportsConfig, ForwardingConfig, HttpConfig, LogConfig, LogFormat,
+    MetricsConfig, ProofsConfig, StorageConfig, VideoConfig, WebhooksConfig,
 };
+pub use self::values::{ClickHouseUrl, DatabaseUrl, Network, PageOrigin, WitnessAddress};
 
 /// The commented file with every default, as `carelog config` prints it.
 pub const DEFAULT_FILE: &str = include_str!("config/default.toml");

@@ -1,23 +1,17 @@
 //! The sections of the configuration, with their defaults. `default.toml` says what each key is for.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use carelog_analytics::clickhouse;
 use carelog_domain::OrganizationId;
-use carelog_proof::{Algorithm, VerifierKey};
 use carelog_video::embedded::{RelaySecret, Relays};
 use http::HeaderValue;
-use ipnet::IpNet;
 use serde::Deserialize;
-use sqlx::ConnectOptions;
-use sqlx::postgres::PgConnectOptions;
-use url::Url;
 
 use super::ConfigError;
+use super::values::{ClickHouseUrl, DatabaseUrl, Network, PageOrigin, WitnessAddress};
 use crate::databases::DatabaseOptions;
 
 /// `[http]`
@@ -112,32 +106,6 @@ pub struct ProofsConfig {
     pub meta_every_seconds: NonZeroU32,
 }
 
-/// A witness: its verifier key, and where it is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct WitnessAddress {
-    /// The key that it cosigns with.
-    pub key: VerifierKey,
-    /// The prefix of `add-checkpoint` (C2SP tlog-witness).
-    pub url: Url,
-}
-
-impl TryFrom<String> for WitnessAddress {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let expected =
-            || "a witness is written `<name>+<id>+<key> <url>`, with an http or https url".to_owned();
-        let (key, url) = text.split_once(' ').ok_or_else(expected)?;
-        let key: VerifierKey = key.parse().map_err(|error| format!("{}: {error}", expected()))?;
-        let url: Url = url.trim().parse().map_err(|_| expected())?;
-        if !matches!(url.scheme(), "http" | "https") || key.algorithm() != Algorithm::Cosignature {
-            return Err(expected());
-        }
-        Ok(Self { key, url })
-    }
-}
-
 /// `[storage]`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -212,29 +180,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// A range of addresses, as `198.51.100.0/24`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Network(IpNet);
-
-/// Scheme, host and port of pages, such as `https://portal.example`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct PageOrigin(String);
-
-/// Where ClickHouse is asked; it may hold a password, so it shows itself to nobody.
-#[derive(Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub struct ClickHouseUrl(Url);
-
-/// A connection URL; it may hold a password, so it shows itself to nobody.
-#[derive(Clone, Deserialize)]
-#[serde(try_from = "String")]
-pub struct DatabaseUrl {
-    text: String,
-    options: PgConnectOptions,
 }
 
 impl Default for HttpConfig {
@@ -377,7 +322,7 @@ impl AnalyticsConfig {
 
     /// What a chart may load, which is nothing, and which pages may frame it.
     pub fn chart_policy(&self) -> HeaderValue {
-        let origins: Vec<&str> = self.frame_ancestors.iter().map(|origin| origin.0.as_str()).collect();
+        let origins: Vec<&str> = self.frame_ancestors.iter().map(PageOrigin::as_str).collect();
         let ancestors = if origins.is_empty() { "'none'".to_owned() } else { origins.join(" ") };
         let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
         HeaderValue::from_str(&policy).expect("origins are ASCII without control characters")
@@ -396,11 +341,11 @@ impl DatabaseConfig {
     /// # Errors
     /// When the URL names no database.
     pub fn options(&self) -> Result<Option<DatabaseOptions>, ConfigError> {
-        let Some(DatabaseUrl { options: core, .. }) = &self.url else { return Ok(None) };
+        let Some(core) = self.url.as_ref().map(DatabaseUrl::options) else { return Ok(None) };
         let name = core.get_database().ok_or(ConfigError::NoDatabaseName)?;
         let prefix = name.strip_suffix("_core").unwrap_or(name);
         let beside = |url: &Option<DatabaseUrl>, suffix: &str| match url {
-            Some(url) => url.options.clone(),
+            Some(url) => url.options().clone(),
             None => core.clone().database(&format!("{prefix}_{suffix}")),
         };
         Ok(Some(DatabaseOptions {
@@ -409,90 +354,5 @@ impl DatabaseConfig {
             analytics: beside(&self.analytics_url, "analytics"),
             vault: beside(&self.vault_url, "vault"),
         }))
-    }
-}
-
-impl TryFrom<String> for Network {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self).map_err(|_| "not a range of addresses such as 198.51.100.0/24")
-    }
-}
-
-impl Network {
-    /// The range.
-    pub const fn range(self) -> IpNet {
-        self.0
-    }
-}
-
-impl TryFrom<String> for PageOrigin {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let wrong = "not an origin such as https://portal.example";
-        let url: Url = text.parse().map_err(|_| wrong)?;
-        let origin = url.origin();
-        let is_web = matches!(url.scheme(), "http" | "https") && origin.is_tuple();
-        let origin = origin.ascii_serialization();
-        // Nothing but an origin: what else stood there would be taken for a part of the policy.
-        // Nor does a `*` stand for hosts that nobody named.
-        let is_one = is_web && !origin.contains('*');
-        (is_one && text.trim_end_matches('/') == origin).then_some(Self(origin)).ok_or(wrong)
-    }
-}
-
-impl TryFrom<String> for ClickHouseUrl {
-    type Error = &'static str;
-
-    fn try_from(url: String) -> Result<Self, Self::Error> {
-        // Whatever it is, it could hold a password.
-        let url: Url = url.parse().map_err(|_| "not a URL")?;
-        if !clickhouse::is_address(&url) {
-            return Err("not a URL of ClickHouse's HTTP interface");
-        }
-        Ok(Self(url))
-    }
-}
-
-impl ClickHouseUrl {
-    /// The address.
-    pub const fn url(&self) -> &Url {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for DatabaseUrl {
-    type Error = &'static str;
-
-    fn try_from(url: String) -> Result<Self, Self::Error> {
-        // The parser's own message could quote the URL, and with it a password.
-        let options: PgConnectOptions = url.parse().map_err(|_| "not a PostgreSQL connection URL")?;
-        Ok(Self { options: options.disable_statement_logging(), text: url })
-    }
-}
-
-impl DatabaseUrl {
-    /// How to connect.
-    pub const fn options(&self) -> &PgConnectOptions {
-        &self.options
-    }
-
-    /// The text, password and all.
-    pub fn reveal(&self) -> &str {
-        &self.text
-    }
-}
-
-impl fmt::Debug for ClickHouseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ClickHouseUrl(redacted)")
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DatabaseUrl(redacted)")
     }
 }

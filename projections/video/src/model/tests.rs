@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use carelog_domain::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentNoShow, AppointmentOnboarded,
-    AppointmentRescheduled, CancellationReason, CancelledBy, RescheduleReason,
+    AppointmentRescheduled, CancellationReason, CancelledBy, RescheduleReason, TimePrecision,
 };
 use carelog_domain::organization::{
     OrganizationIntegrationConfigured, OrganizationIntegrationRemoved, OrganizationSettingsChanged,
 };
 use carelog_domain::video_room::{
-    VideoRoomChangeFailed, VideoRoomCreated, VideoRoomCreationFailed, VideoRoomExpired, VideoRoomExtended,
-    VideoRoomMoved,
+    RoomEnd, RoomFailure, RoomProvider, RoomWindow, VideoRoomChangeFailed, VideoRoomCreated,
+    VideoRoomCreationFailed, VideoRoomExpired, VideoRoomExtended, VideoRoomMoved,
 };
-use carelog_domain::{Actor, Circumstances, CorrelationId, Event, KeyId};
+use carelog_domain::{
+    Actor, Circumstances, CorrelationId, Event, EventId, KeyId, PatientId, Sealed, Timestamp,
+};
 use carelog_event_log::{SealedPart, StreamKey};
 
 use super::*;
