@@ -11,6 +11,7 @@ mod killed;
 mod links;
 mod logins;
 mod modelling;
+mod owner;
 mod pictures;
 mod suppression;
 mod truth;

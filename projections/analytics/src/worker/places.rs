@@ -5,12 +5,18 @@ use carelog_event_log::{Lane, Position};
 use sqlx::{PgConnection, PgPool};
 
 /// Lets the rows of a clinic be copied anew: no epoch is 0, so that the worker removes those that it has copied first.
+/// Also where none is known to be copied: a page may be under way that read them before they changed.
 pub(crate) async fn outdate(
     connection: &mut PgConnection,
     organization_id: OrganizationId,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "update copies.organizations set pseudonym_epoch = 0 where organization_id = $1",
+        "
+        insert into copies.organizations (organization_id, pseudonym_epoch)
+        select $1, 0
+        where exists (select from copies.lanes)
+        on conflict (organization_id) do update set pseudonym_epoch = 0
+        ",
         organization_id.uuid()
     )
     .execute(connection)

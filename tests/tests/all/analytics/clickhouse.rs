@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use carelog_domain::OrganizationId;
+use carelog_event_log::runtime::RebuildScope;
 use carelog_server::erasure;
-use carelog_tests::{Api, is_settled, until};
+use carelog_tests::{Api, Product, is_settled, until};
 use carelog_vault::PseudonymKind;
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 
 use self::engine::{ADDRESS, Engine, TABLES, erase, facts, is_copied, is_erased, program, serve};
 use super::columns::published_clinic;
+use super::rebuild_analytics;
 
 /// No number of a row is its place, nor as far from it in all rows: whoever knows which commands were given, and their
 /// places, finds none of them in the copy.
@@ -156,4 +158,24 @@ async fn erasures_wait_for_a_copy_that_begins_anew_until_it_is_given_up() {
     for patient in &patients {
         is_erased(&clinic, patient).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_that_is_rebuilt_alone_is_copied_anew_though_no_copy_of_it_is_known() {
+    let product = Product::start().await;
+    let ((one, _), _other) = (product.clinic().await, product.clinic().await);
+    product.settled().await;
+    let pool = product.databases().analytics_owner.clone();
+    let known = async || -> Vec<(Uuid, i32)> {
+        let known = "select organization_id, pseudonym_epoch from copies.organizations";
+        sqlx::query_as(known).fetch_all(&pool).await.unwrap()
+    };
+
+    rebuild_analytics(&product, RebuildScope::Organization(one)).await;
+    assert_eq!(known().await, [], "nothing is copied");
+    sqlx::query("insert into copies.lanes values (0, 1, 0)").execute(&pool).await.unwrap();
+    rebuild_analytics(&product, RebuildScope::Organization(one)).await;
+
+    assert_eq!(known().await, [(one.uuid(), 0)]);
+    product.stop().await;
 }
