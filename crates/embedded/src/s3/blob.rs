@@ -2,15 +2,16 @@
 //! so that a large file needs no more memory than a small one, and a slow client holds no thread.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::task::JoinHandle;
@@ -120,9 +121,11 @@ struct Writer {
     blob: String,
     said: u64,
     size: u64,
-    frame: Vec<u8>,
+    /// Sealed frames with their tags, then what there is of the next frame.
+    buffer: Vec<u8>,
+    /// Where that begins.
+    frame: usize,
     number: u64,
-    sealed: Vec<u8>,
     digest: Sha256,
 }
 
@@ -138,9 +141,9 @@ impl Writer {
             blob,
             said,
             size: 0,
-            frame: Vec::with_capacity(FRAME_BYTES + TAG_BYTES),
+            buffer: Vec::with_capacity(2 * VISIT_BYTES),
+            frame: 0,
             number: 0,
-            sealed: Vec::with_capacity(2 * VISIT_BYTES),
             digest: Sha256::new(),
         })
     }
@@ -153,23 +156,30 @@ impl Writer {
             }
             self.digest.update(&piece);
             while !piece.is_empty() {
-                let taken = piece.split_to(piece.len().min(FRAME_BYTES - self.frame.len()));
-                self.frame.extend_from_slice(&taken);
-                if self.frame.len() == FRAME_BYTES {
+                let room = FRAME_BYTES - (self.buffer.len() - self.frame);
+                self.buffer.extend_from_slice(&piece.split_to(piece.len().min(room)));
+                if self.buffer.len() - self.frame == FRAME_BYTES {
                     self.seal()?;
                 }
             }
         }
-        self.file.write_all(&self.sealed)?;
-        self.sealed.clear();
+        self.write_sealed()
+    }
+
+    /// Seals what there is of the next frame where it stands.
+    fn seal(&mut self) -> Result<(), StoreError> {
+        let frame = self.buffer.get_mut(self.frame..).unwrap_or_default();
+        let tag = self.cipher.seal(self.number, frame)?;
+        self.buffer.extend_from_slice(&tag);
+        self.frame = self.buffer.len();
+        self.number += 1;
         Ok(())
     }
 
-    fn seal(&mut self) -> Result<(), StoreError> {
-        self.cipher.seal(self.number, &mut self.frame)?;
-        self.sealed.extend_from_slice(&self.frame);
-        self.frame.clear();
-        self.number += 1;
+    fn write_sealed(&mut self) -> Result<(), StoreError> {
+        let sealed = self.buffer.drain(..self.frame);
+        self.file.write_all(sealed.as_slice())?;
+        self.frame = 0;
         Ok(())
     }
 
@@ -177,9 +187,9 @@ impl Writer {
         if self.size != self.said {
             return Err(StoreError::Incomplete);
         }
-        if !self.frame.is_empty() {
+        if !self.buffer.is_empty() {
             self.seal()?;
-            self.push(Vec::new())?;
+            self.write_sealed()?;
         }
         self.file.sync_all()?;
         let path = self.folder.join(&self.blob);
@@ -236,7 +246,8 @@ pub(super) fn read(
             })
         }
     };
-    futures::stream::iter(visits).map(opened).buffered(AHEAD)
+    let pieces = |frames: Vec<Bytes>| futures::stream::iter(frames.into_iter().map(Ok));
+    futures::stream::iter(visits).map(opened).buffered(AHEAD).map_ok(pieces).try_flatten()
 }
 
 /// A blob that is being read.
@@ -250,8 +261,8 @@ struct Source {
 }
 
 impl Source {
-    /// The bytes of a range, which spans a few frames.
-    fn open(&self, range: Range<u64>) -> Result<Bytes, StoreError> {
+    /// The bytes of a range, which spans a few frames, frame by frame.
+    fn open(&self, range: Range<u64>) -> Result<Vec<Bytes>, StoreError> {
         let file = if let Some(file) = self.file.get() {
             file
         } else {
@@ -260,22 +271,36 @@ impl Source {
         };
         let (first, end) = (range.start / FRAME, range.end.div_ceil(FRAME));
         let plain = self.size.min(end * FRAME) - first * FRAME;
-        let mut sealed = vec![0; count(plain + (end - first) * TAG_BYTES as u64)];
-        file.read_exact_at(&mut sealed, first * (FRAME + TAG_BYTES as u64)).map_err(|error| {
-            match error.kind() {
-                ErrorKind::UnexpectedEof => StoreError::Damaged,
-                _ => error.into(),
-            }
-        })?;
-        let mut bytes = Vec::with_capacity(count(plain));
-        for (number, frame) in (first..).zip(sealed.chunks(FRAME_BYTES + TAG_BYTES)) {
-            let mut frame = frame.to_vec();
-            self.cipher.open(number, &mut frame)?;
-            bytes.extend_from_slice(&frame);
+        let length = count(plain + (end - first) * TAG_BYTES as u64);
+        let mut sealed = read_at(file, first * (FRAME + TAG_BYTES as u64), length)?;
+        for (number, frame) in (first..).zip(sealed.chunks_mut(FRAME_BYTES + TAG_BYTES)) {
+            self.cipher.open(number, frame)?;
         }
-        let skipped = first * FRAME;
-        Ok(Bytes::from(bytes).slice(count(range.start - skipped)..count(range.end - skipped)))
+        let mut sealed = Bytes::from(sealed);
+        let frames = (first..end).map(|number| {
+            let mut frame = sealed.split_to(sealed.len().min(FRAME_BYTES + TAG_BYTES));
+            frame.truncate(frame.len() - TAG_BYTES);
+            let begin = number * FRAME;
+            frame.truncate(count(range.end - begin));
+            frame.split_off(count(range.start.saturating_sub(begin)))
+        });
+        Ok(frames.collect())
     }
+}
+
+/// So many bytes from a place in a file, which has to hold them.
+fn read_at(file: &File, mut place: u64, length: usize) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = Vec::with_capacity(length);
+    while bytes.len() < length {
+        match rustix::io::pread(file, spare_capacity(&mut bytes), place) {
+            Ok(0) => return Err(StoreError::Damaged),
+            Ok(read) => place += read as u64,
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 /// Of a few frames.

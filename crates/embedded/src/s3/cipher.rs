@@ -23,23 +23,19 @@ impl FrameCipher {
         Self(cipher(tenant_key, &[b"carelog-blob-v1", blob.as_bytes()]))
     }
 
-    /// Seals in place and appends the tag.
-    pub(super) fn seal(&self, number: u64, frame: &mut Vec<u8>) -> Result<(), StoreError> {
-        let tag = self
-            .0
-            .encrypt_inout_detached(&nonce(number), b"", frame.as_mut_slice().into())
-            .map_err(|_| StoreError::Damaged)?;
-        frame.extend_from_slice(&tag);
-        Ok(())
+    /// Seals in place; gives the tag.
+    pub(super) fn seal(&self, number: u64, frame: &mut [u8]) -> Result<[u8; TAG_BYTES], StoreError> {
+        let tag = self.0.encrypt_inout_detached(&nonce(number), b"", frame.into());
+        Ok(tag.map_err(|_| StoreError::Damaged)?.into())
     }
 
-    /// Opens in place and cuts the tag off.
-    pub(super) fn open(&self, number: u64, frame: &mut Vec<u8>) -> Result<(), StoreError> {
-        let length = frame.len().checked_sub(TAG_BYTES).ok_or(StoreError::Damaged)?;
-        let tag: [u8; TAG_BYTES] = frame.split_off(length).try_into().map_err(|_| StoreError::Damaged)?;
+    /// Opens a frame and its tag in place; gives the frame.
+    pub(super) fn open<'a>(&self, number: u64, sealed: &'a mut [u8]) -> Result<&'a [u8], StoreError> {
+        let (frame, tag) = sealed.split_last_chunk_mut::<TAG_BYTES>().ok_or(StoreError::Damaged)?;
         self.0
-            .decrypt_inout_detached(&nonce(number), b"", frame.as_mut_slice().into(), &Tag::from(tag))
-            .map_err(|_| StoreError::Damaged)
+            .decrypt_inout_detached(&nonce(number), b"", (&mut *frame).into(), &Tag::from(*tag))
+            .map_err(|_| StoreError::Damaged)?;
+        Ok(frame)
     }
 }
 
