@@ -7,7 +7,8 @@
 //!   server with projectors and workers starts. The clock runs until the last receipt.
 //! - *flow*: clients post `/v1/appointments` in a closed loop to a server with every role; the clock runs until the
 //!   last receipt. The clients are in this process: their processor time is part of Carelog's.
-//! - *steady*: the same at a fixed rate, far below the limit; from the moment a command is sent to its receipt.
+//! - *steady*: the same at a fixed rate, far below the limit; from the moment a command is sent to its receipt. What the
+//!   modes before left to the disk is written first.
 //! - *fan-out*: a few events of a clinic with a thousand subscriptions, all at once, to a server with projectors and
 //!   workers.
 //! - *bare steady*: at the same rate one row is committed and one such body posted, and nothing else.
@@ -249,6 +250,7 @@ impl Scene<'_> {
         wait_for_projectors(server.system()).await?;
         let received = self.receiver.counts().await?.verified;
         let _ = self.receiver.take_receipts().await?;
+        self.stage.come_to_rest().await?;
         let before = self.stage.meter().read();
         let given = clients.at_rate(rate, self.options.duration()).await?;
         let count = given.len() as u64;
@@ -261,6 +263,7 @@ impl Scene<'_> {
         timings.enter(report, &format!("{STEADY} at {rate}/s, command to receipt"));
         let owner = server.system().databases.core_owner.clone();
         server.stop().await;
+        self.stage.come_to_rest().await?;
         let bare = bare::commit_and_post(&self.receiver.hello, &owner, rate, self.options.duration()).await?;
         bare.enter(report, &format!("{BARE_STEADY} at {rate}/s"));
         Ok(())
@@ -282,11 +285,14 @@ fn enter_processor_time(report: &mut Report, mode: &str, meter: Meter, before: U
 /// Waits until every projector has seen every event, so that none catches up in somebody else's time.
 async fn wait_for_projectors(system: &System) -> anyhow::Result<()> {
     wait_until_none("events to project", async || {
-        let mut lags = lag(&system.log, &mut *system.databases.core_system.acquire().await?).await?;
-        lags.extend(lag(&system.log, &mut *system.databases.audit_system.acquire().await?).await?);
+        let databases = &system.databases;
+        let mut lags = lag(&system.log, &mut *databases.core_system.acquire().await?).await?;
+        lags.extend(lag(&system.log, &mut *databases.audit_system.acquire().await?).await?);
+        lags.extend(lag(&system.log, &mut *databases.analytics_system.acquire().await?).await?);
         // A projector is listed with its first lease.
         let is_known = |name: &str| lags.iter().any(|lag| lag.projector == name);
-        let missing = ["records", "audit", "webhooks"].iter().filter(|name| !is_known(name)).count();
+        let missing =
+            ["records", "audit", "webhooks", "analytics"].iter().filter(|name| !is_known(name)).count();
         Ok(lags.iter().map(|lag| lag.events_behind).sum::<i64>() + i64::try_from(missing).unwrap_or(i64::MAX))
     })
     .await

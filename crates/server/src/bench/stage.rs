@@ -81,6 +81,13 @@ impl Stage {
         Meter { postmaster: self.postgres.as_ref().and_then(Postgres::postmaster_pid) }
     }
 
+    /// Lets the disk take what earlier phases left to it: the kernel writes it half a minute later, at once, and every
+    /// commit of that moment waits for a few hundred milliseconds.
+    pub(super) async fn come_to_rest(&self) -> anyhow::Result<()> {
+        let directory = std::fs::File::open(&self.directory)?;
+        Ok(tokio::task::spawn_blocking(move || rustix::fs::syncfs(directory)).await??)
+    }
+
     pub(super) fn description(&self) -> Vec<String> {
         self.description.clone()
     }
