@@ -89,8 +89,7 @@ impl DatabaseOptions {
     /// Creates what is missing: roles, databases, tables, the log itself.
     ///
     /// # Errors
-    /// When the server refuses; the connection must belong to a superuser or to a role that may create databases and
-    /// roles that bypass row-level security.
+    /// When the server refuses, or the connections belong to no superuser.
     pub async fn migrate(&self) -> anyhow::Result<()> {
         let (mut core, mut audit, mut analytics, mut vault) = tokio::try_join!(
             create_database(&self.core),
@@ -98,6 +97,7 @@ impl DatabaseOptions {
             create_database(&self.analytics),
             create_database(&self.vault)
         )?;
+        check_owner(&mut core).await?;
         // Roles belong to the whole server, and every database's migrations grant rights to them.
         core.execute(sqlx::raw_sql(ROLES)).await.context("the roles cannot be created")?;
         tokio::try_join!(
@@ -209,6 +209,21 @@ async fn create_database(options: &PgConnectOptions) -> anyhow::Result<PgConnect
         Err(error) => return Err(error).context(format!("database {name} cannot be created")),
     }
     PgConnection::connect_with(options).await.with_context(|| format!("database {name} cannot be opened"))
+}
+
+/// Some of the run-time roles pass row-level security, and one of them owns the log.
+async fn check_owner(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let (name, is_superuser) = sqlx::query_as::<_, (String, bool)>(
+        "select rolname::text, rolsuper from pg_roles where rolname = current_user",
+    )
+    .fetch_one(connection)
+    .await?;
+    anyhow::ensure!(
+        is_superuser,
+        "the user {name} of the database server is no superuser: only a superuser can make the roles that pass row-level \
+         security, and give the log to one of them that nobody signs in as"
+    );
+    Ok(())
 }
 
 /// One process at a time: the server refuses to change the rights of a database twice at once.

@@ -2,8 +2,7 @@
 //!
 //! A login is bound by a row of `analytics_access.logins`, which it cannot reach. It holds the rights of
 //! `carelog_analyst` and no others. Its validity and the number of its connections are kept by the server. The time of a
-//! statement and the search path are defaults, which a login may set aside, so [`end_overlong`] ends what takes too long:
-//! the owner is a member of each login, because a session can be ended by its role, by members of it, and by superusers.
+//! statement and the search path are defaults, which a login may set aside, so [`end_overlong`] ends what takes too long.
 //! The server never hears the password, only what SCRAM (RFC 5802, RFC 7677) keeps of it, so that it stands in no log.
 
 use base64::Engine as _;
@@ -135,8 +134,7 @@ pub fn create(
                      alter role %1$I set default_transaction_read_only = on;
                      alter role %1$I set statement_timeout = %5$L;
                      alter role %1$I set idle_in_transaction_session_timeout = %5$L;
-                     alter role %1$I set search_path = published;
-                     grant %1$I to current_user',
+                     alter role %1$I set search_path = published',
                     r.name, $2::text, $3::timestamptz, $4::integer, $5::text) as "statement!"
             from (select $1::text || left(replace(gen_random_uuid()::text, '-', ''), 16) as name) as r
             "#,

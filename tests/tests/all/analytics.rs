@@ -11,7 +11,6 @@ mod killed;
 mod links;
 mod logins;
 mod modelling;
-mod owner;
 mod pictures;
 mod suppression;
 mod truth;

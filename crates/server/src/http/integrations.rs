@@ -8,6 +8,7 @@ use carelog_domain::organization::{
     IntegrationCredentials, IntegrationKind, Organization, OrganizationCommand,
 };
 use carelog_domain::{OrganizationId, Timestamp};
+use carelog_event_log::LogPosition;
 use carelog_records::{IntegrationRecord, IntegrationStatus, queries};
 use carelog_video::daily::DailyAccount;
 use http::StatusCode;
@@ -19,7 +20,7 @@ use utoipa_axum::routes;
 use super::body::{PathName, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Nothing, Wish, json};
-use super::freshness::View;
+use super::freshness::{self, View};
 use super::page::{Fresh, Page};
 use super::problem::Problem;
 use super::text::Lines;
@@ -147,6 +148,14 @@ async fn require_same_storage(
 ) -> Result<(), Problem> {
     if storages.is_same(caller.organization_id, next).await? {
         return Ok(());
+    }
+    // Also a file or a recording that was asked for a moment ago.
+    let log = caller.api.log();
+    log.refresh_heads().await?;
+    let lane = log.lane_of(caller.organization_id).await?;
+    let place = LogPosition { lane, position: *log.head(lane).borrow() };
+    for view in [View::Records, View::Video] {
+        freshness::wait(&caller.api, place, view).await?;
     }
     let mut tx = caller.read().await?;
     let has_files = queries::has_files(&mut tx, caller.organization_id).await?;

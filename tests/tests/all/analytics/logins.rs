@@ -16,6 +16,7 @@ use super::{live, publish_now};
 const SALT: [u8; 16] = [7; 16];
 const FIRST: &str = "first-password";
 const SECOND: &str = "second-password";
+const MIGRATION: &str = include_str!("../../../../migrations/analytics/0006_logins.sql");
 const HOUR_MICROS: i64 = 3_600_000_000;
 
 struct Psql {
@@ -175,6 +176,14 @@ async fn a_statement_ends_in_time_though_its_login_sets_the_limit_aside() {
         PgConnection::connect_with(&options(owner).username(&name).password(FIRST)).await.unwrap();
     waits.execute("begin").await.unwrap();
     let forever = "set statement_timeout = 0; begin; select pg_sleep(3600)";
+
+    // As one that was made when limits were not noted.
+    let earlier = "update analytics_access.logins set statement_seconds = default";
+    connection.execute(earlier).await.unwrap();
+    connection.execute(sqlx::raw_sql(MIGRATION)).await.unwrap();
+    let noted = "select statement_seconds from analytics_access.logins order by 1";
+    let noted: Vec<i32> = sqlx::query_scalar(noted).fetch_all(&mut *connection).await.unwrap();
+    assert_eq!(noted, [5, 3600]);
 
     let told = tokio::task::spawn_blocking(move || psql.refused_now(FIRST, forever));
     let told = told.await.unwrap();

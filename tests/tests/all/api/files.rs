@@ -447,12 +447,6 @@ async fn a_clinic_does_not_leave_the_storage_that_its_files_lie_in() {
     let api = Api::start_with(|config| config.storage.allowed_endpoints = vec![ENDPOINT.to_owned()]).await;
     let clinic = api.clinic("Klinik").await;
     let patient = clinic.patient("Erika").await;
-    let id = stored(&clinic, patient.id()).await;
-    until("the records show it", async || {
-        let shown = clinic.get(&format!("/v1/files/{id}")).await;
-        (shown.text_at("/status") == "stored").then_some(())
-    })
-    .await;
     let path = "/v1/integrations/storage";
     let put = async |bucket: &str, secret: &str| {
         let body = json!({ "settings": { "bucket": bucket, "endpoint": ENDPOINT, "access_key_id": "a",
@@ -460,7 +454,16 @@ async fn a_clinic_does_not_leave_the_storage_that_its_files_lie_in() {
         api.call(Method::PUT, path, &clinic.admin.text, Some(&body)).await
     };
 
-    let kept = put("elsewhere", "b").await;
+    let mut projecting = api.core.begin().await.unwrap();
+    sqlx::query("lock table records.files in exclusive mode").execute(&mut *projecting).await.unwrap();
+    let id = stored(&clinic, patient.id()).await;
+    let unknown = put("elsewhere", "b").await;
+    projecting.commit().await.unwrap();
+    let kept = until("the records show it", async || {
+        let kept = put("elsewhere", "b").await;
+        (kept.status != 503).then_some(kept)
+    })
+    .await;
     let gone =
         api.call(Method::DELETE, &format!("/v1/files/{id}"), &clinic.admin.text, Some(&json!({}))).await;
     let changed = until("nothing lies there any more", async || {
@@ -469,6 +472,7 @@ async fn a_clinic_does_not_leave_the_storage_that_its_files_lie_in() {
     })
     .await;
 
+    assert_eq!(unknown.problem(), (503, "not_yet_visible"));
     assert_eq!(kept.problem(), (409, "storage_in_use"));
     assert_eq!((gone.status, changed.status), (200, 200));
 }
