@@ -17,10 +17,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use carelog_analytics::{publication, worker};
+use carelog_analytics::{Analytics, publication, worker};
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
 use carelog_domain::{Actor, Circumstances, CorrelationId, EventType, OrganizationId, PatientId, StreamKind};
-use carelog_event_log::runtime::{Projector, lag};
+use carelog_event_log::runtime::{Projector, drop_leftovers, lag};
 use carelog_event_log::{ExecuteError, Executed, LogPosition, Position, Scope, StreamKey, new_id};
 use carelog_records::queries::{self, Page};
 use carelog_records::{PatientRecord, PatientStatus};
@@ -140,6 +140,7 @@ async fn complete(
             warn!(%patient_id, "an erasure waits, because a projection has set events of the patient aside");
             return Ok(());
         }
+        drop_leftovers::<Analytics>(&system.databases.analytics_owner).await?;
         publish_without(system, organization_id, newest.position).await?;
         files::remove_files_of(system, organization_id, patient_id).await?;
         execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;

@@ -134,6 +134,7 @@ pub fn create(
                      alter role %1$I set default_transaction_read_only = on;
                      alter role %1$I set statement_timeout = %5$L;
                      alter role %1$I set idle_in_transaction_session_timeout = %5$L;
+                     alter role %1$I set temp_file_limit = ''1GB'';
                      alter role %1$I set search_path = published',
                     r.name, $2::text, $3::timestamptz, $4::integer, $5::text) as "statement!"
             from (select $1::text || left(replace(gen_random_uuid()::text, '-', ''), 16) as name) as r
@@ -205,7 +206,7 @@ pub fn revoke<'a>(
             .await?;
         let role = sqlx::query!(
             r#"
-            select oid::bigint as "number!", format('drop role %I', rolname) as "statement!"
+            select oid::bigint as "number!", format('drop owned by %1$I; drop role %1$I', rolname) as "statement!"
             from pg_catalog.pg_roles
             where rolname = $1
             "#,

@@ -62,6 +62,8 @@ pub struct Freshness {
     pub published_at: OffsetDateTime,
     /// Figures about fewer patients are not shown.
     pub small_cell_threshold: i32,
+    /// When the newest event that they hold was written to the log, cut to the hour; nothing where that was not noted.
+    pub newest_event_at: Option<OffsetDateTime>,
 }
 
 /// Cells of a view, with what they mean.
@@ -296,7 +298,7 @@ pub fn freshness(connection: &mut PgConnection) -> BoxFuture<'_, Result<Option<F
         sqlx::query_as!(
             Freshness,
             r#"
-            select published_at, small_cell_threshold
+            select published_at, small_cell_threshold, newest_event_at
             from published.freshness
             "#
         )

@@ -23,6 +23,6 @@ pub use lag::{Lag, lag};
 pub use page_end::{EffectColumns, PageEnd, PageEndRow};
 pub use projector::{ApplyError, OnPoison, ProjectionSchema, Projector, Reaction, Reactor};
 pub use quarantine::{Quarantined, discard, quarantined, retry};
-pub use rebuild::{Progress, RebuildError, RebuildScope, cancel_rebuild, rebuild};
+pub use rebuild::{Progress, RebuildError, RebuildScope, cancel_rebuild, drop_leftovers, rebuild};
 pub use unit::{Runtime, Step, Unit, UnitError};
 pub use wake::follow_other_processes;

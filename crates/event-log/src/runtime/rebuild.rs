@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use carelog_domain::OrganizationId;
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -140,6 +140,41 @@ async fn rebuild_alone<P: Projector>(
         rebuild.drop_shadow(&mut connection).await?;
     }
     result
+}
+
+/// Drops the tables that rebuilds have left behind which were cut off, so that nothing is kept in them that the live ones
+/// forget. Those of one that is under way stay: it comes to every event by itself.
+///
+/// # Errors
+/// When the database fails.
+pub async fn drop_leftovers<P: Projector>(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    let leftovers = sqlx::query_scalar!(
+        r#"
+        select format('drop schema %I cascade', nspname) as "statement!"
+        from pg_catalog.pg_namespace
+        where nspname ~ ('^' || $1::text || '_(before_)?v[0-9]+$')
+        "#,
+        P::SCHEMA.name
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    if leftovers.is_empty() {
+        return Ok(());
+    }
+    let mut tx = connection.begin().await?;
+    let is_alone = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtext('carelog.rebuild'), hashtext($1)) as "locked!""#,
+        P::NAME
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_alone {
+        for statement in leftovers {
+            tx.execute(AssertSqlSafe(statement)).await?;
+        }
+    }
+    tx.commit().await
 }
 
 /// Asks the running rebuild of a projection to stop. False when none is running.

@@ -13,6 +13,7 @@ use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView,
 use http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -96,6 +97,9 @@ struct Cells {
     /// When the figures were made, cut to the minute; nothing before the first publication. Later events are not in them.
     #[schema(value_type = Option<String>, format = DateTime)]
     published_at: Option<Timestamp>,
+    /// When the newest event that they hold was written to the log, cut to the hour.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    newest_event_at: Option<Timestamp>,
     /// Figures about fewer patients are withheld, and those from which they would follow.
     small_cell_threshold: Option<i32>,
     /// Objects with a property for each column; figures that are withheld are `null`.
@@ -164,11 +168,15 @@ fn refused(error: FiguresError) -> Problem {
 
 impl Cells {
     fn of(figures: &Figures) -> Result<Self, Problem> {
-        let published_at = figures.freshness.map(|fresh| Timestamp::try_from(fresh.published_at)).transpose();
+        let fresh = figures.freshness;
+        let moment = |at: Option<OffsetDateTime>| {
+            at.map(Timestamp::try_from).transpose().map_err(|error| Problem::internal(&error))
+        };
         Ok(Self {
             view: figures.view,
-            published_at: published_at.map_err(|error| Problem::internal(&error))?,
-            small_cell_threshold: figures.freshness.map(|fresh| fresh.small_cell_threshold),
+            published_at: moment(fresh.map(|fresh| fresh.published_at))?,
+            newest_event_at: moment(fresh.and_then(|fresh| fresh.newest_event_at))?,
+            small_cell_threshold: fresh.map(|fresh| fresh.small_cell_threshold),
             items: figures.rows.clone(),
         })
     }

@@ -9,7 +9,9 @@
 //! - within a *cell*: a figure, less the parts of it that are shown, is what its hidden parts and its rest have together.
 //!
 //! So the patients of what is hidden are taken together, each counted once, and as long as they are revealing the
-//! smallest of what is shown is hidden too. Both ways are gone until neither hides any more. Nothing at all is shown as
+//! smallest of what is shown is hidden too. Both ways are gone until neither hides any more. One figure alone is never
+//! hidden along a dimension, whoever it is about: it would follow from the others, and what it is hidden for from it, by the
+//! other way. Nothing at all is shown as
 //! 0: it is about nobody. Counts and sums are rounded, and everything that is made of them is made of the rounded ones.
 //!
 //! A median is shown where those of whom it was taken are not revealing; what few samples exceed, only where those who
@@ -206,6 +208,7 @@ impl<'a, const M: usize, const Q: usize> Tables<'a, M, Q> {
             for (dimension, values) in &self.cells.dimensions {
                 if *dimension != AnalyticsDimension::Clinic {
                     (0..M).for_each(|measure| self.close_dimension(*dimension, values, measure));
+                    (0..M).for_each(|whole| self.close_rests(*dimension, values, whole));
                 }
             }
             if self.hidden == before {
@@ -241,11 +244,7 @@ impl<'a, const M: usize, const Q: usize> Tables<'a, M, Q> {
             while !parts.is_empty() {
                 let shown: Vec<usize> =
                     parts.iter().copied().filter(|part| !self.is_hidden(place, *part)).collect();
-                let mut rest = Group::default();
-                for (patient, weights) in &cell.weights {
-                    let seen: u64 = shown.iter().map(|part| of(weights, *part)).sum();
-                    rest.add(*patient, of(weights, whole).saturating_sub(seen));
-                }
+                let rest = rest(cell, whole, &shown);
                 let next = shown
                     .into_iter()
                     .map(|part| (group(cell, part).0.len(), part))
@@ -278,22 +277,84 @@ impl<'a, const M: usize, const Q: usize> Tables<'a, M, Q> {
         }
         loop {
             let mut together = Group::default();
-            let mut next = None;
+            let (mut hidden, mut next) = (0, None);
             for (value, cell) in values {
                 let group = group(cell, measure);
+                if group.0.is_empty() {
+                    continue;
+                }
                 if self.is_hidden((dimension, *value), measure) {
                     group.0.into_iter().for_each(|(patient, weight)| together.add(patient, weight));
-                } else if !group.0.is_empty() {
+                    hidden += 1;
+                } else {
                     let candidate = (group.0.len(), *value);
                     next = Some(next.map_or(candidate, |least| candidate.min(least)));
                 }
             }
-            match next {
-                Some((_, value)) if together.is_revealing(self.threshold) => {
-                    self.hide((dimension, value), measure);
-                }
-                _ => return,
+            if hidden != 1 && !together.is_revealing(self.threshold) {
+                return;
             }
+            match next {
+                Some((_, value)) => self.hide((dimension, value), measure),
+                None => return self.hide_total(measure),
+            }
+        }
+    }
+
+    /// Along a dimension: what belongs to none of a figure's parts. It follows wherever figure and parts are shown.
+    fn close_rests(
+        &mut self,
+        dimension: AnalyticsDimension,
+        values: &BTreeMap<CellValue, Cell<M, Q>>,
+        whole: usize,
+    ) {
+        let parts = parts(&self.cells.measures, whole);
+        let totals = self.cells.dimensions.get(&AnalyticsDimension::Clinic);
+        let Some((all, total)) = totals.and_then(BTreeMap::first_key_value) else { return };
+        let all = (AnalyticsDimension::Clinic, *all);
+        while !parts.is_empty() && self.rest_follows(all, whole, &parts) {
+            let mut together = Group::default();
+            let (mut hidden, mut next) = (0, None);
+            for (value, cell) in values {
+                let rest = rest(cell, whole, &parts);
+                if rest.0.is_empty() {
+                    continue;
+                }
+                if self.rest_follows((dimension, *value), whole, &parts) {
+                    let candidate = (rest.0.len(), *value);
+                    next = Some(next.map_or(candidate, |least| candidate.min(least)));
+                } else {
+                    rest.0.into_iter().for_each(|(patient, weight)| together.add(patient, weight));
+                    hidden += 1;
+                }
+            }
+            if hidden != 1 && !together.is_revealing(self.threshold) {
+                return;
+            }
+            let (place, cell) = match next.and_then(|(_, value)| Some((value, values.get(&value)?))) {
+                Some((value, cell)) => ((dimension, value), cell),
+                None => (all, total),
+            };
+            // What somebody has rather than what nobody has.
+            let least = parts
+                .iter()
+                .map(|part| (group(cell, *part).0.len(), *part))
+                .min_by_key(|(patients, part)| (*patients == 0, *patients, *part));
+            if let Some((_, part)) = least {
+                self.hide(place, part);
+            }
+        }
+    }
+
+    fn rest_follows(&self, place: (AnalyticsDimension, CellValue), whole: usize, parts: &[usize]) -> bool {
+        !self.is_hidden(place, whole) && parts.iter().all(|part| !self.is_hidden(place, *part))
+    }
+
+    /// Of what is hidden everywhere else.
+    fn hide_total(&mut self, measure: usize) {
+        let totals = self.cells.dimensions.get(&AnalyticsDimension::Clinic);
+        for all in totals.into_iter().flat_map(BTreeMap::keys) {
+            self.hide((AnalyticsDimension::Clinic, *all), measure);
         }
     }
 }
@@ -302,6 +363,16 @@ impl<'a, const M: usize, const Q: usize> Tables<'a, M, Q> {
 fn group<const M: usize, const Q: usize>(cell: &Cell<M, Q>, measure: usize) -> Group {
     let mut group = Group::default();
     cell.weights.iter().for_each(|(patient, weights)| group.add(*patient, of(weights, measure)));
+    group
+}
+
+/// What the patients of a cell have of a measure and of none of its parts.
+fn rest<const M: usize, const Q: usize>(cell: &Cell<M, Q>, whole: usize, parts: &[usize]) -> Group {
+    let mut group = Group::default();
+    for (patient, weights) in &cell.weights {
+        let seen: u64 = parts.iter().map(|part| of(weights, *part)).sum();
+        group.add(*patient, of(weights, whole).saturating_sub(seen));
+    }
     group
 }
 

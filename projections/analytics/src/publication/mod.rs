@@ -9,8 +9,8 @@
 //!
 //! # How
 //! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds out
-//! which figures lead to few patients (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. A lock
-//! on the clinic keeps two processes from doing the same at once. Nothing is kept from one publication to the next:
+//! which figures lead to few patients (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. Of two
+//! processes that do the same at once, the second begins anew. Nothing is kept from one publication to the next:
 //! the same facts give the same rows, so that a rebuild changes nothing.
 
 mod appointments;
@@ -37,6 +37,8 @@ use disclosure::LEAST_THRESHOLD;
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 /// Longest that one statement may take: a clinic's facts are read by one.
 const STATEMENT_TIMEOUT: &str = "10min";
+/// What PostgreSQL calls it when somebody else was faster.
+const SERIALIZATION_FAILURE: &str = "40001";
 
 /// Why a clinic was not published.
 #[derive(Debug, thiserror::Error)]
@@ -121,41 +123,53 @@ pub fn publish(
     now: Timestamp,
 ) -> BoxFuture<'_, Result<bool, PublishError>> {
     Box::pin(async move {
-        let begin = format!("begin; set local statement_timeout = '{STATEMENT_TIMEOUT}'");
-        let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
-        sqlx::query_scalar!(
-            r#"select pg_advisory_xact_lock(hashtext('carelog.publish'), hashtext($1)) as "locked!: ()""#,
-            organization_id.to_string()
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        // Read first of all: the facts that are read afterwards hold everything up to this place.
-        let organization = sqlx::query!(
-            "
-            select last_position, small_cell_threshold
-            from analytics.analytics_organizations
-            where organization_id = $1
-            ",
-            organization_id.uuid()
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        let Some(organization) = organization else { return Ok(false) };
-        let threshold = usize::try_from(organization.small_cell_threshold).unwrap_or(0).max(LEAST_THRESHOLD);
-        appointments::publish(&mut tx, organization_id, threshold).await?;
-        exercises::publish(&mut tx, organization_id, threshold).await?;
-        forms::publish(&mut tx, organization_id, threshold).await?;
-        video::publish(&mut tx, organization_id, threshold).await?;
-        let progress = Progress {
-            organization_id,
-            position: organization.last_position,
-            small_cell_threshold: organization.small_cell_threshold,
-            now,
-        };
-        progress.write(&mut tx, threshold).await?;
-        tx.commit().await?;
-        Ok(true)
+        loop {
+            match publish_at_once(pool, organization_id, now).await {
+                // Another process has published the clinic meanwhile, and this one has seen the facts of before.
+                Err(PublishError::Database(sqlx::Error::Database(error)))
+                    if error.code().as_deref() == Some(SERIALIZATION_FAILURE) => {}
+                done => return done,
+            }
+        }
     })
+}
+
+/// In one transaction, which sees the facts as they are at one moment.
+async fn publish_at_once(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+    now: Timestamp,
+) -> Result<bool, PublishError> {
+    let begin =
+        format!("begin isolation level repeatable read; set local statement_timeout = '{STATEMENT_TIMEOUT}'");
+    let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
+    let organization = sqlx::query!(
+        "
+        select last_position, small_cell_threshold, newest_event_at
+        from analytics.analytics_organizations
+        where organization_id = $1
+        ",
+        organization_id.uuid()
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(organization) = organization else { return Ok(false) };
+    let threshold = usize::try_from(organization.small_cell_threshold).unwrap_or(0).max(LEAST_THRESHOLD);
+    let progress = Progress {
+        organization_id,
+        position: organization.last_position,
+        small_cell_threshold: organization.small_cell_threshold,
+        newest_event_at: organization.newest_event_at,
+        now,
+    };
+    // First of all: whoever publishes the clinic at the same time waits here, and begins anew.
+    progress.write(&mut tx, threshold).await?;
+    appointments::publish(&mut tx, organization_id, threshold).await?;
+    exercises::publish(&mut tx, organization_id, threshold).await?;
+    forms::publish(&mut tx, organization_id, threshold).await?;
+    video::publish(&mut tx, organization_id, threshold).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Up to where the figures of a clinic reach; nothing before the first publication.
@@ -180,6 +194,7 @@ struct Progress {
     organization_id: OrganizationId,
     position: Position,
     small_cell_threshold: i32,
+    newest_event_at: OffsetDateTime,
     now: Timestamp,
 }
 
@@ -203,14 +218,16 @@ impl Progress {
         .await?;
         sqlx::query!(
             "
-            insert into published.freshness (organization_id, published_at, small_cell_threshold)
-            values ($1, $2, $3)
+            insert into published.freshness (organization_id, published_at, small_cell_threshold, newest_event_at)
+            values ($1, $2, $3, date_trunc('hour', $4::timestamptz))
             on conflict (organization_id) do update
-            set published_at = excluded.published_at, small_cell_threshold = excluded.small_cell_threshold
+            set published_at = excluded.published_at, small_cell_threshold = excluded.small_cell_threshold,
+                newest_event_at = excluded.newest_event_at
             ",
             self.organization_id.uuid(),
             OffsetDateTime::from(cut),
-            i32::try_from(threshold).unwrap_or(i32::MAX)
+            i32::try_from(threshold).unwrap_or(i32::MAX),
+            self.newest_event_at
         )
         .execute(tx)
         .await?;

@@ -105,6 +105,27 @@ fn a_figure_hidden_on_one_day_does_not_follow_from_the_other_days() {
 }
 
 #[test]
+fn a_figure_that_is_hidden_for_another_does_not_follow_from_the_other_days() {
+    // On day 1 twelve patients are of the first part and one is of none, on day 2 thirty and twelve.
+    let mut records = on(1, 1, 13);
+    records.extend(on(2, 20, 42));
+    for (index, record) in records[..43].iter_mut().enumerate() {
+        record.2 = [u64::from(index != 12), 0];
+    }
+
+    let shown = disclose(&cells(&records), K);
+
+    // Else day 1 would follow from all days and day 2, and its one patient from day 1.
+    assert_eq!(days(&shown, |cell| cell.patients.is_some()), ["1", "2"]);
+    assert_eq!(days(&shown, |cell| cell.figures[1].is_some()), Vec::<String>::new());
+
+    // And where the other day has none of the part, what is hidden would follow from all days.
+    records[13..].iter_mut().for_each(|record| record.2 = [0, 0]);
+    let shown = disclose(&cells(&records), K);
+    assert_eq!(shown.iter().filter(|cell| cell.figures[1].is_some_and(|part| part > 0)).count(), 0);
+}
+
+#[test]
 fn a_median_of_few_is_hidden_and_numbers_are_rounded() {
     let mut cells = Cells::new([RECORDS]);
     let mut add = |patients: std::ops::Range<u128>, value: CellValue, sample: Option<i32>| {
@@ -148,38 +169,54 @@ fn group<'a>(records: impl Iterator<Item = &'a Record>, measure: usize) -> Group
     group
 }
 
-/// Every figure that is shown, and every one that follows from those by subtraction, as its patients.
+/// A figure: of which cell, and which one. The last is what belongs to none of the parts, which is shown nowhere.
+type Figure = (CellValue, usize);
+const REST: usize = 3;
+
+/// What adds up: the first figure of each is the sum of the others.
+fn sums(shown: &[Shown<3>]) -> Vec<Vec<Figure>> {
+    let in_cells = shown.iter().map(|cell| [0, 1, 2, REST].map(|figure| (cell.value, figure)).to_vec());
+    let along = (0..=REST).map(|figure| {
+        let days = shown.iter().filter(|cell| cell.value != ALL).map(|cell| (cell.value, figure));
+        std::iter::once((ALL, figure)).chain(days).collect()
+    });
+    in_cells.chain(along).collect()
+}
+
+/// Every figure that is shown, and every one that follows from those by subtraction, step by step, and what several that
+/// are hidden have together, as its patients.
 fn found_out(records: &[Record], shown: &[Shown<3>]) -> Vec<(String, Group)> {
-    let mut found = Vec::new();
-    let of_cell = |cell: &Shown<3>| -> Vec<Record> {
-        let is_there = |record: &&Record| cell.value == ALL || cell.value == CellValue::Number(record.1);
-        records.iter().filter(is_there).copied().collect()
+    let of_figure = |(value, figure): Figure| {
+        let own = records.iter().filter(|record| value == ALL || value == CellValue::Number(record.1));
+        let rest = own.clone().filter(|record| record.2 == [0, 0]);
+        if figure == REST { group(rest, 0) } else { group(own, figure) }
     };
-    for cell in shown {
-        let own = of_cell(cell);
-        for measure in 0..3 {
-            if cell.figures[measure].is_some() {
-                found.push((format!("{} {measure}", cell.value), group(own.iter(), measure)));
+    let mut known: BTreeSet<Figure> = shown
+        .iter()
+        .flat_map(|cell| (0..3).map(|figure| (cell.value, figure)).zip(cell.figures))
+        .filter_map(|(figure, number)| number.map(|_| figure))
+        .collect();
+    let sums = sums(shown);
+    loop {
+        let unknown = sums.iter().map(|sum| sum.iter().filter(|figure| !known.contains(*figure)));
+        let sole = unknown.filter(|unknown| unknown.clone().count() == 1);
+        let follows: Vec<Figure> = sole.flatten().copied().collect();
+        if follows.is_empty() {
+            break;
+        }
+        known.extend(follows);
+    }
+    let together = sums.iter().filter(|sum| known.contains(&sum[0])).map(|sum| {
+        let mut hidden = Group::new();
+        for figure in sum.iter().filter(|figure| !known.contains(*figure)) {
+            for (patient, weight) in of_figure(*figure) {
+                *hidden.entry(patient).or_default() += weight;
             }
         }
-        if cell.figures[0].is_some() {
-            let mut rest = group(own.iter(), 0);
-            for measure in [1, 2].into_iter().filter(|measure| cell.figures[*measure].is_some()) {
-                for (patient, weight) in group(own.iter(), measure) {
-                    *rest.get_mut(&patient).unwrap() -= weight;
-                }
-            }
-            found.push((format!("{} rest", cell.value), rest));
-        }
-    }
-    let all = shown.iter().find(|cell| cell.value == ALL).unwrap();
-    for measure in (0..3).filter(|measure| all.figures[*measure].is_some()) {
-        let hidden: BTreeSet<CellValue> =
-            shown.iter().filter(|cell| cell.figures[measure].is_none()).map(|cell| cell.value).collect();
-        let hidden = records.iter().filter(|record| hidden.contains(&CellValue::Number(record.1)));
-        found.push((format!("all but the shown days {measure}"), group(hidden, measure)));
-    }
-    found
+        (format!("what is hidden of {:?}", sum[0]), hidden)
+    });
+    let known = known.iter().map(|figure| (format!("{figure:?}"), of_figure(*figure)));
+    known.chain(together).collect()
 }
 
 proptest! {

@@ -13,7 +13,7 @@ use carelog_tests::{Product, until};
 use carelog_vault::PseudonymKind;
 use reqwest::Method;
 use serde_json::json;
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, Executor as _};
 use uuid::Uuid;
 
 use super::{post, publish_now, set_aside};
@@ -118,12 +118,22 @@ async fn an_erasure_is_certified_once_the_figures_are_without_the_patient() {
         async || publication::reached(&mut pool.acquire().await.unwrap(), id).await.unwrap().unwrap();
     let before = reached().await;
 
+    // What a rebuild left that was killed, and what another could not drop.
+    for schema in ["analytics_v2", "analytics_before_v1"] {
+        let left =
+            format!("create schema {schema}; create table {schema}.facts as select '{pseudonym}' as who");
+        product.databases().analytics_owner.execute(sqlx::raw_sql(AssertSqlSafe(left))).await.unwrap();
+    }
+
     erase(&product, &key, patient).await;
     until("the patient is erased", async || {
         (status(&product, &key, patient).await == "erased").then_some(())
     })
     .await;
 
+    let left = "select count(*) from pg_namespace where nspname ~ '^analytics_(v|before)'";
+    let left: i64 = sqlx::query_scalar(left).fetch_one(&product.databases().analytics_owner).await.unwrap();
+    assert_eq!(left, 0, "nothing is kept elsewhere");
     assert!(reached().await > before, "the figures were made anew");
     assert_eq!(counted(&product, id).await, Some(10), "without the patient");
     product.stop().await;

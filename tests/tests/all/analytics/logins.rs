@@ -144,12 +144,22 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
         ("begin read write; create table published.mine ()", "permission denied"),
         ("begin read write; create table public.mine ()", "permission denied"),
         ("begin read write; create temporary table mine ()", "permission denied"),
+        ("select pg_advisory_lock(1)", "permission denied for function pg_advisory_lock"),
+        ("select pg_try_advisory_xact_lock_shared(1, 2)", "permission denied for function"),
+        ("begin read write; select lo_from_bytea(0, 'kept')", "permission denied for function lo_from_bytea"),
+        ("begin read write; select lo_creat(-1)", "permission denied for function lo_creat"),
+        ("select n_live_tup from pg_stat_user_tables", "permission denied for function"),
+        ("select pg_relation_size('published.freshness')", "permission denied for function pg_relation_size"),
+        ("set temp_file_limit = -1", "permission denied to set parameter"),
         ("set role carelog_app", "permission denied"),
         ("set role carelog_system", "permission denied"),
     ] {
         let told = psql.refused(FIRST, statement).await;
         assert!(told.contains(why), "{statement}: {told}");
     }
+    // What a role may do about itself does not keep it.
+    let lasting = "begin read write; alter default privileges grant select on tables to public; commit";
+    psql.told(FIRST, lasting).await;
     let databases = product.databases();
     let analytics = psql.database.clone();
     for pool in [&databases.core_owner, &databases.audit_owner, &databases.vault] {
@@ -191,7 +201,10 @@ async fn a_statement_ends_in_time_though_its_login_sets_the_limit_aside() {
     assert!(told.contains("terminating connection due to administrator command"), "{told}");
     logins::end_overlong(system).await.unwrap();
     assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut waits).await.unwrap(), 1);
-    waits.close().await.unwrap();
+    // Short statements keep no transaction for ever either.
+    let short = "update analytics_access.logins set statement_seconds = 1 where role_name = $1";
+    sqlx::query(short).bind(&name).execute(&mut *connection).await.unwrap();
+    until("the transaction is ended", async || waits.execute("select 1").await.is_err().then_some(())).await;
     for login in logins::list(&mut connection, one).await.unwrap() {
         logins::revoke(&mut connection, one, &login.role_name).await.unwrap();
     }
@@ -221,11 +234,14 @@ async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
     held.close().await.unwrap();
     psql.is_kept_out(FIRST, "password authentication failed").await;
     assert_eq!(psql.told(SECOND, "select 1").await, "1");
+    let signs_in = signs_in.password(SECOND);
+    let mut held = PgConnection::connect_with(&signs_in).await.unwrap();
     let ended = bounds(&product, -1).valid_until;
     logins::rotate(&mut owner, one, name, another, ended).await.unwrap();
+    until("whoever is connected is cut off", async || held.ping().await.is_err().then_some(())).await;
     psql.is_kept_out(SECOND, "password authentication failed").await;
     logins::rotate(&mut owner, one, name, another, later).await.unwrap();
-    let mut held = PgConnection::connect_with(&signs_in.password(SECOND)).await.unwrap();
+    let mut held = PgConnection::connect_with(&signs_in).await.unwrap();
 
     // Another clinic has no such login.
     let refused = logins::revoke(&mut owner, other, name).await.unwrap_err();

@@ -318,3 +318,17 @@ async fn one_event_between_two_looks_shows_nothing() {
     assert!(is_due(now, A_DAY).await);
     product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_that_is_published_by_several_at_once_has_the_figures_of_one_moment() {
+    let product = Product::start().await;
+    let id = clinic(&product, 11, &[of(1..=30)]).await;
+
+    futures::future::join_all((0..8).map(|_| publish_now(&product, id))).await;
+
+    let cells = "select count(*), count(distinct (dimension, value)) from published.appointment_patterns";
+    let cells: (i64, i64) =
+        sqlx::query_as(cells).fetch_one(&product.databases().analytics_owner).await.unwrap();
+    assert!(cells.0 > 0 && cells.0 == cells.1, "{cells:?}");
+    product.stop().await;
+}

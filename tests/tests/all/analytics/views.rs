@@ -42,6 +42,7 @@ async fn an_analyst_reads_figures_and_every_query_is_in_the_log() {
     assert_eq!(cell["organization_id"], clinic.id.to_string());
     assert_eq!(shown.body["small_cell_threshold"], 11);
     assert!(shown.text_at("/published_at").ends_with(":00.000000Z"), "cut to the minute: {shown:?}");
+    assert!(shown.text_at("/newest_event_at").ends_with(":00:00.000000Z"), "cut to the hour: {shown:?}");
     let small = other.get("/v1/analytics/appointment_patterns").await;
     assert!(!small.items().is_empty());
     assert!(
