@@ -6,6 +6,7 @@ mod api;
 mod append;
 mod architecture;
 mod attempts;
+mod backlog;
 mod bypass;
 mod competition;
 mod console;

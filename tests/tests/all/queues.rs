@@ -14,21 +14,26 @@ const FAILURE: Sign = Sign::Failure { slow_down: false, hold: None };
 const LATER: &str = "2999-01-01T00:00:00Z";
 
 /// A ledger in which effects of organizations of the first lane wait.
-struct Ledger {
-    system: TestSystem,
+pub(crate) struct Ledger {
+    pub(crate) system: TestSystem,
     toy: Arc<Toy>,
     limits: Limits,
 }
 
 impl Ledger {
-    async fn new(limits: Limits) -> Self {
+    pub(crate) async fn new(limits: Limits) -> Self {
         let system = TestSystem::new().await;
         Toy::<false>::install(&system.owner).await;
         Self { system, toy: Toy::<false>::new(), limits }
     }
 
     /// Asks for effects of an organization; `room` of them could begin at once.
-    async fn want(&self, organization_id: OrganizationId, count: usize, room: usize) -> Vec<Effect> {
+    pub(crate) async fn want(
+        &self,
+        organization_id: OrganizationId,
+        count: usize,
+        room: usize,
+    ) -> Vec<Effect> {
         for _ in 0..count {
             start_appointment(self.system.log(), organization_id).await;
         }
@@ -40,13 +45,13 @@ impl Ledger {
         reactor.take().into_iter().map(|reaction| reaction.effect).collect()
     }
 
-    async fn claim(&self, room: usize) -> Vec<Effect> {
+    pub(crate) async fn claim(&self, room: usize) -> Vec<Effect> {
         let (now, limits) = (SystemClock.now(), self.limits);
         let taker = Taker { reactor: "toy", owner: new_id(), now, room, limits };
         effects::claim(&mut self.system.node.system.acquire().await.unwrap(), taker).await.unwrap()
     }
 
-    async fn report(&self, taken: &[Effect], next_at: Option<Timestamp>, sign: Sign) -> Reported {
+    pub(crate) async fn report(&self, taken: &[Effect], next_at: Option<Timestamp>, sign: Sign) -> Reported {
         let reports: Vec<_> = taken.iter().map(|effect| Report { effect: *effect, next_at, sign }).collect();
         let connection = &mut *self.system.node.system.acquire().await.unwrap();
         let hour = Duration::from_hours(1);
@@ -78,7 +83,7 @@ impl Ledger {
     }
 }
 
-fn within(per_tick: u16, held_per_step: u16, held_per_organization: u16) -> Limits {
+pub(crate) const fn within(per_tick: u16, held_per_step: u16, held_per_organization: u16) -> Limits {
     Limits { per_tick, held_per_step, held_per_organization }
 }
 

@@ -119,7 +119,7 @@ fn is_through(shown: &Value) -> bool {
 }
 
 /// Public events through the log itself, many in a stream, because nothing but their number matters.
-async fn happen(product: &Product, organization_id: OrganizationId, count: u32) {
+pub(crate) async fn happen(product: &Product, organization_id: OrganizationId, count: u32) {
     const A_STREAM: u32 = 500;
     let mut left = count;
     while left > 0 {
