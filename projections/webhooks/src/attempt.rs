@@ -129,7 +129,8 @@ impl Attempter {
         let subscription = if task.effect.is_closed {
             None
         } else {
-            self.directory.get((task.effect.organization_id, task.subscription_id())).await?
+            let key = (task.effect.organization_id, task.subscription_id());
+            self.directory.get(key, task.effect.revision).await?
         };
         let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
             let command = give_up(&begun, task, FinalReason::Disabled);

@@ -35,6 +35,7 @@ mod sender_clock;
 mod sender_scale;
 mod storage;
 mod storm;
+mod subscription_changes;
 mod vault;
 mod video;
 mod webhooks;

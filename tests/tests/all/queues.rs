@@ -308,6 +308,25 @@ async fn a_closed_queue_that_is_emptied_takes_no_share_of_its_organization() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_an_effect_is_told_the_newest_version_of_what_it_depends_on() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    let revisions = |taken: &[Effect]| taken.iter().map(|effect| effect.revision).collect::<Vec<_>>();
+    let revise = async |version: i64| {
+        let revise = "select runtime.set_effect_queue('toy', organization_id, step, null, null, ";
+        ledger.system.sql(format!("{revise}{version}) from runtime.effect_queues")).await;
+    };
+    assert_eq!(revisions(&ledger.want(organization_id, 2, 1).await), [0]);
+
+    revise(7).await;
+    assert_eq!(revisions(&ledger.claim(1).await), [7]);
+    assert_eq!(revisions(&ledger.want(organization_id, 1, 1).await), [7]);
+    // What was set aside is applied late, and takes nothing back.
+    revise(3).await;
+    assert_eq!(revisions(&ledger.want(organization_id, 1, 1).await), [7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_fails_for_too_long_is_named() {
     let ledger = Ledger::new(Limits::NONE).await;
     let organization_id = ledger.system.organization_in(1).await;
