@@ -31,6 +31,7 @@ mod storages;
 mod storm;
 mod system;
 mod toy;
+mod usage;
 mod wait;
 mod wishes;
 
@@ -53,6 +54,7 @@ pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};
+pub use usage::Usage;
 pub use wait::until;
 pub use wishes::{
     appended, at, book, book_for, confirm, details, keyed, register, reschedule, run, scope,

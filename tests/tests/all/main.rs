@@ -31,6 +31,7 @@ mod rebuild;
 mod receiver_faults;
 mod receivers;
 mod replays;
+mod sender_bytes;
 mod sender_clock;
 mod sender_scale;
 mod storage;

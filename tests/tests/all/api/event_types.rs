@@ -106,6 +106,34 @@ async fn subscribe(product: &Product, organization_id: OrganizationId, format: W
     hook
 }
 
+/// What a build wrote of subscriptions that did not know `video_room.extended` yet, byte for byte.
+const OLD_FACTS: [&str; 2] = [
+    r#"{"filter":["video_room.*"],"format":"standard","partner_id":null,"per_tick_limit":null}"#,
+    r#"{"filter":["*"],"format":"standard","partner_id":null,"per_tick_limit":null}"#,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t42_a_type_that_was_added_after_a_subscription_was_made_arrives() {
+    let product = Product::start().await;
+    let organization_id = product.clinic().await.0;
+    let by_kind = product.subscribe(organization_id, &["video_room.*"]).await;
+    let by_star = product.subscribe(organization_id, &["*"]).await;
+    let stored = "select convert_from(facts, 'UTF8') from log.events
+                  where event_type = 'webhook_subscription.created' order by organization_sequence";
+    assert_eq!(product.texts(stored).await, OLD_FACTS, "as stored then");
+
+    room_lives(&product, organization_id).await;
+
+    for partner in [by_kind, by_star] {
+        until("the later type arrives", async || {
+            let receipts = partner.hook.receipts();
+            receipts.iter().any(|got| got.event.as_deref() == Some("video_room.extended")).then_some(())
+        })
+        .await;
+    }
+    product.stop().await;
+}
+
 struct Staff<'p> {
     product: &'p Product,
     client: Client,
