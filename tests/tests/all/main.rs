@@ -17,6 +17,7 @@ mod details;
 mod doctor;
 mod effects;
 mod fairness;
+mod full_disk;
 mod history;
 mod idempotency;
 mod import;
