@@ -39,7 +39,7 @@ pub use browser::Browser;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send};
 pub use clock::{ManualClock, ShiftedClock};
-pub use examples::{ExampleReceiver, Language, node_client, python_client, python_environment};
+pub use examples::{ExampleReceiver, Language, node_client, python_client, python_environment, told_by};
 pub use invariants::{check_immutable, check_invariants};
 pub use names::{NameAnswer, Names};
 pub use process::{ServerProcess, serve_as_process};

@@ -16,7 +16,9 @@ use carelog_domain::{
 };
 use carelog_embedded::receiver::Hook;
 use carelog_event_log::new_id;
-use carelog_tests::{Answer, Api, Product, at, follow, new_secret, run, scope, send, until};
+use carelog_tests::{
+    Answer, Api, Product, at, follow, new_secret, node_client, run, scope, send, told_by, until,
+};
 use carelog_webhooks::catalogue::catalogue;
 use jsonschema::Validator;
 use reqwest::{Client, Method};
@@ -82,6 +84,25 @@ async fn the_asyncapi_document_and_the_page_are_there_for_everybody() {
                 link.strip_prefix('#').is_none_or(|id| page.text.contains(&format!("id=\"{id}\"")));
             assert!(is_there, "{link}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_asyncapi_document_is_as_the_schema_of_its_standard_says() {
+    let api = Api::start().await;
+    let document = send(api.request(Method::GET, "/asyncapi.json")).await.body;
+    let errors = async |document: &Value| told_by(node_client("asyncapi").await, document).await;
+
+    assert_eq!(errors(&document).await, json!([]));
+    for (place, wrong) in [
+        ("/asyncapi", json!("3.0")),
+        ("/operations/send_standard/action", json!("shout")),
+        ("/channels/standard/address", json!(7)),
+        ("/components/messages/standard.appointment.booked/payload/type", json!("objekt")),
+    ] {
+        let mut altered = document.clone();
+        *altered.pointer_mut(place).unwrap() = wrong;
+        assert_ne!(errors(&altered).await, json!([]), "the judge sees {place}");
     }
 }
 
