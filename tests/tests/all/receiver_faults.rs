@@ -488,6 +488,7 @@ async fn t23_whatever_is_wrong_with_tls_is_named_and_the_body_stays_at_home() {
         (Tls::SelfSigned, OutcomeKind::TlsCertificate, AttemptDetail::TlsUnknownIssuer),
         (Tls::WrongHost, OutcomeKind::TlsCertificate, AttemptDetail::TlsWrongHost),
         (Tls::UnknownAuthority, OutcomeKind::TlsCertificate, AttemptDetail::TlsUnknownIssuer),
+        (Tls::BadSignature, OutcomeKind::TlsCertificate, AttemptDetail::TlsBadSignature),
         (Tls::Tls11, OutcomeKind::TlsFailed, AttemptDetail::TlsProtocol),
         (Tls::NoSharedCipher, OutcomeKind::TlsFailed, AttemptDetail::TlsCipher),
     ] {
