@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 use carelog_embedded::packages::{Packages, install};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::wait::until;
 
@@ -191,6 +192,21 @@ pub async fn python_client(name: &str) -> Command {
     let mut command = Command::new(python_environment(&source).await.join("bin/python"));
     command.arg(source.join("client.py"));
     command
+}
+
+/// What a client of somebody else prints about a document that it reads from its standard input.
+///
+/// # Panics
+/// When it fails.
+pub async fn told_by(client: Command, document: &Value) -> Value {
+    let mut client = tokio::process::Command::from(client);
+    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the client starts");
+    let mut input = child.stdin.take().expect("it is piped");
+    input.write_all(document.to_string().as_bytes()).await.expect("the client reads");
+    drop(input);
+    let output = child.wait_with_output().await.expect("the client ends");
+    assert!(output.status.success(), "the client failed");
+    serde_json::from_slice(&output.stdout).expect("the client prints JSON")
 }
 
 /// A directory with these files and everything that the commands put beside them.

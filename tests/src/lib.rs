@@ -31,6 +31,7 @@ mod storages;
 mod storm;
 mod system;
 mod toy;
+mod usage;
 mod wait;
 mod wishes;
 
@@ -38,7 +39,7 @@ pub use browser::Browser;
 pub use children::{Acknowledged, ChildWork, Children, work_as_child};
 pub use client::{Answer, Api, ApiClinic, ApiKey, ProductDatabases, follow, send};
 pub use clock::{ManualClock, ShiftedClock};
-pub use examples::{ExampleReceiver, Language, node_client, python_client, python_environment};
+pub use examples::{ExampleReceiver, Language, node_client, python_client, python_environment, told_by};
 pub use invariants::{check_immutable, check_invariants};
 pub use names::{NameAnswer, Names};
 pub use process::{ServerProcess, serve_as_process};
@@ -53,6 +54,7 @@ pub use storages::{EmbeddedS3, SeaweedFs, TwoClinics, serve_storage_as_child};
 pub use storm::{as_child, storm, storm_with_failover};
 pub use system::{Node, TestSystem};
 pub use toy::{Toy, ToyReactor};
+pub use usage::Usage;
 pub use wait::until;
 pub use wishes::{
     appended, at, book, book_for, confirm, details, keyed, register, reschedule, run, scope,

@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use crate::product::product_config;
+use crate::usage::Usage;
 use crate::wait::until;
 
 const WORK: &str = "CARELOG_TEST_PROCESS";
@@ -75,6 +76,11 @@ impl ServerProcess {
         });
         let (owner, metrics, address) = owner.await;
         Self { child, owner, address, metrics }
+    }
+
+    /// What it holds of memory and descriptors, where the system tells.
+    pub fn usage(&self) -> Option<Usage> {
+        Usage::of(self.child.id())
     }
 
     /// Sends a signal.

@@ -3,6 +3,7 @@
 mod child;
 mod cluster;
 mod judge;
+mod watch;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -25,6 +26,7 @@ pub use self::child::as_child;
 
 use self::child::{Children, Work};
 use self::cluster::Cluster;
+use self::watch::{Moment, Watch};
 use crate::journal::Journal;
 use crate::{
     LOOK_FOR_DUE_EFFECTS, Random, check_invariants, contents, is_settled, is_sound, new_secret,
@@ -50,6 +52,7 @@ struct Weather {
     databases: Databases,
     organizations: Vec<OrganizationId>,
     random: Random,
+    watch: Watch,
 }
 
 /// Lets processes work and die for so many rounds; then nothing may be lost, there twice or invented.
@@ -105,7 +108,17 @@ impl Weather {
         let organizations = subscribe_partners(&system, &receiver).await;
         let databases = system.databases.clone();
         system.stop().await;
-        Self { home, began, cluster, receiver, config, databases, organizations, random }
+        Self {
+            home,
+            began,
+            cluster,
+            receiver,
+            config,
+            databases,
+            organizations,
+            random,
+            watch: Watch::default(),
+        }
     }
 
     fn work(&self) -> Work {
@@ -124,6 +137,7 @@ impl Weather {
     /// One round: work, a death, and work that goes on without the dead. A round begins only when commands were
     /// acknowledged and webhooks accepted since the last death, so that each death falls into both.
     async fn blow(&mut self, round: u64, children: &mut Children) {
+        self.watch.look(round, Moment::Start, &children.pids(), &self.databases.core_owner).await;
         let wanted = children.acknowledged().len() as u64 + 1 + self.random.below(MOST_ACKNOWLEDGEMENTS);
         let accepted = self.receiver.counts().accepted;
         until("the children append and deliver", async || {
@@ -132,6 +146,7 @@ impl Weather {
             is_at_work.then_some(())
         })
         .await;
+        self.watch.look(round, Moment::End, &children.pids(), &self.databases.core_owner).await;
         let database_dies = round.is_multiple_of(DATABASE_DIES_IN);
         let index = usize::try_from(self.random.next() >> 1).unwrap();
         let dies_first = self.random.below(2) == 0;
@@ -201,6 +216,7 @@ impl Weather {
     async fn end(self, mut children: Children) {
         children.kill_all();
         println!("calm at {:?}", self.began.elapsed());
+        self.watch.report();
         self.calm_down().await;
         println!("quiet at {:?}", self.began.elapsed());
         self.look_around(&children).await;

@@ -212,7 +212,10 @@ impl EventLog {
         Box::pin(async move {
             let lane = self.lane_of(stream.organization_id).await?;
             let mut connection = self.inner.pool.acquire().await?;
-            read::stream(&mut connection, lane, stream, after_version).await
+            let events = read::stream(&mut connection, lane, stream, after_version).await?;
+            metrics::counter!("carelog_stream_events_read_total", "kind" => stream.kind.as_str())
+                .increment(events.len() as u64);
+            Ok(events)
         })
     }
 

@@ -5,6 +5,8 @@
 //! no order across aggregates, and its snapshots apply events twice. Queries are not passed either: whatever is
 //! derived reads the log.
 
+mod decided;
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};

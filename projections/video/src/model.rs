@@ -138,6 +138,7 @@ impl Page {
                     step: LOOK,
                     position: event.position,
                     setting: QueueSetting::Open,
+                    revision: None,
                 }));
                 self.intents.push(look(event));
             }
@@ -151,6 +152,7 @@ impl Page {
                     step: LOOK,
                     position: event.position,
                     setting: QueueSetting::Open,
+                    revision: None,
                 }));
                 self.intents.push(look(event));
             }

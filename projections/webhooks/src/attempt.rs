@@ -1,7 +1,7 @@
 //! One delivery in the hands of a worker: what to send, and what to write down afterwards.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use carelog_domain::webhook_delivery::{
     AfterAttempt, Attempt, AttemptOutcome, Emission, FinalReason, MAX_ATTEMPTS, Phases, WebhookDelivery,
@@ -22,6 +22,7 @@ use tracing::{error, warn};
 use crate::answers::{self, KeptAnswer};
 use crate::directory::{Directory, DirectoryError};
 use crate::numbers::{self, Round};
+use crate::recording::Recording;
 use crate::sending::{self, Jitter, OutcomeKind, Sender, Verdict, milliseconds};
 use crate::signs::sign;
 use crate::task::{Finished, Task};
@@ -77,11 +78,12 @@ pub(crate) struct Attempter {
     log: EventLog,
     directory: Directory,
     sender: Sender,
+    recording: Recording,
 }
 
 impl Attempter {
     pub(crate) fn new(log: EventLog, directory: Directory, sender: Sender) -> Self {
-        Self { log, directory, sender }
+        Self { log, directory, sender, recording: Recording::default() }
     }
 
     /// Sends and records one delivery; what the ledger is to be told comes back, and what is to be kept.
@@ -129,7 +131,8 @@ impl Attempter {
         let subscription = if task.effect.is_closed {
             None
         } else {
-            self.directory.get((task.effect.organization_id, task.subscription_id())).await?
+            let key = (task.effect.organization_id, task.subscription_id());
+            self.directory.get(key, task.effect.revision).await?
         };
         let Some(subscription) = subscription.filter(|subscription| subscription.is_active) else {
             let command = give_up(&begun, task, FinalReason::Disabled);
@@ -142,6 +145,9 @@ impl Attempter {
         if task.is_stale() {
             // What had to be read took its time, and what is left of the lease may be too short for an attempt.
             return Ok(task.untouched(started_at).map(Finished::from));
+        }
+        if !self.recording.may_begin(Instant::now()) {
+            return Ok(task.untouched(started_at.saturating_add_micros(PAUSE_MICROS)).map(Finished::from));
         }
         let sent = match &request {
             Some(request) => {
@@ -282,6 +288,7 @@ impl Attempter {
             let scope = Self::scope(task, expected);
             match self.log.execute::<WebhookDelivery>(&scope, task.delivery_id.uuid(), command).await {
                 Ok(_) => {
+                    self.recording.succeeded();
                     let round = Round {
                         is_first: task.cause.event_id == begun.event.event_id,
                         attempts_before: begun.delivery.round_count(),
@@ -297,7 +304,10 @@ impl Attempter {
                     warn!(delivery.id = %task.delivery_id, "an outcome came too late and was refused");
                     return Ok(None);
                 }
-                Err(failure) => return Err(AttemptError::Record(Box::new(failure))),
+                Err(failure) => {
+                    self.recording.failed(Instant::now());
+                    return Err(AttemptError::Record(Box::new(failure)));
+                }
             }
         }
     }

@@ -149,7 +149,8 @@ pub(crate) async fn write_deliveries(
         )
         select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                lane as "lane!", position as "position!", token as "token!",
-               null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
+               abandoned_since as "abandoned_since: OffsetDateTime", is_closed as "is_closed!",
+               revision as "revision!"
         from runtime.end_page($42, $43, $44, $45, $46, $47)
         "#,
         &new.keys().map(|key| key.0.uuid()).collect::<Vec<_>>(),

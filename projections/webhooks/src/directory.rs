@@ -18,8 +18,8 @@ use crate::checkpoints::Checkpoints;
 use crate::model::SubscriptionKey;
 use crate::sending::{AddressPolicy, BodyFormat, ExtraHeaders, PreparedRequest, WebhookSecret, WebhookUrl};
 
-/// How long an opened subscription is used before it is read again: the longest time that a pause or a rotated
-/// secret takes to be heeded.
+/// How long an opened subscription is used before it is read again, where nothing tells that it changed: for deliveries
+/// that a worker had in its hands before another process folded the change.
 const TIME_TO_LIVE: Duration = Duration::from_secs(1);
 /// Secrets that sign at a time: each adds to a header, and receivers bound theirs. The oldest are left out.
 const MAX_SIGNING_SECRETS: usize = 10;
@@ -95,12 +95,18 @@ pub enum DirectoryError {
 }
 
 /// Opens subscriptions and remembers them for a moment.
+///
+/// What is remembered is used only where it is as new as the ledger says that it has to be: each taken delivery comes
+/// with the version that its subscription had when it was taken. The projector of the same process tells of a change
+/// even before it is committed ([`Self::outdate`]), which reaches the deliveries that were taken before.
 #[derive(Clone, Debug)]
 pub struct Directory {
     log: EventLog,
     pool: PgPool,
     policy: Arc<AddressPolicy>,
     open: moka::sync::Cache<SubscriptionKey, Arc<OpenSubscription>>,
+    /// Versions that were told of: nothing older is used.
+    least: moka::sync::Cache<SubscriptionKey, i64>,
     checkpoints: Checkpoints,
 }
 
@@ -108,7 +114,8 @@ impl Directory {
     /// A directory that checks URLs against `policy`.
     pub fn new(log: EventLog, pool: PgPool, policy: AddressPolicy) -> Self {
         let open = moka::sync::Cache::builder().time_to_live(TIME_TO_LIVE).max_capacity(CAPACITY).build();
-        Self { log, pool, policy: Arc::new(policy), open, checkpoints: Checkpoints::default() }
+        let least = moka::sync::Cache::new(CAPACITY);
+        Self { log, pool, policy: Arc::new(policy), open, least, checkpoints: Checkpoints::default() }
     }
 
     /// Lets every attempt carry the newest of these.
@@ -120,25 +127,47 @@ impl Directory {
         &self.checkpoints
     }
 
-    /// A subscription, or nothing when there is none.
+    /// Lets nothing older than this version of a subscription be used any more. Told before the change is committed, it
+    /// leaves nobody a moment in which the change is there and what was before it is used; until then it is read each
+    /// time.
+    pub(crate) fn outdate(&self, key: SubscriptionKey, version: i64) {
+        if self.least_of(key) < version {
+            self.least.insert(key, version);
+        }
+    }
+
+    fn least_of(&self, key: SubscriptionKey) -> i64 {
+        self.least.get(&key).unwrap_or_default()
+    }
+
+    /// A subscription, or nothing when there is none. What is remembered of a version before `at_least` is not used.
     ///
     /// # Errors
     /// When the database or the vault fails.
     pub fn get(
         &self,
         key: SubscriptionKey,
+        at_least: i64,
     ) -> BoxFuture<'_, Result<Option<Arc<OpenSubscription>>, DirectoryError>> {
         Box::pin(async move {
-            if let Some(known) = self.open.get(&key) {
-                return Ok(Some(known));
+            loop {
+                let least = self.least_of(key);
+                let is_new = |known: &Arc<OpenSubscription>| known.version >= least.max(at_least);
+                if let Some(known) = self.open.get(&key).filter(is_new) {
+                    return Ok(Some(known));
+                }
+                let mut connection = self.pool.acquire().await?;
+                let opened = self.open(&mut connection, key).await?.map(Arc::new);
+                drop(connection);
+                // What is paused may be resumed at any moment, and then nothing more may be refused for it.
+                if let Some(active) = opened.as_ref().filter(|subscription| subscription.is_active) {
+                    self.open.insert(key, Arc::clone(active));
+                }
+                // What became known while it was read may not be in it.
+                if self.least_of(key) == least {
+                    return Ok(opened);
+                }
             }
-            let mut connection = self.pool.acquire().await?;
-            let opened = self.open(&mut connection, key).await?.map(Arc::new);
-            // What is paused may be resumed at any moment, and then nothing more may be refused for it.
-            if let Some(active) = opened.as_ref().filter(|subscription| subscription.is_active) {
-                self.open.insert(key, Arc::clone(active));
-            }
-            Ok(opened)
         })
     }
 

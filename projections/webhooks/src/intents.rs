@@ -23,7 +23,8 @@ pub(crate) fn effect(event: &RecordedEvent, step: uuid::Uuid) -> Wish {
     })
 }
 
-/// What a change of a subscription means for its queue, if anything.
+/// What a change of a subscription means for its queue, if anything. The version goes with it, so that nothing that is
+/// taken later is sent as the subscription was before.
 pub(crate) fn queue_change(event: &RecordedEvent, change: &WebhookSubscriptionEvent) -> Option<Wish> {
     queue_setting(change).map(|setting| {
         Wish::Queue(QueueChange {
@@ -31,6 +32,7 @@ pub(crate) fn queue_change(event: &RecordedEvent, change: &WebhookSubscriptionEv
             step: event.stream.id,
             position: event.position,
             setting,
+            revision: Some(event.version),
         })
     })
 }
@@ -38,11 +40,14 @@ pub(crate) fn queue_change(event: &RecordedEvent, change: &WebhookSubscriptionEv
 /// What a change of a subscription means for the deliveries that wait.
 fn queue_setting(change: &WebhookSubscriptionEvent) -> Option<QueueSetting> {
     match change {
-        WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated { per_tick_limit, .. })
-        | WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
+        WebhookSubscriptionEvent::Created(WebhookSubscriptionCreated { per_tick_limit, .. }) => {
             per_tick_limit.map(QueueSetting::PerTick)
         }
-        WebhookSubscriptionEvent::SecretRotated(_) | WebhookSubscriptionEvent::TestRequested(_) => None,
+        WebhookSubscriptionEvent::Changed(WebhookSubscriptionChanged { per_tick_limit, .. }) => {
+            Some(per_tick_limit.map_or(QueueSetting::Revised, QueueSetting::PerTick))
+        }
+        WebhookSubscriptionEvent::SecretRotated(_) => Some(QueueSetting::Revised),
+        WebhookSubscriptionEvent::TestRequested(_) => None,
         WebhookSubscriptionEvent::Enabled(_) => Some(QueueSetting::Open),
         WebhookSubscriptionEvent::Disabled(_) | WebhookSubscriptionEvent::Deleted(_) => {
             Some(QueueSetting::Closed)

@@ -34,6 +34,7 @@ mod numbers;
 mod projector;
 pub mod queries;
 mod reactor;
+mod recording;
 pub mod replay;
 pub mod sending;
 mod signs;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use carelog_event_log::effects::{Limits, Wish};
+use carelog_domain::SubscriptionId;
+use carelog_event_log::effects::{Limits, QueueChange, Wish};
 use carelog_event_log::runtime::{Reaction, Reactor};
 use tokio::sync::mpsc;
 
+use crate::directory::Directory;
 use crate::worker::MAX_IN_FLIGHT;
 
 /// The reactor's name in the ledger.
@@ -18,6 +20,7 @@ pub struct WebhooksReactor {
     pub(crate) fresh: mpsc::UnboundedSender<Vec<Reaction>>,
     pub(crate) held: Arc<AtomicUsize>,
     pub(crate) limits: Limits,
+    pub(crate) directory: Directory,
 }
 
 impl Reactor<Wish> for WebhooksReactor {
@@ -37,7 +40,11 @@ impl Reactor<Wish> for WebhooksReactor {
         self.limits
     }
 
+    /// The worker hears of a changed subscription before the change is committed.
     fn wish(&self, intent: Wish) -> Wish {
+        if let Wish::Queue(QueueChange { organization_id, step, revision: Some(revision), .. }) = intent {
+            self.directory.outdate((organization_id, SubscriptionId::new(step)), revision);
+        }
         intent
     }
 

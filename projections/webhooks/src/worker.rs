@@ -66,9 +66,9 @@ pub fn reactor_and_worker(
 ) -> (WebhooksReactor, WebhooksWorker) {
     let (fresh_in, fresh) = mpsc::unbounded_channel();
     let held = Arc::new(AtomicUsize::new(0));
-    let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory, sender));
+    let attempter = Arc::new(Attempter::new(runtime.log.clone(), directory.clone(), sender));
     let replayer = Arc::new(Replayer::new(runtime.log.clone(), pool.clone(), limits));
-    let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held), limits };
+    let reactor = WebhooksReactor { fresh: fresh_in, held: Arc::clone(&held), limits, directory };
     (reactor, WebhooksWorker { runtime: runtime.clone(), pool, attempter, replayer, limits, fresh, held })
 }
 

@@ -97,6 +97,11 @@ impl Children {
         }
     }
 
+    /// Who is at work.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        self.running.iter().map(Child::id).collect()
+    }
+
     /// What was acknowledged so far, by children dead or alive.
     pub(super) fn acknowledged(&self) -> Vec<Acknowledged> {
         self.work.acknowledged.lines().iter().map(|line| Acknowledged::parse(line)).collect()

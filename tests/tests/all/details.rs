@@ -8,12 +8,14 @@ use carelog_event_log::{SystemClock, new_id};
 use carelog_tests::{Product, new_secret, receiver_options, start_appointment, subscribe, until};
 use reqwest::Method;
 
-/// Without the unknown authority: it bears the name of one that is known here.
-const FAULTS: [(Tls, &str, &str); 6] = [
+/// The unknown authority bears the name of others that are known here: it has not signed as they would.
+const FAULTS: [(Tls, &str, &str); 8] = [
     (Tls::Expired, "tls_certificate", "tls_expired"),
     (Tls::NotYetValid, "tls_certificate", "tls_not_yet_valid"),
     (Tls::SelfSigned, "tls_certificate", "tls_unknown_issuer"),
     (Tls::WrongHost, "tls_certificate", "tls_wrong_host"),
+    (Tls::BadSignature, "tls_certificate", "tls_bad_signature"),
+    (Tls::UnknownAuthority, "tls_certificate", "tls_bad_signature"),
     (Tls::Tls11, "tls_failed", "tls_protocol"),
     (Tls::NoSharedCipher, "tls_failed", "tls_cipher"),
 ];

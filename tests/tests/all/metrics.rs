@@ -88,7 +88,7 @@ const REPLAY: &str = "
     select organization_id, gen_random_uuid(), replay_id, 'webhooks', 1, 1, now() + interval '1 hour' from replay";
 
 /// What a process tells of itself.
-async fn scrape(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
+pub(crate) async fn scrape(address: SocketAddr) -> (BTreeMap<String, f64>, String) {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let text = client.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap();
     let shown = text

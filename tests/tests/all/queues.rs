@@ -14,21 +14,26 @@ const FAILURE: Sign = Sign::Failure { slow_down: false, hold: None };
 const LATER: &str = "2999-01-01T00:00:00Z";
 
 /// A ledger in which effects of organizations of the first lane wait.
-struct Ledger {
-    system: TestSystem,
+pub(crate) struct Ledger {
+    pub(crate) system: TestSystem,
     toy: Arc<Toy>,
     limits: Limits,
 }
 
 impl Ledger {
-    async fn new(limits: Limits) -> Self {
+    pub(crate) async fn new(limits: Limits) -> Self {
         let system = TestSystem::new().await;
         Toy::<false>::install(&system.owner).await;
         Self { system, toy: Toy::<false>::new(), limits }
     }
 
     /// Asks for effects of an organization; `room` of them could begin at once.
-    async fn want(&self, organization_id: OrganizationId, count: usize, room: usize) -> Vec<Effect> {
+    pub(crate) async fn want(
+        &self,
+        organization_id: OrganizationId,
+        count: usize,
+        room: usize,
+    ) -> Vec<Effect> {
         for _ in 0..count {
             start_appointment(self.system.log(), organization_id).await;
         }
@@ -40,13 +45,13 @@ impl Ledger {
         reactor.take().into_iter().map(|reaction| reaction.effect).collect()
     }
 
-    async fn claim(&self, room: usize) -> Vec<Effect> {
+    pub(crate) async fn claim(&self, room: usize) -> Vec<Effect> {
         let (now, limits) = (SystemClock.now(), self.limits);
         let taker = Taker { reactor: "toy", owner: new_id(), now, room, limits };
         effects::claim(&mut self.system.node.system.acquire().await.unwrap(), taker).await.unwrap()
     }
 
-    async fn report(&self, taken: &[Effect], next_at: Option<Timestamp>, sign: Sign) -> Reported {
+    pub(crate) async fn report(&self, taken: &[Effect], next_at: Option<Timestamp>, sign: Sign) -> Reported {
         let reports: Vec<_> = taken.iter().map(|effect| Report { effect: *effect, next_at, sign }).collect();
         let connection = &mut *self.system.node.system.acquire().await.unwrap();
         let hour = Duration::from_hours(1);
@@ -78,7 +83,7 @@ impl Ledger {
     }
 }
 
-fn within(per_tick: u16, held_per_step: u16, held_per_organization: u16) -> Limits {
+pub(crate) const fn within(per_tick: u16, held_per_step: u16, held_per_organization: u16) -> Limits {
     Limits { per_tick, held_per_step, held_per_organization }
 }
 
@@ -300,6 +305,25 @@ async fn a_closed_queue_that_is_emptied_takes_no_share_of_its_organization() {
 
     assert_eq!((ended.len(), begun.len()), (30, 5));
     assert!(ended.iter().all(|effect| effect.step == closed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_an_effect_is_told_the_newest_version_of_what_it_depends_on() {
+    let ledger = Ledger::new(Limits::NONE).await;
+    let organization_id = ledger.system.organization_in(1).await;
+    let revisions = |taken: &[Effect]| taken.iter().map(|effect| effect.revision).collect::<Vec<_>>();
+    let revise = async |version: i64| {
+        let revise = "select runtime.set_effect_queue('toy', organization_id, step, null, null, ";
+        ledger.system.sql(format!("{revise}{version}) from runtime.effect_queues")).await;
+    };
+    assert_eq!(revisions(&ledger.want(organization_id, 2, 1).await), [0]);
+
+    revise(7).await;
+    assert_eq!(revisions(&ledger.claim(1).await), [7]);
+    assert_eq!(revisions(&ledger.want(organization_id, 1, 1).await), [7]);
+    // What was set aside is applied late, and takes nothing back.
+    revise(3).await;
+    assert_eq!(revisions(&ledger.want(organization_id, 1, 1).await), [7]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,15 +23,15 @@ const IMPATIENCE: Duration = Duration::from_millis(1_500);
 const BUFFERS: u64 = 64 << 20;
 
 /// A receiver and a sender that trusts it.
-struct Pair {
+pub(crate) struct Pair {
     receiver: Receiver,
-    hook: Arc<Hook>,
+    pub(crate) hook: Arc<Hook>,
     secret: String,
     sender: Sender,
 }
 
 impl Pair {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(receiver_options(), Duration::from_secs(10)).await
     }
 
@@ -57,10 +57,19 @@ impl Pair {
     }
 
     async fn post_to(&self, url: &str) -> AttemptOutcome {
+        self.send(url, Bytes::from_static(BODY)).await
+    }
+
+    /// One attempt with a body of any bytes.
+    pub(crate) async fn post_body(&self, body: Bytes) -> AttemptOutcome {
+        self.send(&self.receiver.url("partner"), body).await
+    }
+
+    async fn send(&self, url: &str, body: Bytes) -> AttemptOutcome {
         let url = WebhookUrl::parse(url, &AddressPolicy::with_loopback()).unwrap();
         let secret = WebhookSecret::parse(&self.secret).unwrap();
         let now = SystemClock.now().unix_seconds();
-        let request = PreparedRequest::signed(url, new_id(), now, Bytes::from_static(BODY), &[secret]);
+        let request = PreparedRequest::signed(url, new_id(), now, body, &[secret]);
         self.sender.post(&request).await
     }
 
@@ -479,6 +488,7 @@ async fn t23_whatever_is_wrong_with_tls_is_named_and_the_body_stays_at_home() {
         (Tls::SelfSigned, OutcomeKind::TlsCertificate, AttemptDetail::TlsUnknownIssuer),
         (Tls::WrongHost, OutcomeKind::TlsCertificate, AttemptDetail::TlsWrongHost),
         (Tls::UnknownAuthority, OutcomeKind::TlsCertificate, AttemptDetail::TlsUnknownIssuer),
+        (Tls::BadSignature, OutcomeKind::TlsCertificate, AttemptDetail::TlsBadSignature),
         (Tls::Tls11, OutcomeKind::TlsFailed, AttemptDetail::TlsProtocol),
         (Tls::NoSharedCipher, OutcomeKind::TlsFailed, AttemptDetail::TlsCipher),
     ] {

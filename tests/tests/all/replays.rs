@@ -1,6 +1,7 @@
 //! Sending deliveries again in bulk, from the request to the receiver, through crashes, rivals and rebuilds.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::metrics::scrape;
 use crate::worker_processes::{FEW, PROCESS};
 
 const PAUSE: WebhookSubscriptionCommand =
@@ -119,7 +121,7 @@ fn is_through(shown: &Value) -> bool {
 }
 
 /// Public events through the log itself, many in a stream, because nothing but their number matters.
-async fn happen(product: &Product, organization_id: OrganizationId, count: u32) {
+pub(crate) async fn happen(product: &Product, organization_id: OrganizationId, count: u32) {
     const A_STREAM: u32 = 500;
     let mut left = count;
     while left > 0 {
@@ -416,6 +418,34 @@ async fn fresh_events_pass_a_long_replay() {
     let counts = stage.partner.hook.counts();
     assert_eq!((counts.received, counts.duplicates), (counts.verified, 0));
     stage.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_does_not_read_its_earlier_batches_again() {
+    const DELIVERIES: i64 = 1_000;
+    let stage = Stage::open(Roles { workers: false, ..Roles::ALL }).await;
+    stage.skip(u32::try_from(DELIVERIES).unwrap()).await;
+    // Numbers belong to a process: in this one nobody else counts.
+    let worker = stage.product.process(PROCESS, "workers", NonZeroU16::MAX, &[]).await;
+
+    let id = stage.replay(&stage.body()).await;
+    let shown = stage.is_through(&id).await;
+
+    assert_eq!(shown["requested"], DELIVERIES);
+    let batches = "select count(*) from log.events where event_type = 'webhook_replay.advanced'";
+    let batches = stage.product.count(batches).await;
+    let (told, _) = scrape(worker.metrics).await;
+    let read = |kind: &str| {
+        let name = format!("carelog_stream_events_read_total{{kind=\"{kind}\"}}");
+        told.get(&name).copied().unwrap_or_default()
+    };
+    println!("{batches} batches, {} of their events read", read("webhook_replay"));
+    assert!(batches >= 10, "{batches}");
+    assert!(read("webhook_replay") <= f64::from(u32::try_from(batches).unwrap()), "{told:#?}");
+    let of_deliveries = read("webhook_delivery");
+    assert!((1.0..=6_000.0).contains(&of_deliveries), "{of_deliveries} events of deliveries are counted too");
+    assert!(worker.end().await.success());
+    stage.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

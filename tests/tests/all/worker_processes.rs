@@ -28,7 +28,7 @@ async fn process() {
 }
 
 /// A product without workers, a clinic, and a partner of it.
-async fn without_workers() -> (Product, OrganizationId, Partner) {
+pub(crate) async fn without_workers() -> (Product, OrganizationId, Partner) {
     let roles = Roles { workers: false, ..Roles::ALL };
     let product = Product::start_as(roles, true, Arc::new(SystemClock)).await;
     let organization_id = product.clinic().await.0;
@@ -36,7 +36,7 @@ async fn without_workers() -> (Product, OrganizationId, Partner) {
     (product, organization_id, partner)
 }
 
-async fn worker(product: &Product) -> ServerProcess {
+pub(crate) async fn worker(product: &Product) -> ServerProcess {
     product.process(PROCESS, "workers", FEW, &[]).await
 }
 

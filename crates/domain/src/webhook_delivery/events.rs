@@ -48,6 +48,9 @@ closed_enum! {
         /// Nobody whom we trust has issued the certificate. One that has issued itself is among these: what such a
         /// certificate says of itself is not believed.
         TlsUnknownIssuer = "tls_unknown_issuer",
+        /// A signature is wrong: that on the certificate, which was altered or comes from somebody who bears the name of
+        /// an issuer whom we trust; or that by which the receiver shows that the certificate is its own.
+        TlsBadSignature = "tls_bad_signature",
         /// The certificate was revoked.
         TlsRevoked = "tls_revoked",
         /// The certificate is refused for another reason.

@@ -49,6 +49,12 @@ struct Course {
 type Decision = Result<WebhookReplayEvent, WebhookReplayRejection>;
 
 impl WebhookReplay {
+    /// One that goes on, as a row tells it that was folded from its events: it has asked for or skipped everything up to
+    /// the organization sequence `place`. It decides as one that was folded from them all.
+    pub const fn running(subscription_id: SubscriptionId, place: i64) -> Self {
+        Self { course: Some(Course { subscription_id, status: ReplayStatus::Running, place }) }
+    }
+
     /// Where it stands; nothing before it is requested.
     pub fn status(&self) -> Option<ReplayStatus> {
         self.course.map(|course| course.status)

@@ -152,3 +152,13 @@ fn state_tells_where_the_replay_stands() {
         assert_eq!(replay.status(), Some(status));
     }
 }
+
+#[test]
+fn one_known_from_its_row_is_the_one_folded_from_its_events() {
+    let mut folded = WebhookReplay::default();
+    folded.apply(requested());
+    assert_eq!(WebhookReplay::running(SUBSCRIPTION, 4), folded);
+
+    folded.apply(advanced(9));
+    assert_eq!(WebhookReplay::running(SUBSCRIPTION, 9), folded);
+}

@@ -47,6 +47,15 @@ fn issuer(name: &str) -> Result<(String, Issuer<'static, KeyPair>), ReceiverErro
     Ok((pem, Issuer::new(params, key)))
 }
 
+/// The last bits of a certificate are those of its signature.
+fn altered(certificate: &[u8]) -> CertificateDer<'static> {
+    let mut bytes = certificate.to_vec();
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    CertificateDer::from(bytes)
+}
+
 fn server_certificate(
     issuer: &Issuer<'_, KeyPair>,
     names: &[String],
@@ -70,6 +79,7 @@ fn server_certificate(
     let key = KeyPair::generate()?;
     let certificate = match tls {
         Tls::SelfSigned => params.self_signed(&key)?.der().clone(),
+        Tls::BadSignature => altered(params.signed_by(&key, issuer)?.der()),
         _ => params.signed_by(&key, issuer)?.der().clone(),
     };
     Ok((certificate, PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()))))

@@ -24,6 +24,8 @@ pub enum Tls {
     WrongHost,
     /// A certificate of another authority than the one that is shown
     UnknownAuthority,
+    /// A certificate of the receiver's authority whose signature is wrong
+    BadSignature,
     /// A server that speaks TLS 1.1 at most
     Tls11,
     /// A server that shares no cipher with anybody
@@ -58,7 +60,8 @@ impl Handshake {
             | Tls::NotYetValid
             | Tls::SelfSigned
             | Tls::WrongHost
-            | Tls::UnknownAuthority => Self::Accept(acceptor),
+            | Tls::UnknownAuthority
+            | Tls::BadSignature => Self::Accept(acceptor),
         }
     }
 

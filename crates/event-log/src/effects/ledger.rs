@@ -32,6 +32,7 @@ impl From<EffectRow> for Effect {
             token: row.token,
             abandoned_since: row.abandoned_since.and_then(|since| Timestamp::try_from(since).ok()),
             is_closed: row.is_closed,
+            revision: row.revision,
         }
     }
 }
@@ -48,6 +49,7 @@ pub struct EffectRow {
     pub token: i64,
     pub abandoned_since: Option<OffsetDateTime>,
     pub is_closed: bool,
+    pub revision: i64,
 }
 
 impl Taker<'_> {
@@ -93,7 +95,8 @@ fn insert<'a>(
             r#"
             select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                    lane as "lane!", position as "position!", token as "token!",
-                   null::timestamptz as "abandoned_since: OffsetDateTime", false as "is_closed!"
+                   abandoned_since as "abandoned_since: OffsetDateTime", is_closed as "is_closed!",
+                   revision as "revision!"
             from runtime.insert_effects($1, $2, $3, $4, $5, row($6::integer, $7::integer, $8::integer), $9, $10, $11,
                                         $12, $13)
             "#,
@@ -152,17 +155,19 @@ fn change_queues<'a>(
     Box::pin(async move {
         for change in changes {
             let (per_tick, is_closed) = match change.setting {
+                QueueSetting::Revised => (None, None),
                 QueueSetting::PerTick(per_tick) => (Some(per_tick), None),
                 QueueSetting::Closed => (None, Some(true)),
                 QueueSetting::Open => (None, Some(false)),
             };
             sqlx::query!(
-                "select runtime.set_effect_queue($1, $2, $3, $4, $5)",
+                "select runtime.set_effect_queue($1, $2, $3, $4, $5, $6)",
                 reactor,
                 change.organization_id.uuid(),
                 change.step,
                 per_tick.map(i32::from),
-                is_closed
+                is_closed,
+                change.revision
             )
             .execute(&mut *connection)
             .await?;
@@ -186,7 +191,8 @@ pub fn claim<'a>(
             r#"
             select organization_id as "organization_id!", source_event_id as "source_event_id!", step as "step!",
                    lane as "lane!", position as "position!", token as "token!",
-                   abandoned_since as "abandoned_since: OffsetDateTime", is_closed as "is_closed!"
+                   abandoned_since as "abandoned_since: OffsetDateTime", is_closed as "is_closed!",
+                   revision as "revision!"
             from runtime.claim_effects($1, $2, $3, $4, $5, row($6::integer, $7::integer, $8::integer))
             "#,
             taker.reactor,

@@ -8,7 +8,11 @@
 //! The effects of one organization and step wait in a queue. Room in a queue is what bounds how many begin: its pace,
 //! its share of the workers, a pause that the receiver asked for, and, once it fails again and again, one at a time
 //! until one succeeds. So one queue with a hundred thousand waiting effects takes nothing from another with ten. The
-//! rules are the functions of `migrations/core/0003_effects.sql`, inside the statements that insert and claim.
+//! rules are the functions of `migrations/core/0003_effects.sql` and `0012_revisions.sql`, inside the statements that
+//! insert and claim.
+//!
+//! A queue also tells which version of something else its effects depend on, such as a subscription: whoever takes an
+//! effect is told it, and does not use what it remembers from before.
 
 mod ledger;
 
@@ -59,6 +63,8 @@ pub struct Effect {
     pub abandoned_since: Option<Timestamp>,
     /// Whether its queue is closed: it is to be ended, not carried out.
     pub is_closed: bool,
+    /// What it depends on has at least this version; 0 where that has not changed since the queue was made.
+    pub revision: i64,
 }
 
 /// What a worker says of an effect.
@@ -116,11 +122,16 @@ pub struct QueueChange {
     pub position: Position,
     /// What changes.
     pub setting: QueueSetting,
+    /// The version that what its effects depend on has from here on, where they depend on anything: whoever takes one
+    /// later is told it.
+    pub revision: Option<i64>,
 }
 
 /// What can change in a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QueueSetting {
+    /// Nothing but the version that its effects depend on.
+    Revised,
     /// How many may begin in five seconds, where that is less than for every queue.
     PerTick(u16),
     /// Nothing is carried out any more; what waits is due, so that the worker can end it.

@@ -75,6 +75,21 @@ enum Rows {
     SomeSetAside,
 }
 
+/// Where a running replay stands.
+#[derive(Clone, Copy)]
+struct Standing {
+    subscription_id: SubscriptionId,
+    place: i64,
+    version: i64,
+}
+
+impl Standing {
+    fn of(row: &ReplayRow) -> Self {
+        let subscription_id = SubscriptionId::new(row.subscription_id);
+        Self { subscription_id, place: row.place, version: row.version }
+    }
+}
+
 /// What came of a batch.
 struct Progress {
     sequences: Vec<i64>,
@@ -144,7 +159,7 @@ impl Replayer {
             Some(status) if status == "disabled" => return Ok(Next::After(PAUSE)),
             Some(_) | None => {
                 let command = WebhookReplayCommand::Cancel { reason: ReplayEnd::SubscriptionDeleted };
-                let is_ended = self.record(cause, row.version, command).await?;
+                let is_ended = self.record(cause, Standing::of(&row), command).await?;
                 return Ok(if is_ended { Next::Never } else { Next::After(LOOK_EVERY) });
             }
         }
@@ -155,7 +170,7 @@ impl Replayer {
         }
         let pace = load.per_tick.unwrap_or(u16::MAX).min(self.limits.per_tick).max(1);
         let room = pace.min(MAX_WAITING).saturating_sub(load.waiting);
-        // Not one by one: each batch is an event, and loads those before it.
+        // Not one by one: each batch is an event.
         if room < pace.min(MAX_WAITING).div_ceil(2) {
             return Ok(Next::After(LOOK_EVERY));
         }
@@ -203,16 +218,16 @@ impl Replayer {
         let now_skipped = settled.iter().filter(|asked| ***asked == Asked::Skipped).count();
         let requested = sum(row.requested_count, now_requested);
         let skipped = sum(row.skipped_count, now_skipped);
-        let mut version = row.version;
+        let mut standing = Standing::of(row);
         if let Some(place) = settled.len().checked_sub(1).and_then(|last| sequences.get(last)) {
             let command = WebhookReplayCommand::Advance { place: *place, requested, skipped };
-            if !self.record(cause, version, command).await? {
+            if !self.record(cause, standing, command).await? {
                 return Ok(Next::After(LOOK_EVERY));
             }
-            version += 1;
+            standing = Standing { version: standing.version + 1, place: *place, ..standing };
         }
         let complete = WebhookReplayCommand::Complete { requested, skipped };
-        if *is_last && settled.len() == asked.len() && self.record(cause, version, complete).await? {
+        if *is_last && settled.len() == asked.len() && self.record(cause, standing, complete).await? {
             return Ok(Next::Never);
         }
         Ok(Next::After(LOOK_EVERY))
@@ -257,19 +272,25 @@ impl Replayer {
 
     /// Appends what happened to the replay, under the version at which it was looked at. False where somebody cancelled
     /// it or took it over meanwhile: the next look sees what to do.
+    ///
+    /// Its row tells all that it decides by. To load its events would read those of every batch before this one.
     async fn record(
         &self,
         cause: &RecordedEvent,
-        version: i64,
+        standing: Standing,
         command: WebhookReplayCommand,
     ) -> Result<bool, ReplayError> {
+        let Standing { subscription_id, place, version } = standing;
+        let Ok(decided) = WebhookReplay::running(subscription_id, place).decide(command) else {
+            return Ok(false);
+        };
         let scope = scope(
             cause.stream.organization_id,
             cause.circumstances.correlation_id,
             Some(cause.event_id),
             Expected::Version(version),
         );
-        match self.log.execute::<WebhookReplay>(&scope, cause.stream.id, command).await {
+        match self.log.append_decided::<WebhookReplay>(&scope, cause.stream.id, version, decided).await {
             Ok(_) => Ok(true),
             Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => Ok(false),
             Err(failure) => Err(ReplayError::Record(Box::new(failure))),

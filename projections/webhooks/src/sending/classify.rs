@@ -96,6 +96,7 @@ fn of_certificate(error: &CertificateError) -> AttemptDetail {
             AttemptDetail::TlsWrongHost
         }
         CertificateError::UnknownIssuer => AttemptDetail::TlsUnknownIssuer,
+        CertificateError::BadSignature => AttemptDetail::TlsBadSignature,
         CertificateError::Revoked => AttemptDetail::TlsRevoked,
         _ => AttemptDetail::TlsCertificateRefused,
     }

@@ -16,7 +16,9 @@ use carelog_domain::{
 };
 use carelog_embedded::receiver::Hook;
 use carelog_event_log::new_id;
-use carelog_tests::{Answer, Api, Product, at, follow, new_secret, run, scope, send, until};
+use carelog_tests::{
+    Answer, Api, Product, at, follow, new_secret, node_client, run, scope, send, told_by, until,
+};
 use carelog_webhooks::catalogue::catalogue;
 use jsonschema::Validator;
 use reqwest::{Client, Method};
@@ -85,6 +87,25 @@ async fn the_asyncapi_document_and_the_page_are_there_for_everybody() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_asyncapi_document_is_as_the_schema_of_its_standard_says() {
+    let api = Api::start().await;
+    let document = send(api.request(Method::GET, "/asyncapi.json")).await.body;
+    let errors = async |document: &Value| told_by(node_client("asyncapi").await, document).await;
+
+    assert_eq!(errors(&document).await, json!([]));
+    for (place, wrong) in [
+        ("/asyncapi", json!("3.0")),
+        ("/operations/send_standard/action", json!("shout")),
+        ("/channels/standard/address", json!(7)),
+        ("/components/messages/standard.appointment.booked/payload/type", json!("objekt")),
+    ] {
+        let mut altered = document.clone();
+        *altered.pointer_mut(place).unwrap() = wrong;
+        assert_ne!(errors(&altered).await, json!([]), "the judge sees {place}");
+    }
+}
+
 /// Subscribes a hook of the receiver to everything.
 async fn subscribe(product: &Product, organization_id: OrganizationId, format: WebhookFormat) -> Arc<Hook> {
     let (id, secret) = (new_id(), new_secret());
@@ -104,6 +125,34 @@ async fn subscribe(product: &Product, organization_id: OrganizationId, format: W
     });
     run::<WebhookSubscription>(product.log(), &scope(organization_id), id, create).await;
     hook
+}
+
+/// What a build wrote of subscriptions that did not know `video_room.extended` yet, byte for byte.
+const OLD_FACTS: [&str; 2] = [
+    r#"{"filter":["video_room.*"],"format":"standard","partner_id":null,"per_tick_limit":null}"#,
+    r#"{"filter":["*"],"format":"standard","partner_id":null,"per_tick_limit":null}"#,
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t42_a_type_that_was_added_after_a_subscription_was_made_arrives() {
+    let product = Product::start().await;
+    let organization_id = product.clinic().await.0;
+    let by_kind = product.subscribe(organization_id, &["video_room.*"]).await;
+    let by_star = product.subscribe(organization_id, &["*"]).await;
+    let stored = "select convert_from(facts, 'UTF8') from log.events
+                  where event_type = 'webhook_subscription.created' order by organization_sequence";
+    assert_eq!(product.texts(stored).await, OLD_FACTS, "as stored then");
+
+    room_lives(&product, organization_id).await;
+
+    for partner in [by_kind, by_star] {
+        until("the later type arrives", async || {
+            let receipts = partner.hook.receipts();
+            receipts.iter().any(|got| got.event.as_deref() == Some("video_room.extended")).then_some(())
+        })
+        .await;
+    }
+    product.stop().await;
 }
 
 struct Staff<'p> {

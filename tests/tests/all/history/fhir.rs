@@ -1,13 +1,10 @@
 //! The trail as FHIR AuditEvents, judged by libraries of others.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 
-use carelog_tests::{Answer, Api, ApiClinic, node_client, python_client, send};
+use carelog_tests::{Answer, Api, ApiClinic, node_client, python_client, send, told_by};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
 use super::questions::Scene;
 
@@ -15,25 +12,14 @@ const NAMES: [&str; 6] = ["\"Ada", "\"Eve", "\"Grace", "grace@example.org", "A C
 
 /// What fhir.resources and FHIRPath say about a Bundle.
 async fn judge(version: &str, bundle: &Value) -> Value {
-    let mut client = Command::from(python_client("fhir").await);
+    let mut client = python_client("fhir").await;
     client.arg(version);
-    told(client, bundle).await
+    told_by(client, bundle).await
 }
 
 /// The errors that the library `fhir` of npm finds in an R4 Bundle.
 async fn errors(bundle: &Value) -> Value {
-    told(Command::from(node_client("fhir-js").await), bundle).await
-}
-
-/// What a client of somebody else says about a Bundle.
-async fn told(mut client: Command, bundle: &Value) -> Value {
-    let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(bundle.to_string().as_bytes()).await.unwrap();
-    drop(input);
-    let output = child.wait_with_output().await.unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    told_by(node_client("fhir-js").await, bundle).await
 }
 
 async fn ask(clinic: &ApiClinic<'_>, query: &str, accept: &str) -> Answer {
