@@ -10,4 +10,5 @@ mod naive;
 mod past;
 mod questions;
 mod replay;
+mod resumed;
 mod served;
