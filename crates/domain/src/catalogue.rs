@@ -102,6 +102,10 @@ catalogue! {
         PatientConsentGiven = "patient.consent_given", v 1, public;
         /// The patient took an agreement back.
         PatientConsentWithdrawn = "patient.consent_withdrawn", v 1, public;
+        /// For a time the patient gets no account of disclosures to an agency.
+        PatientAccountingSuspended = "patient.accounting_suspended", v 1, internal;
+        /// The patient gets the whole account again.
+        PatientAccountingResumed = "patient.accounting_resumed", v 1, internal;
         /// Erasure was asked for; the intent stands before any key is destroyed.
         PatientErasureRequested = "patient.erasure_requested", v 1, internal;
         /// The patient's data keys were destroyed.

@@ -230,6 +230,8 @@ impl State {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::Erased(_) => Ok(()),
         }

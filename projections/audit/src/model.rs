@@ -130,6 +130,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::PatientDetailsChanged
         | EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientAccountingSuspended
+        | EventType::PatientAccountingResumed
         | EventType::PatientErasureRequested
         | EventType::SpecialistDeactivated
         | EventType::AppointmentConfirmed
@@ -206,6 +208,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyIssued
         | EventType::OrganizationApiKeyRevoked
+        | EventType::PatientAccountingSuspended
+        | EventType::PatientAccountingResumed
         | EventType::PatientRegistered
         | EventType::PatientOnboarded
         | EventType::PatientDetailsChanged

@@ -155,6 +155,8 @@ impl Needed {
                 PatientEvent::Registered(_)
                 | PatientEvent::Onboarded(_)
                 | PatientEvent::DetailsChanged(_)
+                | PatientEvent::AccountingSuspended(_)
+                | PatientEvent::AccountingResumed(_)
                 | PatientEvent::ErasureRequested(_)
                 | PatientEvent::KeysDestroyed(_)
                 | PatientEvent::Erased(_),
@@ -312,6 +314,8 @@ impl State {
             PatientEvent::Registered(_)
             | PatientEvent::Onboarded(_)
             | PatientEvent::DetailsChanged(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::Erased(_) => Ok(()),

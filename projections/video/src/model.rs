@@ -105,6 +105,8 @@ impl Page {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::Erased(_) => {}
         }

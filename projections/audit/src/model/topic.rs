@@ -47,6 +47,8 @@ impl Topic {
                 EventType::OrganizationMemberRemoved,
                 EventType::OrganizationApiKeyIssued,
                 EventType::OrganizationApiKeyRevoked,
+                EventType::PatientAccountingSuspended,
+                EventType::PatientAccountingResumed,
             ],
             Self::Denial => &[
                 EventType::AccessDenied,
