@@ -90,6 +90,10 @@ catalogue! {
         OrganizationApiKeyIssued = "organization.api_key_issued", v 1, internal;
         /// An API key was revoked.
         OrganizationApiKeyRevoked = "organization.api_key_revoked", v 1, internal;
+        /// A new key makes the pseudonyms of analytics from the next rebuild on.
+        OrganizationPseudonymEpochBegun = "organization.pseudonym_epoch_begun", v 1, internal;
+        /// The key of former pseudonyms was destroyed: nothing leads back from them to people.
+        OrganizationPseudonymKeyDestroyed = "organization.pseudonym_key_destroyed", v 1, internal;
     }
     Patient in patient {
         /// A patient became known to the clinic.

@@ -27,8 +27,9 @@ use crate::form::{
 use crate::organization::{
     IntegrationCredentials, IntegrationKind, OrganizationApiKeyIssued, OrganizationApiKeyRevoked,
     OrganizationEvent, OrganizationIntegrationConfigured, OrganizationIntegrationRemoved,
-    OrganizationMemberAdded, OrganizationMemberRemoved, OrganizationProfile, OrganizationRegistered,
-    OrganizationSettingsChanged, Scope, StaffProfile,
+    OrganizationMemberAdded, OrganizationMemberRemoved, OrganizationProfile, OrganizationPseudonymEpochBegun,
+    OrganizationPseudonymKeyDestroyed, OrganizationRegistered, OrganizationSettingsChanged, Scope,
+    StaffProfile,
 };
 use crate::patient::{
     AgencyKind, AgencyStatement, ConsentKind, ErasureGround, PatientAccountingResumed,
@@ -251,6 +252,12 @@ fn organization_events(v: Variation) -> Vec<OrganizationEvent> {
             expires_at: v.optional(v.moment),
         }),
         OrganizationEvent::ApiKeyRevoked(OrganizationApiKeyRevoked { api_key_id: v.id(2) }),
+        OrganizationEvent::PseudonymEpochBegun(OrganizationPseudonymEpochBegun {
+            epoch: u32::from(v.number),
+        }),
+        OrganizationEvent::PseudonymKeyDestroyed(OrganizationPseudonymKeyDestroyed {
+            epoch: u32::from(v.number),
+        }),
     ]
 }
 

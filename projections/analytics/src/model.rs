@@ -211,7 +211,9 @@ impl State {
             | OrganizationEvent::MemberAdded(_)
             | OrganizationEvent::MemberRemoved(_)
             | OrganizationEvent::ApiKeyIssued(_)
-            | OrganizationEvent::ApiKeyRevoked(_) => {}
+            | OrganizationEvent::ApiKeyRevoked(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => {}
         }
     }
 

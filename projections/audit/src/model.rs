@@ -106,6 +106,7 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::OrganizationRegistered
         | EventType::OrganizationMemberAdded
         | EventType::OrganizationApiKeyIssued
+        | EventType::OrganizationPseudonymEpochBegun
         | EventType::PatientRegistered
         | EventType::SpecialistAdded
         | EventType::AppointmentBooked
@@ -177,6 +178,7 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::OrganizationIntegrationRemoved
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyRevoked
+        | EventType::OrganizationPseudonymKeyDestroyed
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
         | EventType::FileDeleted
@@ -208,6 +210,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyIssued
         | EventType::OrganizationApiKeyRevoked
+        | EventType::OrganizationPseudonymEpochBegun
+        | EventType::OrganizationPseudonymKeyDestroyed
         | EventType::PatientAccountingSuspended
         | EventType::PatientAccountingResumed
         | EventType::PatientRegistered

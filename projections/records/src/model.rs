@@ -176,7 +176,10 @@ impl Needed {
 
     fn rows_within_organization(&mut self, organization_id: OrganizationId, event: &OrganizationEvent) {
         match event {
-            OrganizationEvent::Registered(_) | OrganizationEvent::SettingsChanged(_) => false,
+            OrganizationEvent::Registered(_)
+            | OrganizationEvent::SettingsChanged(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => false,
             OrganizationEvent::IntegrationConfigured(configured) => {
                 self.integrations.insert((organization_id, configured.integration))
             }
@@ -265,7 +268,10 @@ impl State {
         let id = recorded.stream.organization_id;
         self.organizations.change(id, |row| OrganizationRecord::apply(row, event, recorded))?;
         match event {
-            OrganizationEvent::Registered(_) | OrganizationEvent::SettingsChanged(_) => Ok(()),
+            OrganizationEvent::Registered(_)
+            | OrganizationEvent::SettingsChanged(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => Ok(()),
             OrganizationEvent::IntegrationConfigured(configured) => {
                 let integration = configured.integration;
                 self.integrations.change((id, integration), |row| {

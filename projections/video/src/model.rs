@@ -161,7 +161,9 @@ impl Page {
             | OrganizationEvent::MemberAdded(_)
             | OrganizationEvent::MemberRemoved(_)
             | OrganizationEvent::ApiKeyIssued(_)
-            | OrganizationEvent::ApiKeyRevoked(_) => return,
+            | OrganizationEvent::ApiKeyRevoked(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => return,
         }
         self.changed_organizations.insert(organization_id);
     }
