@@ -26,6 +26,8 @@ use crate::usage::Usage;
 use crate::wait::until;
 
 const WORK: &str = "CARELOG_TEST_PROCESS";
+/// The home of a process that is to have one of the test's choice; otherwise each has its own.
+const HOME: &str = "CARELOG_TEST_HOME";
 
 /// What a process is to do.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,8 +123,8 @@ pub async fn serve_as_process() {
     let Ok(work) = std::env::var(WORK) else { return };
     let work: ProcessWork = serde_json::from_str(&work).expect("the parent wrote it");
     let mut end = signal(SignalKind::terminate()).expect("signals can be heard");
-    let home = work.home.join(new_id().to_string());
-    std::fs::create_dir(&home).expect("the home can be written to");
+    let home = std::env::var_os(HOME).map_or_else(|| work.home.join(new_id().to_string()), PathBuf::from);
+    std::fs::create_dir_all(&home).expect("the home can be written to");
     let mut config = product_config(&home, &work.ca_pem, true);
     config.webhooks.in_flight_per_subscription = work.in_flight;
     config.webhooks.in_flight_per_organization = work.in_flight;

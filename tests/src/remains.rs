@@ -1,12 +1,12 @@
 //! What a stopped product leaves: databases that a test may damage, and have back as they were.
 
 use carelog_embedded::postgres::TestServer;
-use carelog_server::databases::DatabaseOptions;
+use carelog_server::databases::{DatabaseOptions, Databases};
 use carelog_server::doctor::{Finding, Leaves, examine};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
 /// Of the databases that a test may damage.
-const SUFFIXES: [&str; 3] = ["core", "audit", "analytics"];
+const SUFFIXES: [&str; 4] = ["core", "audit", "analytics", "vault"];
 
 /// Databases that nobody works on any more.
 #[derive(Debug)]
@@ -64,8 +64,12 @@ impl Remains {
 
     /// What `carelog doctor` finds.
     pub async fn examine(&self) -> Vec<Finding> {
-        let options = DatabaseOptions::on_server(&self.server.connect_options("postgres"), &self.prefix);
-        examine(&options.connect(), Leaves::All).await.expect("everything can be examined")
+        examine(&self.connect(), Leaves::All).await.expect("everything can be examined")
+    }
+
+    /// Connections as the product has them.
+    pub fn connect(&self) -> Databases {
+        DatabaseOptions::on_server(&self.server.connect_options("postgres"), &self.prefix).connect()
     }
 
     /// Gives the databases back.
@@ -76,6 +80,5 @@ impl Remains {
                 self.server.drop_database(&name).await.expect("a database can be dropped");
             }
         }
-        self.server.drop_database(&self.name("vault")).await.expect("a database can be dropped");
     }
 }

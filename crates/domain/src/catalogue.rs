@@ -90,6 +90,10 @@ catalogue! {
         OrganizationApiKeyIssued = "organization.api_key_issued", v 1, internal;
         /// An API key was revoked.
         OrganizationApiKeyRevoked = "organization.api_key_revoked", v 1, internal;
+        /// A new key makes the pseudonyms of analytics from the next rebuild on.
+        OrganizationPseudonymEpochBegun = "organization.pseudonym_epoch_begun", v 1, internal;
+        /// The key of former pseudonyms was destroyed: nothing leads back from them to people.
+        OrganizationPseudonymKeyDestroyed = "organization.pseudonym_key_destroyed", v 1, internal;
     }
     Patient in patient {
         /// A patient became known to the clinic.
@@ -102,6 +106,10 @@ catalogue! {
         PatientConsentGiven = "patient.consent_given", v 1, public;
         /// The patient took an agreement back.
         PatientConsentWithdrawn = "patient.consent_withdrawn", v 1, public;
+        /// For a time the patient gets no account of disclosures to an agency.
+        PatientAccountingSuspended = "patient.accounting_suspended", v 1, internal;
+        /// The patient gets the whole account again.
+        PatientAccountingResumed = "patient.accounting_resumed", v 1, internal;
         /// Erasure was asked for; the intent stands before any key is destroyed.
         PatientErasureRequested = "patient.erasure_requested", v 1, internal;
         /// The patient's data keys were destroyed.

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::access::{
     AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AccessDenied, AccessDisclosureMade, AccessEvent,
     AccessRecordExported, AccessRecordViewed, AccessTrailQueried, AnalyticsDimension, AnalyticsFormat,
-    AnalyticsView, CellValue, DenialReason, Disclosure, Interaction, YearMonth,
+    AnalyticsView, CellValue, DenialReason, Disclosure, DisclosureExclusion, Interaction, YearMonth,
 };
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
@@ -27,13 +27,15 @@ use crate::form::{
 use crate::organization::{
     IntegrationCredentials, IntegrationKind, OrganizationApiKeyIssued, OrganizationApiKeyRevoked,
     OrganizationEvent, OrganizationIntegrationConfigured, OrganizationIntegrationRemoved,
-    OrganizationMemberAdded, OrganizationMemberRemoved, OrganizationProfile, OrganizationRegistered,
-    OrganizationSettingsChanged, Scope, StaffProfile,
+    OrganizationMemberAdded, OrganizationMemberRemoved, OrganizationProfile, OrganizationPseudonymEpochBegun,
+    OrganizationPseudonymKeyDestroyed, OrganizationRegistered, OrganizationSettingsChanged, Scope,
+    StaffProfile,
 };
 use crate::patient::{
-    ConsentKind, ErasureGround, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
+    AgencyKind, AgencyStatement, ConsentKind, ErasureGround, PatientAccountingResumed,
+    PatientAccountingSuspended, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
     PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
-    PatientOnboarded, PatientRegistered,
+    PatientOnboarded, PatientRegistered, StatementForm,
 };
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
@@ -176,6 +178,14 @@ pub(crate) fn rotated_secret() -> RotatedSecret {
     RotatedSecret { secret: format!("whsec_new_{CANARY}") }
 }
 
+pub(crate) fn agency_statement() -> AgencyStatement {
+    AgencyStatement {
+        agency: format!("{CANARY} Police"),
+        official: Some(format!("Inspector {CANARY}")),
+        statement: Some(format!("{CANARY} would be warned")),
+    }
+}
+
 pub(crate) fn disclosure() -> Disclosure {
     Disclosure {
         recipient: format!("{CANARY} Health Insurance"),
@@ -242,6 +252,12 @@ fn organization_events(v: Variation) -> Vec<OrganizationEvent> {
             expires_at: v.optional(v.moment),
         }),
         OrganizationEvent::ApiKeyRevoked(OrganizationApiKeyRevoked { api_key_id: v.id(2) }),
+        OrganizationEvent::PseudonymEpochBegun(OrganizationPseudonymEpochBegun {
+            epoch: u32::from(v.number),
+        }),
+        OrganizationEvent::PseudonymKeyDestroyed(OrganizationPseudonymKeyDestroyed {
+            epoch: u32::from(v.number),
+        }),
     ]
 }
 
@@ -260,6 +276,15 @@ fn patient_events(v: Variation) -> Vec<PatientEvent> {
             version: v.number,
         }),
         PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording }),
+        PatientEvent::AccountingSuspended(PatientAccountingSuspended {
+            suspension_id: v.id(9),
+            agency_kind: AgencyKind::LawEnforcement,
+            form: StatementForm::Written,
+            stated_at: v.moment,
+            ends_at: v.moment,
+            personal: Some(Personal::Open(agency_statement())),
+        }),
+        PatientEvent::AccountingResumed(PatientAccountingResumed { suspension_id: v.id(9) }),
         PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest }),
         PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: v.number }),
         PatientEvent::Erased(PatientErased {}),
@@ -697,6 +722,7 @@ fn access_events(v: Variation) -> Vec<AccessEvent> {
         AccessEvent::DisclosureMade(AccessDisclosureMade {
             patient_id: v.id(4),
             purpose: PurposeOfUse::Payment,
+            exclusion: v.optional(DisclosureExclusion::Authorization),
             personal: Some(Personal::Open(disclosure())),
         }),
         AccessEvent::TrailQueried(AccessTrailQueried { patient_id: v.optional(v.id(4)), entry_count: 40 }),

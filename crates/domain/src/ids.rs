@@ -68,6 +68,8 @@ ids! {
     OrganizationId;
     /// A patient, known only inside one organization.
     PatientId;
+    /// A time for which a patient gets no account of disclosures to an agency.
+    SuspensionId;
     /// A specialist of an organization.
     SpecialistId;
     /// A member of an organization's staff who may sign in.

@@ -59,7 +59,7 @@ pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, AssignmentId, ChartLinkId, CorrelationId, DeliveryId, EventId, ExerciseId,
     FileId, FormId, FormTemplateId, KeyId, MemberId, OrganizationId, ParticipantId, PartnerId, PatientId,
-    RecordingId, ReplayId, RequestId, SpecialistId, SubscriptionId, TreatmentPlanId,
+    RecordingId, ReplayId, RequestId, SpecialistId, SubscriptionId, SuspensionId, TreatmentPlanId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

@@ -22,7 +22,8 @@
 //! - *No `aws-config`.* Credentials come sealed from the log or are derived from the vault; no process environment or
 //!   metadata service is asked.
 //! - *The upload's id is not kept.* The storage itself lists the unfinished uploads of a key, so that there is nothing to
-//!   lose between its answer and a write of ours.
+//!   lose between its answer and a write of ours. Only a file that the server itself brings in several goes
+//!   (`resumed.rs`) names its upload: what is kept of it belongs to that one.
 //!
 //! # Non-goals
 //! It does not decide who may read what, and appends no events.
@@ -35,6 +36,7 @@ mod error;
 mod multipart;
 mod receive;
 mod removal;
+mod resumed;
 mod signing;
 mod sniff;
 mod storage;
@@ -44,6 +46,7 @@ pub use error::StorageError;
 pub use multipart::{StoredPart, UploadId};
 pub use receive::{BringError, Brought};
 pub use removal::ListedObject;
+pub use resumed::{Bringing, Kept, Mark, Piece};
 pub use signing::{Download, MAX_LINK_LIFE, SignedRequest, Upload};
 pub use sniff::{SNIFFED_BYTES, sniff};
 pub use storage::{Examined, Storage};

@@ -8,6 +8,8 @@ use crate::storage::Storage;
 
 /// Parts of one answer of the storage; it gives no more.
 const PAGE: i32 = 1_000;
+/// Answers of which a list of parts is made at most: S3 takes 10,000 parts.
+const PAGES: usize = 10;
 
 /// The storage's own name for an unfinished upload.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,25 +89,32 @@ impl Storage {
     /// When the storage does not answer, or refuses.
     pub async fn parts(&self, key: &str, upload_id: &UploadId) -> Result<Vec<StoredPart>, StorageError> {
         const STEP: &str = "list_parts";
-        let answer = self
-            .client
-            .list_parts()
-            .bucket(&self.options.bucket)
-            .key(key)
-            .upload_id(upload_id.as_str())
-            .max_parts(PAGE)
-            .send()
-            .await
-            .map_err(StorageError::of(STEP))?;
         let missing = |missing| StorageError::Incomplete { step: STEP, missing };
-        let mut parts = Vec::with_capacity(answer.parts().len());
-        for part in answer.parts() {
-            let number = part.part_number().and_then(|number| u16::try_from(number).ok());
-            parts.push(StoredPart {
-                number: number.ok_or(missing("the number of a part"))?,
-                size_bytes: part.size().ok_or(missing("the size of a part"))?,
-                etag: part.e_tag().ok_or(missing("the tag of a part"))?.to_owned(),
-            });
+        let (mut parts, mut after) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            let answer = self
+                .client
+                .list_parts()
+                .bucket(&self.options.bucket)
+                .key(key)
+                .upload_id(upload_id.as_str())
+                .set_part_number_marker(after)
+                .max_parts(PAGE)
+                .send()
+                .await
+                .map_err(StorageError::of(STEP))?;
+            for part in answer.parts() {
+                let number = part.part_number().and_then(|number| u16::try_from(number).ok());
+                parts.push(StoredPart {
+                    number: number.ok_or(missing("the number of a part"))?,
+                    size_bytes: part.size().ok_or(missing("the size of a part"))?,
+                    etag: part.e_tag().ok_or(missing("the tag of a part"))?.to_owned(),
+                });
+            }
+            after = answer.next_part_number_marker().map(str::to_owned);
+            if answer.is_truncated() != Some(true) || after.is_none() {
+                break;
+            }
         }
         parts.sort_unstable_by_key(|part| part.number);
         Ok(parts)

@@ -34,6 +34,9 @@ pub enum BringError {
         /// The bound in bytes.
         at_most: i64,
     },
+    /// The content is not the one of which a part is stored.
+    #[error("the content is not the one of which a part is stored")]
+    Changed,
     /// The storage failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -116,7 +119,7 @@ impl Storage {
         Ok((Brought { size_bytes, content_sha256 }, parts))
     }
 
-    async fn send_part(
+    pub(crate) async fn send_part(
         &self,
         key: &str,
         upload_id: &UploadId,

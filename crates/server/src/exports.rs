@@ -3,37 +3,34 @@
 //! Whoever asks for one writes an access to the log, whose id is the export's, and then a row of `exports.jobs`. A process
 //! in the role `workers` takes a row that nobody holds, of the clinic that has waited longest for its turn, makes the file
 //! and puts it into the clinic's own storage, below `exports/`; the row says how far it is. When the process dies, its lease
-//! runs out and another begins anew: a table has the same entries however often it is made, because it ends at the newest
-//! entry of the moment when it was asked for. Files are handed out by signed links, each of them another access, and removed
-//! after a week.
+//! runs out and another goes on, as `making.rs` says: a table has the same entries however often it is made, because it
+//! ends at the newest entry of the moment when it was asked for. Files are handed out by signed links, each of them another
+//! access, and removed after a week.
 
 mod folder;
+mod kept;
+mod making;
+mod spool;
 pub mod store;
 
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use carelog_analytics::columnar::PARQUET;
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Timestamp};
-use carelog_event_log::{Expected, Scope};
+use carelog_domain::{OrganizationId, Timestamp};
 use carelog_files::{BringError, Brought};
-use futures::StreamExt;
-use futures::stream::BoxStream;
-use tempfile::NamedTempFile;
-use tokio::io::AsyncReadExt;
 use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use self::folder::Folder;
 
+pub(crate) use self::spool::{Spool, SpooledPage};
+
 use self::store::{End, ExportForm, Job};
-use crate::audit::{ExportError, ExportOptions, ExportProgress, Exporter};
-use crate::http::trail_pieces;
+use crate::audit::{ExportError, Exporter};
 use crate::storages::StoragesError;
 use crate::system::System;
 
@@ -53,8 +50,6 @@ const KEEP_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
 const LEFT_OVER_PAUSE_MICROS: i64 = 3_600 * 1_000_000;
 /// Files that are removed in one look.
 const REMOVED_AT_A_TIME: i64 = 50;
-/// Bytes of a bundle that are read at a time.
-const READ_BYTES: usize = 1 << 20;
 
 impl ExportForm {
     /// The media type of the file.
@@ -63,6 +58,8 @@ impl ExportForm {
             Self::Csv => "text/csv; charset=utf-8; header=present",
             Self::Ndjson => "application/x-ndjson",
             Self::Parquet => PARQUET,
+            Self::FhirR4Ndjson => "application/fhir+ndjson; fhirVersion=4.0",
+            Self::FhirR5Ndjson => "application/fhir+ndjson; fhirVersion=5.0",
             Self::Bundle => "application/x-tar",
         }
     }
@@ -72,6 +69,7 @@ impl ExportForm {
         match self {
             Self::Csv => "csv",
             Self::Ndjson => "ndjson",
+            Self::FhirR4Ndjson | Self::FhirR5Ndjson => "fhir.ndjson",
             Self::Parquet => "parquet",
             Self::Bundle => "tar",
         }
@@ -102,6 +100,7 @@ pub async fn run(workshop: Workshop) {
     while tokio::time::timeout(LOOK_EVERY, stop.cancelled()).await.is_err() {
         let look = async {
             while make_next(&workshop).await? {}
+            forget_ended(&workshop).await?;
             remove_late(&workshop.system).await
         };
         let looked = tokio::select! {
@@ -132,7 +131,7 @@ async fn make_next(workshop: &Workshop) -> anyhow::Result<bool> {
     }
     let done = Arc::new(AtomicI64::new(0));
     let made = tokio::select! {
-        made = Box::pin(make(workshop, &job, Arc::clone(&done))) => made,
+        made = Box::pin(making::make(workshop, &job, &done)) => made,
         lost = tell(system, &job, &done) => return lost.map(|()| true),
     };
     let count = done.load(Ordering::Relaxed);
@@ -153,6 +152,16 @@ async fn make_next(workshop: &Workshop) -> anyhow::Result<bool> {
     let mut audit = system.databases.audit_system.acquire().await?;
     if store::end(&mut audit, &job, owner, end, now).await? {
         info!(organization.id = %job.organization_id, export.id = %job.export_id, ?end, "an export ended");
+        drop(audit);
+        let is_failed = match end {
+            End::Later(_) => return Ok(true),
+            End::Complete { .. } => false,
+            End::Failed { .. } => true,
+        };
+        if let Err(error) = making::clear(workshop, &job, is_failed).await {
+            let error = format!("{error:#}");
+            warn!(organization.id = %job.organization_id, export.id = %job.export_id, error, "an export left something");
+        }
     }
     Ok(true)
 }
@@ -191,59 +200,16 @@ fn failure(error: &anyhow::Error) -> Option<&'static str> {
     }
 }
 
-/// Makes the file of an export and puts it into the storage, in the place of an unfinished one.
-async fn make(workshop: &Workshop, job: &Job, done: Arc<AtomicI64>) -> anyhow::Result<Brought> {
-    let Workshop { system, exporter, folder, max_bytes } = workshop;
-    let storages = system.storages.get().context("no server was started")?;
-    let storage = storages.of(job.organization_id).await?;
-    let key = object_key(job.organization_id, job.export_id);
-    storage.remove(&key).await?;
-    let form = job.wanted.form;
-    if form != ExportForm::Bundle {
-        let pool = system.databases.audit_app.clone();
-        let pieces = trail_pieces(pool, exporter.origin.as_ref(), job, done)?;
-        return Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?);
+/// Removes what the home has of exports that ended elsewhere.
+async fn forget_ended(workshop: &Workshop) -> anyhow::Result<()> {
+    for (organization_id, export_id) in workshop.folder.all_unfinished()? {
+        let mut audit = workshop.system.databases.audit_system.acquire().await?;
+        let job = store::get(&mut audit, organization_id, export_id).await?;
+        if job.is_none_or(|job| job.status != "running") {
+            workshop.folder.forget(organization_id, export_id)?;
+        }
     }
-    let mut file = NamedTempFile::new_in(folder.path())?;
-    tokio::select! {
-        made = bundle(exporter, job, &mut file, &done) => made?,
-        full = folder.full() => return Err(full.into()),
-    }
-    let pieces = pieces(file.path()).await?;
-    Ok(storage.bring(&key, form.media_type(), pieces, *max_bytes).await?)
-}
-
-async fn bundle(
-    exporter: &Exporter,
-    job: &Job,
-    file: &mut NamedTempFile,
-    done: &AtomicI64,
-) -> anyhow::Result<()> {
-    let options = ExportOptions {
-        organization_id: job.organization_id,
-        from: None,
-        to: None,
-        patient_id: job.wanted.patient_id,
-        since: None,
-    };
-    let circumstances = Circumstances::of(Actor::SYSTEM, CorrelationId::new(job.export_id));
-    let scope = Scope { expected: Expected::New, ..Scope::new(job.organization_id, circumstances) };
-    let progress = |progress: ExportProgress| {
-        done.store(i64::try_from(progress.done).unwrap_or(i64::MAX), Ordering::Relaxed);
-    };
-    let summary = exporter.export(&options, &scope, file, &progress).await?;
-    done.store(i64::try_from(summary.event_count).unwrap_or(i64::MAX), Ordering::Relaxed);
     Ok(())
-}
-
-async fn pieces(path: &Path) -> io::Result<BoxStream<'static, io::Result<Bytes>>> {
-    let file = tokio::fs::File::open(path).await?;
-    let pieces = futures::stream::try_unfold(file, async |mut file| {
-        let mut piece = Vec::with_capacity(READ_BYTES);
-        let length = (&mut file).take(READ_BYTES as u64).read_to_end(&mut piece).await?;
-        Ok::<_, io::Error>((length > 0).then(|| (Bytes::from(piece), file)))
-    });
-    Ok(pieces.boxed())
 }
 
 /// Removes files whose days are over.

@@ -161,7 +161,7 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> StoreEr
 fn refused(error: BringError) -> StoreError {
     match error {
         BringError::TooLarge { .. } => StoreError::Unfit(DiscardReason::TooLarge),
-        BringError::Source(_) | BringError::Storage(_) => unavailable(error),
+        BringError::Source(_) | BringError::Changed | BringError::Storage(_) => unavailable(error),
     }
 }
 

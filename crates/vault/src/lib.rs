@@ -58,6 +58,12 @@
 //! - *No row-level security here.* A lane commits events of many organizations at once and asks for their keys in
 //!   one statement, so no single organization could be set. Only the vault's role reaches the tables, and a key
 //!   wrapped for one organization does not open as another's.
+//! - *Which operations the log tells.* A data key is made with the first value that is sealed under it, and an
+//!   organization's key with its first data key: the event whose envelope and leaf first name the key's id says when, for
+//!   whom and in which class, and no other event is needed. The destruction of a patient's keys is
+//!   `patient.keys_destroyed`; an epoch of pseudonyms after the first and the destruction of its key are
+//!   `organization.pseudonym_epoch_begun` and `organization.pseudonym_key_destroyed`, appended by whoever asked for them.
+//!   The first epoch begins with the clinic. Nothing wraps keys anew yet; what will has to tell.
 //! - *Old copies of the vault's database* (dead rows, write-ahead log, backups) still hold a shredded key, wrapped.
 //!   They stay readable until they expire or the organization key of their epoch is destroyed.
 //!

@@ -18,6 +18,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::queries::{Column, Figures};
@@ -96,7 +97,7 @@ pub enum CellKind {
 }
 
 /// The cells of a column in some rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cells {
     /// Texts.
     Text(Vec<Option<String>>),

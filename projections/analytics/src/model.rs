@@ -211,7 +211,9 @@ impl State {
             | OrganizationEvent::MemberAdded(_)
             | OrganizationEvent::MemberRemoved(_)
             | OrganizationEvent::ApiKeyIssued(_)
-            | OrganizationEvent::ApiKeyRevoked(_) => {}
+            | OrganizationEvent::ApiKeyRevoked(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => {}
         }
     }
 
@@ -230,6 +232,8 @@ impl State {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::Erased(_) => Ok(()),
         }

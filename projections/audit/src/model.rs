@@ -106,6 +106,7 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::OrganizationRegistered
         | EventType::OrganizationMemberAdded
         | EventType::OrganizationApiKeyIssued
+        | EventType::OrganizationPseudonymEpochBegun
         | EventType::PatientRegistered
         | EventType::SpecialistAdded
         | EventType::AppointmentBooked
@@ -130,6 +131,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::PatientDetailsChanged
         | EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientAccountingSuspended
+        | EventType::PatientAccountingResumed
         | EventType::PatientErasureRequested
         | EventType::SpecialistDeactivated
         | EventType::AppointmentConfirmed
@@ -175,6 +178,7 @@ pub const fn action(event_type: EventType) -> Action {
         EventType::OrganizationIntegrationRemoved
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyRevoked
+        | EventType::OrganizationPseudonymKeyDestroyed
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
         | EventType::FileDeleted
@@ -206,6 +210,10 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::OrganizationMemberRemoved
         | EventType::OrganizationApiKeyIssued
         | EventType::OrganizationApiKeyRevoked
+        | EventType::OrganizationPseudonymEpochBegun
+        | EventType::OrganizationPseudonymKeyDestroyed
+        | EventType::PatientAccountingSuspended
+        | EventType::PatientAccountingResumed
         | EventType::PatientRegistered
         | EventType::PatientOnboarded
         | EventType::PatientDetailsChanged

@@ -155,6 +155,8 @@ impl Needed {
                 PatientEvent::Registered(_)
                 | PatientEvent::Onboarded(_)
                 | PatientEvent::DetailsChanged(_)
+                | PatientEvent::AccountingSuspended(_)
+                | PatientEvent::AccountingResumed(_)
                 | PatientEvent::ErasureRequested(_)
                 | PatientEvent::KeysDestroyed(_)
                 | PatientEvent::Erased(_),
@@ -174,7 +176,10 @@ impl Needed {
 
     fn rows_within_organization(&mut self, organization_id: OrganizationId, event: &OrganizationEvent) {
         match event {
-            OrganizationEvent::Registered(_) | OrganizationEvent::SettingsChanged(_) => false,
+            OrganizationEvent::Registered(_)
+            | OrganizationEvent::SettingsChanged(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => false,
             OrganizationEvent::IntegrationConfigured(configured) => {
                 self.integrations.insert((organization_id, configured.integration))
             }
@@ -263,7 +268,10 @@ impl State {
         let id = recorded.stream.organization_id;
         self.organizations.change(id, |row| OrganizationRecord::apply(row, event, recorded))?;
         match event {
-            OrganizationEvent::Registered(_) | OrganizationEvent::SettingsChanged(_) => Ok(()),
+            OrganizationEvent::Registered(_)
+            | OrganizationEvent::SettingsChanged(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => Ok(()),
             OrganizationEvent::IntegrationConfigured(configured) => {
                 let integration = configured.integration;
                 self.integrations.change((id, integration), |row| {
@@ -312,6 +320,8 @@ impl State {
             PatientEvent::Registered(_)
             | PatientEvent::Onboarded(_)
             | PatientEvent::DetailsChanged(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::Erased(_) => Ok(()),

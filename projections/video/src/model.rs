@@ -105,6 +105,8 @@ impl Page {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::Erased(_) => {}
         }
@@ -161,7 +163,9 @@ impl Page {
             | OrganizationEvent::MemberAdded(_)
             | OrganizationEvent::MemberRemoved(_)
             | OrganizationEvent::ApiKeyIssued(_)
-            | OrganizationEvent::ApiKeyRevoked(_) => return,
+            | OrganizationEvent::ApiKeyRevoked(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => return,
         }
         self.changed_organizations.insert(organization_id);
     }

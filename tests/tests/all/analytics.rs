@@ -12,6 +12,7 @@ mod links;
 mod logins;
 mod modelling;
 mod pictures;
+mod pseudonym_keys;
 mod suppression;
 mod truth;
 mod video;

@@ -1,5 +1,6 @@
 //! Records as they were, and what the trail answers about them.
 
+mod accounting;
 mod cost;
 mod disclosures;
 mod exports;
@@ -10,4 +11,5 @@ mod naive;
 mod past;
 mod questions;
 mod replay;
+mod resumed;
 mod served;

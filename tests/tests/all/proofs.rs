@@ -6,6 +6,7 @@ mod damage;
 mod handed_on;
 mod live;
 mod meta;
+mod mutations;
 mod served;
 mod signer;
 mod witness;

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::events::{
-    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, DenialReason, Disclosure, Interaction,
+    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, DenialReason, Disclosure, DisclosureExclusion,
+    Interaction,
 };
 use crate::aggregate::rejections;
 use crate::ids::PatientId;
@@ -29,6 +30,8 @@ pub enum AccessCommand {
         patient_id: PatientId,
         /// What for.
         purpose: PurposeOfUse,
+        /// Why an accounting need not have it.
+        exclusion: Option<DisclosureExclusion>,
         /// To whom, and what.
         disclosure: Disclosure,
     },

@@ -33,6 +33,28 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// Why an accounting of disclosures need not have a disclosure (45 CFR 164.528(a)(1)).
+    pub enum DisclosureExclusion {
+        /// It served treatment, payment or health care operations (i).
+        TreatmentPaymentOperations = "treatment_payment_operations",
+        /// It was to the patient (ii).
+        ToIndividual = "to_individual",
+        /// It came along with one that was permitted (iii).
+        Incidental = "incidental",
+        /// The patient had authorised it (iv).
+        Authorization = "authorization",
+        /// It was for a directory, or to persons involved in the patient's care (v).
+        DirectoryOrCare = "directory_or_care",
+        /// It was for national security or intelligence (vi).
+        NationalSecurity = "national_security",
+        /// It was to those who had the patient in custody (vii).
+        Custody = "custody",
+        /// It was part of a limited data set (viii).
+        LimitedDataSet = "limited_data_set",
+    }
+}
+
 personal_structs! {
     /// What an accounting of disclosures has to say (45 CFR 164.528).
     pub struct Disclosure {
@@ -83,6 +105,9 @@ facts! {
         pub patient_id: PatientId,
         /// What for.
         pub purpose: PurposeOfUse,
+        /// Why an accounting need not have it, where somebody said so; the purpose may say it as well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub exclusion: Option<DisclosureExclusion>,
     }
     subject patient_id;
     personal Clinical: Disclosure;
@@ -157,6 +182,19 @@ facts! {
         pub reason: DenialReason,
         /// The HTTP status of the answer.
         pub status: u16,
+    }
+}
+
+impl PurposeOfUse {
+    /// Why an accounting need not have a disclosure for this purpose, where the purpose alone says so. What was done at the
+    /// patient's request may have gone to anybody, and an emergency may be one of others.
+    pub const fn exclusion(self) -> Option<DisclosureExclusion> {
+        match self {
+            Self::Treatment | Self::Payment | Self::Operations => {
+                Some(DisclosureExclusion::TreatmentPaymentOperations)
+            }
+            Self::PatientRequest | Self::Emergency | Self::Compliance => None,
+        }
     }
 }
 

@@ -45,9 +45,9 @@ impl Access {
             AccessCommand::RecordExport { target_kind, patient_id, record_count } => {
                 AccessEvent::RecordExported(AccessRecordExported { target_kind, patient_id, record_count })
             }
-            AccessCommand::RecordDisclosure { patient_id, purpose, disclosure } => {
+            AccessCommand::RecordDisclosure { patient_id, purpose, exclusion, disclosure } => {
                 let personal = Some(Personal::Open(disclosure));
-                AccessEvent::DisclosureMade(AccessDisclosureMade { patient_id, purpose, personal })
+                AccessEvent::DisclosureMade(AccessDisclosureMade { patient_id, purpose, exclusion, personal })
             }
             AccessCommand::RecordTrailQuery { patient_id, entry_count } => {
                 AccessEvent::TrailQueried(AccessTrailQueried { patient_id, entry_count })

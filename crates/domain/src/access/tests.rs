@@ -43,13 +43,30 @@ fn given_nothing_when_export_recorded_then_record_exported() {
 
 #[test]
 fn given_nothing_when_disclosure_recorded_then_disclosure_made() {
-    let (patient_id, purpose) = (PATIENT, PurposeOfUse::Payment);
-    let personal = Some(Personal::Open(disclosure()));
-    let made = AccessDisclosureMade { patient_id, purpose, personal };
+    for exclusion in [None, Some(DisclosureExclusion::Authorization)] {
+        let (patient_id, purpose) = (PATIENT, PurposeOfUse::Payment);
+        let personal = Some(Personal::Open(disclosure()));
+        let made = AccessDisclosureMade { patient_id, purpose, exclusion, personal };
 
-    given([])
-        .when(AccessCommand::RecordDisclosure { patient_id, purpose, disclosure: disclosure() })
-        .then_expect_events(vec![AccessEvent::DisclosureMade(made)]);
+        given([])
+            .when(AccessCommand::RecordDisclosure {
+                patient_id,
+                purpose,
+                exclusion,
+                disclosure: disclosure(),
+            })
+            .then_expect_events(vec![AccessEvent::DisclosureMade(made)]);
+    }
+}
+
+#[test]
+fn only_purposes_that_say_so_keep_a_disclosure_out_of_an_accounting() {
+    let excluded = PurposeOfUse::ALL.iter().filter(|purpose| purpose.exclusion().is_some());
+
+    assert_eq!(
+        excluded.copied().collect::<Vec<_>>(),
+        [PurposeOfUse::Treatment, PurposeOfUse::Payment, PurposeOfUse::Operations]
+    );
 }
 
 #[test]

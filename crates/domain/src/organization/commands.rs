@@ -56,6 +56,16 @@ pub enum OrganizationCommand {
         /// The specialist.
         specialist_id: SpecialistId,
     },
+    /// Tell that an epoch of pseudonyms began.
+    RecordPseudonymEpoch {
+        /// Which.
+        epoch: u32,
+    },
+    /// Tell that the key of former pseudonyms is gone.
+    RecordPseudonymKeyDestroyed {
+        /// Of which epoch.
+        epoch: u32,
+    },
     /// Revoke an API key.
     RevokeApiKey {
         /// The key.
@@ -124,6 +134,12 @@ rejections! {
         ApiKeyUnknown { api_key_id: ApiKeyId } = NotFound "api_key_unknown", "there is no API key {api_key_id}";
         ApiKeyAlreadyRevoked { api_key_id: ApiKeyId } = Conflict "api_key_already_revoked",
             "API key {api_key_id} is already revoked";
+        EpochAlreadyRecorded { epoch: u32 } = Conflict "epoch_already_recorded",
+            "the log knows already of the pseudonyms' epoch {epoch}";
+        EpochUnknown { epoch: u32 } = Invalid "epoch_unknown",
+            "{epoch} is no former epoch of pseudonyms that the log knows of, nor the next one";
+        PseudonymKeyAlreadyDestroyed { epoch: u32 } = Conflict "pseudonym_key_already_destroyed",
+            "the log knows already that the key of the pseudonyms' epoch {epoch} is destroyed";
         KeyRoleNotAllowed { role: Role } = Invalid "key_role_not_allowed",
             "an API key cannot have the role {role}";
         PatientKeyWithoutPatient { api_key_id: ApiKeyId } = Invalid "patient_key_without_patient",

@@ -147,6 +147,22 @@ facts! {
     }
 }
 
+facts! {
+    /// A new key makes the pseudonyms of analytics from the next rebuild on.
+    pub struct OrganizationPseudonymEpochBegun {
+        /// Which epoch; the first one begins with the clinic and has no event.
+        pub epoch: u32,
+    }
+}
+
+facts! {
+    /// The key of former pseudonyms was destroyed: nothing leads back from them to people.
+    pub struct OrganizationPseudonymKeyDestroyed {
+        /// Of which epoch.
+        pub epoch: u32,
+    }
+}
+
 events! {
     /// What can happen to a clinic.
     pub enum OrganizationEvent in Organization {
@@ -166,5 +182,9 @@ events! {
         ApiKeyIssued(OrganizationApiKeyIssued) = OrganizationApiKeyIssued,
         /// An API key was revoked.
         ApiKeyRevoked(OrganizationApiKeyRevoked) = OrganizationApiKeyRevoked,
+        /// An epoch of pseudonyms began.
+        PseudonymEpochBegun(OrganizationPseudonymEpochBegun) = OrganizationPseudonymEpochBegun,
+        /// The key of an epoch of pseudonyms was destroyed.
+        PseudonymKeyDestroyed(OrganizationPseudonymKeyDestroyed) = OrganizationPseudonymKeyDestroyed,
     }
 }

@@ -6,6 +6,7 @@
 mod commands;
 mod events;
 mod keys;
+mod pseudonyms;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use commands::*;
 pub use events::*;
 use keys::HeldKey;
+use pseudonyms::PseudonymEpochs;
 
 use crate::aggregate::write_all;
 use crate::ids::{ApiKeyId, MemberId};
@@ -38,6 +40,7 @@ struct Registration {
     integrations: BTreeSet<IntegrationKind>,
     members: BTreeSet<MemberId>,
     keys: BTreeMap<ApiKeyId, HeldKey>,
+    pseudonyms: PseudonymEpochs,
 }
 
 impl Organization {
@@ -88,6 +91,8 @@ impl Registration {
             OrganizationCommand::RemoveMember { member_id } => return self.remove_member(member_id),
             OrganizationCommand::IssueApiKey(issue) => self.issue_key(issue),
             OrganizationCommand::RevokeApiKey { api_key_id } => self.revoke_key(api_key_id),
+            OrganizationCommand::RecordPseudonymEpoch { epoch } => return self.pseudonyms.begin(epoch),
+            OrganizationCommand::RecordPseudonymKeyDestroyed { epoch } => self.pseudonyms.destroy(epoch),
             OrganizationCommand::RevokeKeysOfSpecialist { specialist_id } => {
                 return Ok(self.revoke_keys(|key| key.specialist_id == Some(specialist_id)));
             }
@@ -192,6 +197,10 @@ impl Aggregate for Organization {
                     is_revoked: false,
                 };
                 registration.keys.insert(issued.api_key_id, key);
+            }
+            OrganizationEvent::PseudonymEpochBegun(begun) => registration.pseudonyms.apply_begun(&begun),
+            OrganizationEvent::PseudonymKeyDestroyed(destroyed) => {
+                registration.pseudonyms.apply_destroyed(&destroyed);
             }
             OrganizationEvent::ApiKeyRevoked(revoked) => {
                 if let Some(key) = registration.keys.get_mut(&revoked.api_key_id) {

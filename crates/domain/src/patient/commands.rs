@@ -1,8 +1,10 @@
 //! What can be asked of a patient's record, and how it refuses.
 
-use super::ErasureStep;
 use super::events::{ConsentKind, ErasureGround, PatientDetails};
+use super::{ErasureStep, SuspendAccounting};
+use crate::Timestamp;
 use crate::aggregate::rejections;
+use crate::ids::SuspensionId;
 
 /// A wish about a patient.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,15 @@ pub enum PatientCommand {
         /// Which one.
         consent: ConsentKind,
     },
+    /// Give the patient no account of disclosures to an agency for a time.
+    SuspendAccounting(SuspendAccounting),
+    /// Give the patient the whole account again before that time is over.
+    ResumeAccounting {
+        /// Which suspension ends.
+        suspension_id: SuspensionId,
+        /// When this is asked.
+        now: Timestamp,
+    },
     /// Begin to erase the patient.
     RequestErasure {
         /// Why.
@@ -57,6 +68,18 @@ rejections! {
             "consent to {consent} in version {version} is already in force";
         ConsentNotGiven { consent: ConsentKind } = Conflict "consent_not_given",
             "consent to {consent} is not in force";
+        SuspensionAlreadyMade { suspension_id: SuspensionId } = Conflict "suspension_already_made",
+            "suspension {suspension_id} was already made";
+        StatedInFuture { stated_at: Timestamp, now: Timestamp } = Invalid "stated_in_future",
+            "the agency would have asked at {stated_at}, and it is {now}";
+        SuspensionEndsInPast { ends_at: Timestamp, now: Timestamp } = Invalid "suspension_ends_in_past",
+            "the suspension would end at {ends_at}, and it is {now}";
+        OralSuspensionTooLong { ends_at: Timestamp, latest: Timestamp } = Invalid "oral_suspension_too_long",
+            "the suspension would end at {ends_at}, and an oral statement holds until {latest} at most";
+        SuspensionUnknown { suspension_id: SuspensionId } = NotFound "suspension_unknown",
+            "there is no suspension {suspension_id}";
+        SuspensionNotInForce { suspension_id: SuspensionId } = Conflict "suspension_not_in_force",
+            "suspension {suspension_id} has ended";
         ErasureUnderWay { step: ErasureStep } = Conflict "erasure_under_way",
             "the patient is being erased, which has come to {step}";
         ErasureAlreadyRequested { step: ErasureStep } = Conflict "erasure_already_requested",

@@ -1,7 +1,8 @@
 //! What can happen to a patient's record as such.
 
+use crate::ids::SuspensionId;
 use crate::personal::personal_structs;
-use crate::{closed_enum, events, facts};
+use crate::{Timestamp, closed_enum, events, facts};
 
 closed_enum! {
     /// What a patient can agree to.
@@ -29,7 +30,39 @@ closed_enum! {
     }
 }
 
+closed_enum! {
+    /// What kind of agency may ask that a patient gets no account of disclosures to it (45 CFR 164.528(a)(2)).
+    pub enum AgencyKind {
+        /// It oversees health care (45 CFR 164.512(d)).
+        HealthOversight = "health_oversight",
+        /// It enforces the law (45 CFR 164.512(f)).
+        LawEnforcement = "law_enforcement",
+    }
+}
+
+closed_enum! {
+    /// How an agency asked.
+    pub enum StatementForm {
+        /// In writing, with a time.
+        Written = "written",
+        /// By word of mouth, which holds for 30 days at most.
+        Oral = "oral",
+    }
+}
+
 personal_structs! {
+    /// An agency's statement that an account of disclosures to it would be likely to impede what it does.
+    pub struct AgencyStatement {
+        /// The agency, as recipients are named when disclosures are written down.
+        pub agency: String,
+        /// Who spoke or signed for it.
+        #[serde(default)]
+        pub official: Option<String>,
+        /// What was said.
+        #[serde(default)]
+        pub statement: Option<String>,
+    }
+
     /// Who a patient is and how to reach them.
     pub struct PatientDetails {
         /// Full name.
@@ -89,6 +122,31 @@ facts! {
 }
 
 facts! {
+    /// For a time the patient gets no account of disclosures to an agency.
+    pub struct PatientAccountingSuspended {
+        /// Which suspension.
+        pub suspension_id: SuspensionId,
+        /// What kind of agency asked for it.
+        pub agency_kind: AgencyKind,
+        /// How it asked.
+        pub form: StatementForm,
+        /// When it asked.
+        pub stated_at: Timestamp,
+        /// Until when.
+        pub ends_at: Timestamp,
+    }
+    personal Clinical: AgencyStatement;
+}
+
+facts! {
+    /// The patient gets the account of disclosures to the agency again, before the time was over.
+    pub struct PatientAccountingResumed {
+        /// Which suspension ended.
+        pub suspension_id: SuspensionId,
+    }
+}
+
+facts! {
     /// Erasure was asked for; nothing is destroyed yet.
     pub struct PatientErasureRequested {
         /// Why.
@@ -122,6 +180,10 @@ events! {
         ConsentGiven(PatientConsentGiven) = PatientConsentGiven,
         /// The patient took an agreement back.
         ConsentWithdrawn(PatientConsentWithdrawn) = PatientConsentWithdrawn,
+        /// For a time the patient gets no account of disclosures to an agency.
+        AccountingSuspended(PatientAccountingSuspended) = PatientAccountingSuspended,
+        /// The patient gets the whole account again.
+        AccountingResumed(PatientAccountingResumed) = PatientAccountingResumed,
         /// Erasure was asked for.
         ErasureRequested(PatientErasureRequested) = PatientErasureRequested,
         /// The patient's data keys were destroyed.

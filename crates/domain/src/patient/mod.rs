@@ -1,8 +1,9 @@
-//! A patient of one clinic: joining, consents, and being forgotten.
+//! A patient of one clinic: joining, consents, what accounts of disclosures leave out for a time, and being forgotten.
 //!
 //! Erasure is a sequence of events, each of which can be repeated after a crash: the intent, the destruction of
 //! the keys, the confirmation of all projections. From the intent on nothing else happens to the patient.
 
+mod accounting;
 mod commands;
 mod events;
 #[cfg(test)]
@@ -14,6 +15,8 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+use accounting::Suspensions;
+pub use accounting::{ORAL_DAYS, SuspendAccounting};
 pub use commands::*;
 pub use events::*;
 
@@ -43,6 +46,7 @@ struct Registration {
     is_onboarded: bool,
     /// Consents in force and their versions.
     consents: BTreeMap<ConsentKind, u16>,
+    suspensions: Suspensions,
     erasure: Option<ErasureStep>,
 }
 
@@ -94,6 +98,12 @@ impl Registration {
             }
             PatientCommand::WithdrawConsent { consent } => {
                 self.unless_erasing().and_then(|()| self.withdraw_consent(consent))
+            }
+            PatientCommand::SuspendAccounting(wish) => {
+                self.unless_erasing().and_then(|()| self.suspensions.suspend(wish))
+            }
+            PatientCommand::ResumeAccounting { suspension_id, now } => {
+                self.unless_erasing().and_then(|()| self.suspensions.resume(suspension_id, now))
             }
         }
     }
@@ -183,6 +193,8 @@ impl Aggregate for Patient {
             PatientEvent::ConsentWithdrawn(withdrawn) => {
                 registration.consents.remove(&withdrawn.consent);
             }
+            PatientEvent::AccountingSuspended(suspended) => registration.suspensions.add(&suspended),
+            PatientEvent::AccountingResumed(resumed) => registration.suspensions.lift(&resumed),
             PatientEvent::ErasureRequested(_) => registration.erasure = Some(ErasureStep::Requested),
             PatientEvent::KeysDestroyed(_) => registration.erasure = Some(ErasureStep::KeysDestroyed),
             PatientEvent::Erased(_) => registration.erasure = Some(ErasureStep::Erased),

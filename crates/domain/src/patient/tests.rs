@@ -2,8 +2,13 @@
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 
+use uuid::Uuid;
+
 use super::*;
-use crate::examples::patient_details;
+use crate::examples::{agency_statement, at, patient_details};
+use crate::ids::SuspensionId;
+
+const SUSPENSION: SuspensionId = SuspensionId::new(Uuid::from_u128(1));
 
 const GIVE: PatientCommand = PatientCommand::GiveConsent { consent: ConsentKind::Recording, version: 2 };
 const WITHDRAW: PatientCommand = PatientCommand::WithdrawConsent { consent: ConsentKind::Recording };
@@ -60,6 +65,111 @@ fn erasing() -> [(Vec<PatientEvent>, ErasureStep); 3] {
     ]
 }
 
+fn suspend(form: StatementForm, ends_at: &str) -> PatientCommand {
+    PatientCommand::SuspendAccounting(SuspendAccounting {
+        suspension_id: SUSPENSION,
+        agency_kind: AgencyKind::LawEnforcement,
+        form,
+        stated_at: at("2026-03-01T00:00:00Z"),
+        ends_at: at(ends_at),
+        statement: agency_statement(),
+        now: at("2026-03-02T00:00:00Z"),
+    })
+}
+
+fn suspended(form: StatementForm, ends_at: &str) -> PatientEvent {
+    PatientEvent::AccountingSuspended(PatientAccountingSuspended {
+        suspension_id: SUSPENSION,
+        agency_kind: AgencyKind::LawEnforcement,
+        form,
+        stated_at: at("2026-03-01T00:00:00Z"),
+        ends_at: at(ends_at),
+        personal: Some(Personal::Open(agency_statement())),
+    })
+}
+
+fn resume(now: &str) -> PatientCommand {
+    PatientCommand::ResumeAccounting { suspension_id: SUSPENSION, now: at(now) }
+}
+
+fn resumed() -> PatientEvent {
+    PatientEvent::AccountingResumed(PatientAccountingResumed { suspension_id: SUSPENSION })
+}
+
+#[test]
+fn given_registered_when_accounting_is_suspended_then_suspended() {
+    for (form, ends_at) in
+        [(StatementForm::Written, "2027-03-01T00:00:00Z"), (StatementForm::Oral, "2026-03-31T00:00:00Z")]
+    {
+        given([registered()]).when(suspend(form, ends_at)).then_expect_events(vec![suspended(form, ends_at)]);
+    }
+}
+
+#[test]
+fn given_an_oral_statement_when_suspended_for_more_than_thirty_days_then_oral_suspension_too_long() {
+    let (ends_at, latest) = (at("2026-03-31T00:00:00.000001Z"), at("2026-03-31T00:00:00Z"));
+
+    given([registered()])
+        .when(suspend(StatementForm::Oral, "2026-03-31T00:00:00.000001Z"))
+        .then_expect_error(PatientRejection::OralSuspensionTooLong { ends_at, latest });
+}
+
+#[test]
+fn given_an_end_that_is_over_when_suspended_then_suspension_ends_in_past() {
+    let now = at("2026-03-02T00:00:00Z");
+
+    given([registered()])
+        .when(suspend(StatementForm::Written, "2026-03-02T00:00:00Z"))
+        .then_expect_error(PatientRejection::SuspensionEndsInPast { ends_at: now, now });
+}
+
+#[test]
+fn given_a_statement_of_tomorrow_when_suspended_then_stated_in_future() {
+    let PatientCommand::SuspendAccounting(wish) = suspend(StatementForm::Written, "2027-03-01T00:00:00Z")
+    else {
+        panic!("it is one")
+    };
+    let (stated_at, now) = (at("2026-03-02T00:00:00.000001Z"), wish.now);
+
+    given([registered()])
+        .when(PatientCommand::SuspendAccounting(SuspendAccounting { stated_at, ..wish }))
+        .then_expect_error(PatientRejection::StatedInFuture { stated_at, now });
+}
+
+#[test]
+fn given_a_suspension_when_made_again_then_suspension_already_made() {
+    let events = vec![registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z"), resumed()];
+
+    given(events)
+        .when(suspend(StatementForm::Written, "2027-03-01T00:00:00Z"))
+        .then_expect_error(PatientRejection::SuspensionAlreadyMade { suspension_id: SUSPENSION });
+}
+
+#[test]
+fn given_a_suspension_when_resumed_then_resumed() {
+    given([registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z")])
+        .when(resume("2026-04-01T00:00:00Z"))
+        .then_expect_events(vec![resumed()]);
+}
+
+#[test]
+fn given_a_suspension_that_has_ended_when_resumed_then_suspension_not_in_force() {
+    let lifted = vec![registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z"), resumed()];
+    let over = vec![registered(), suspended(StatementForm::Written, "2026-04-01T00:00:00Z")];
+    for events in [lifted, over] {
+        given(events)
+            .when(resume("2026-04-01T00:00:00Z"))
+            .then_expect_error(PatientRejection::SuspensionNotInForce { suspension_id: SUSPENSION });
+    }
+}
+
+#[test]
+fn given_no_suspension_when_resumed_then_suspension_unknown() {
+    given([registered()])
+        .when(resume("2026-04-01T00:00:00Z"))
+        .then_expect_error(PatientRejection::SuspensionUnknown { suspension_id: SUSPENSION });
+}
+
 #[test]
 fn given_nothing_when_registered_then_registered() {
     given([]).when(register()).then_expect_events(vec![registered()]);
@@ -83,6 +193,8 @@ fn given_nothing_when_anything_else_then_not_registered() {
         WITHDRAW,
         REQUEST,
         RECORD,
+        suspend(StatementForm::Written, "2027-03-01T00:00:00Z"),
+        resume("2026-04-01T00:00:00Z"),
         PatientCommand::CompleteErasure,
     ];
     for command in commands {
@@ -181,7 +293,9 @@ fn given_keys_destroyed_when_erasure_completed_then_erased() {
 
 #[test]
 fn given_erasure_under_way_when_anything_but_its_steps_then_erasure_under_way() {
-    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW] {
+    let suspend = suspend(StatementForm::Written, "2027-03-01T00:00:00Z");
+    let resume = resume("2026-04-01T00:00:00Z");
+    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW, suspend, resume] {
         for (events, step) in erasing() {
             given(events).when(command.clone()).then_expect_error(PatientRejection::ErasureUnderWay { step });
         }

@@ -127,10 +127,13 @@ pub fn verify_live<'a>(
         let tree = tree.ok_or_else(|| damaged(DamageKind::Incomplete, "the log has no tree"))?;
         let trail = Trail::open(databases, options.organization_id, head.lane).await?;
         let (edge, vault) = (Edge::default(), &databases.vault);
-        let mut walk = Walk { options, head: &head, core: &mut core, trail, vault, edge, since };
+        let mut walk = Walk { options, head: &head, core: &mut core, trail, vault, edge, since, told: None };
         let total = head.sequence.max(claim.size);
         walk.signed_part(tree, claim, total).await?;
         walk.tail(claim.size, total).await?;
+        if let Some(damage) = walk.told.take() {
+            return Err(damage.into());
+        }
         walk.no_entry_is_left_over().await?;
         let told = meta::verify(&mut audit, prefix, options.policy, options.organization_id, claim).await?;
         Ok(Report {
@@ -218,6 +221,8 @@ struct Walk<'a, 'c> {
     edge: Edge,
     /// What the auditor kept, until its root was compared.
     since: Option<Checkpoint>,
+    /// Where the trail first tells something else than the log. What the log itself says against the tree comes before.
+    told: Option<Damage>,
 }
 
 impl Walk<'_, '_> {
@@ -316,7 +321,10 @@ impl Walk<'_, '_> {
             return Err(missing(first + count));
         }
         keys::are_those_of(vault, &events).await?;
-        self.trail.tells_of(after, &events).await?;
+        match self.trail.tells_of(after, &events).await {
+            Err(LiveError::Damaged(damage)) => drop(self.told.get_or_insert(damage)),
+            told => told?,
+        }
         Ok(leaves)
     }
 

@@ -1,12 +1,13 @@
 //! `carelog analytics`: publications and their export, analysts' logins, and the epochs of pseudonyms.
 
+mod epoch;
 mod export;
 
 use std::process::ExitCode;
 
 use anyhow::Context;
 use carelog_analytics::logins::{self, Bounds, Verifier};
-use carelog_analytics::{epochs, publication, worker};
+use carelog_analytics::{publication, worker};
 use carelog_domain::{OrganizationId, Timestamp};
 use clap::{Args, Subcommand};
 use sqlx::postgres::PgConnectOptions;
@@ -137,7 +138,7 @@ pub(super) async fn run(
             }
         }
         AnalyticsCommand::Login(command) => login(system, databases, command).await?,
-        AnalyticsCommand::Epoch(command) => epoch(system, command).await?,
+        AnalyticsCommand::Epoch(command) => Box::pin(epoch::run(system, command)).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -196,30 +197,4 @@ fn tell(database: &PgConnectOptions, role_name: &str, password: &str, valid_unti
     println!("password: {password}");
     println!("until:    {valid_until}");
     println!("The password is kept nowhere. The tables are those of the schema `published`.");
-}
-
-async fn epoch(system: &System, command: EpochCommand) -> anyhow::Result<()> {
-    let pool = &system.databases.analytics_system;
-    match command {
-        EpochCommand::Show(clinic) => {
-            let in_use = epochs::in_use(&mut *pool.acquire().await?, clinic.id()).await?;
-            let in_use = in_use.with_context(|| format!("analytics know no organization {}", clinic.id()))?;
-            let newest = system.pseudonyms.newest_epoch(clinic.id()).await?;
-            println!("facts stand under epoch {in_use}; the newest is {newest}");
-        }
-        EpochCommand::Rotate(clinic) => {
-            let in_use = epochs::in_use(&mut *pool.acquire().await?, clinic.id()).await?;
-            anyhow::ensure!(in_use.is_some(), "analytics know no organization {}", clinic.id());
-            let newest = system.pseudonyms.rotate(clinic.id()).await?;
-            println!(
-                "epoch {newest} has begun; `carelog rebuild analytics --organization {}` takes it",
-                clinic.id()
-            );
-        }
-        EpochCommand::Destroy { clinic, epoch } => {
-            epochs::destroy(pool, &system.pseudonyms, clinic.id(), epoch).await?;
-            println!("the key of epoch {epoch} is destroyed; other processes forget it within a minute");
-        }
-    }
-    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use carelog_domain::Timestamp;
 use carelog_event_log::{Lane, Position, ReadError, RecordedEvent, read};
 use sqlx::PgConnection;
 
@@ -9,6 +10,8 @@ use super::{DoctorError, Finding, MAX_NAMED};
 
 /// Events read at a time.
 const PAGE: i64 = 5_000;
+/// The clocks of two processes may be so far apart before each of them raises an alarm.
+const SKEW_MICROS: i64 = 60 * 1_000_000;
 
 /// Which leaves are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +52,10 @@ struct Judge {
     log_name: String,
     checked: i64,
     damage: Vec<String>,
+    /// The event that was looked at before, by its place and the time of its recording.
+    before: Option<(Lane, Position, Timestamp)>,
+    /// Events that say that they were recorded before those in front of them.
+    back_dated: Vec<String>,
 }
 
 pub(super) async fn leaves(
@@ -58,7 +65,7 @@ pub(super) async fn leaves(
 ) -> Result<Finding, DoctorError> {
     let log_name =
         sqlx::query_scalar!("select log_name from log.settings").fetch_one(&mut *connection).await?;
-    let mut judge = Judge { log_name, checked: 0, damage: Vec::new() };
+    let mut judge = Judge { log_name, checked: 0, damage: Vec::new(), before: None, back_dated: Vec::new() };
     let lane_count = u32::try_from(heads.len().max(1)).unwrap_or(u32::MAX);
     for &(lane, head) in heads {
         match leaves {
@@ -70,8 +77,11 @@ pub(super) async fn leaves(
             }
         }
     }
-    judge.damage.truncate(usize::try_from(MAX_NAMED).unwrap_or(usize::MAX));
-    Ok(Finding::new("leaf hashes are those of the stored events", judge.checked, judge.damage))
+    let most = usize::try_from(MAX_NAMED).unwrap_or(usize::MAX);
+    judge.damage.truncate(most);
+    judge.back_dated.truncate(most);
+    let finding = Finding::new("leaf hashes are those of the stored events", judge.checked, judge.damage);
+    Ok(finding.with_notes(judge.back_dated))
 }
 
 impl Judge {
@@ -141,6 +151,24 @@ impl Judge {
             format!("lane {} position {}: event {} was changed", event.lane, event.position, event.event_id)
         };
         self.damage.extend(events.iter().filter(is_false).map(named));
+        for event in &events {
+            self.compare_times(event);
+        }
         Ok(events.last().map(|event| event.position))
+    }
+
+    /// A clock that was set back explains it as well as a forger does, so it is a note.
+    fn compare_times(&mut self, event: &RecordedEvent) {
+        let RecordedEvent { lane, position, recorded_at, event_id, .. } = event;
+        if let Some((of, at, before)) = self.before
+            && (of, at + 1) == (*lane, *position)
+            && recorded_at.saturating_add_micros(SKEW_MICROS) < before
+        {
+            self.back_dated.push(format!(
+                "lane {lane} position {position}: event {event_id} says that it was recorded at {recorded_at}, the one \
+                 before it at {before}: a clock was set back, or it was put in later"
+            ));
+        }
+        self.before = Some((*lane, *position, *recorded_at));
     }
 }

@@ -2,18 +2,23 @@
 //!
 //! The database may lie on the same disk: an export that would leave it no room ends and is tried again later.
 //! A process holds a lock on its folder for as long as it lives. Whoever starts removes the folders that nobody holds any
-//! more: those of processes that were killed.
+//! more: those of processes that were killed. What exports have read and not stored yet lies beside them, in a folder of
+//! each export that outlives the process.
 
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use carelog_domain::OrganizationId;
 use tempfile::TempDir;
+use uuid::Uuid;
 
 /// Bytes that exports leave free.
 const LEAVE_FREE: u64 = 1 << 30;
+/// Below `exports`, where the folders of unfinished exports are.
+const UNFINISHED: &str = "unfinished";
 /// How often the disk is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -21,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Folder {
     directory: TempDir,
+    /// Folders of exports, which stay.
+    unfinished: PathBuf,
     /// Bytes of its disk that are left free.
     leave_free: u64,
     _lock: File,
@@ -40,7 +47,7 @@ impl Folder {
         for entry in fs::read_dir(&all)? {
             let entry = entry?;
             // A file is nothing that a process of ours left.
-            if entry.file_type()?.is_dir() {
+            if entry.file_type()?.is_dir() && entry.file_name() != UNFINISHED {
                 remove_unheld(&entry.path())?;
             }
         }
@@ -48,7 +55,42 @@ impl Folder {
             tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&all)?;
         let lock = File::open(directory.path())?;
         lock.lock()?;
-        Ok(Self { directory, leave_free: LEAVE_FREE, _lock: lock })
+        let unfinished = all.join(UNFINISHED);
+        DirBuilder::new().recursive(true).mode(0o700).create(&unfinished)?;
+        Ok(Self { directory, unfinished, leave_free: LEAVE_FREE, _lock: lock })
+    }
+
+    /// The folder of an export, made where it is missing. Another process of the same home finds it again.
+    pub(super) fn unfinished(&self, organization_id: OrganizationId, export_id: Uuid) -> io::Result<PathBuf> {
+        let path = self.of(organization_id, export_id);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(path)
+    }
+
+    /// The exports that have a folder.
+    pub(super) fn all_unfinished(&self) -> io::Result<Vec<(OrganizationId, Uuid)>> {
+        let mut exports = Vec::new();
+        for entry in fs::read_dir(&self.unfinished)? {
+            let name = entry?.file_name();
+            let ids = name.to_str().and_then(|name| name.split_once('_'));
+            let ids = ids.and_then(|(one, other)| Some((one.parse().ok()?, other.parse().ok()?)));
+            exports.extend(
+                ids.map(|(organization_id, export_id)| (OrganizationId::new(organization_id), export_id)),
+            );
+        }
+        Ok(exports)
+    }
+
+    /// Removes the folder of an export that has ended.
+    pub(super) fn forget(&self, organization_id: OrganizationId, export_id: Uuid) -> io::Result<()> {
+        match fs::remove_dir_all(self.of(organization_id, export_id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    fn of(&self, organization_id: OrganizationId, export_id: Uuid) -> PathBuf {
+        self.unfinished.join(format!("{organization_id}_{export_id}"))
     }
 
     /// Waits until the disk is nearly full, and says so.
@@ -113,6 +155,25 @@ mod tests {
         let path = one.path().to_path_buf();
         drop(one);
         assert!(!path.exists() && other.path().exists());
+    }
+
+    #[test]
+    fn what_an_unfinished_export_has_read_outlives_its_process() {
+        let home = TempDir::new().unwrap();
+        let export = (OrganizationId::new(Uuid::from_u128(1)), Uuid::from_u128(2));
+        let killed = Folder::open(home.path()).unwrap();
+        let path = killed.unfinished(export.0, export.1).unwrap();
+        fs::write(path.join("pages"), "x").unwrap();
+        drop(killed);
+
+        let next = Folder::open(home.path()).unwrap();
+
+        assert_eq!(next.all_unfinished().unwrap(), [export]);
+        assert_eq!(next.unfinished(export.0, export.1).unwrap(), path);
+        assert!(path.join("pages").exists());
+        next.forget(export.0, export.1).unwrap();
+        next.forget(export.0, export.1).unwrap();
+        assert_eq!(next.all_unfinished().unwrap(), []);
     }
 
     #[tokio::test]

@@ -17,6 +17,10 @@ closed_enum! {
         Ndjson = "ndjson",
         /// Entries of the trail, as Apache Parquet.
         Parquet = "parquet",
+        /// Entries of the trail, a FHIR R4 AuditEvent a line.
+        FhirR4Ndjson = "fhir_r4_ndjson",
+        /// Entries of the trail, a FHIR R5 AuditEvent a line.
+        FhirR5Ndjson = "fhir_r5_ndjson",
         /// Events, as a file that proves itself.
         Bundle = "bundle",
     }
@@ -56,7 +60,7 @@ pub struct Job {
     pub status: String,
     /// Why it was given up.
     pub failure: Option<String>,
-    /// How often it was begun.
+    /// How often it was begun since something of it was kept last.
     pub attempts: i32,
     /// Bytes of the file.
     pub size_bytes: Option<i64>,
@@ -331,6 +335,7 @@ pub async fn end(
         update exports.jobs
         set status = $4, failure = $5, size_bytes = $6, content_sha256 = $7, done_count = coalesce($8, done_count),
             total_count = coalesce($8, total_count), owner = null, leased_until = $9,
+            kept = case when $4 = 'running' then kept end,
             finished_at = case when $4 = 'running' then null else $10::timestamptz end
         where organization_id = $1 and export_id = $2 and owner = $3 and status = 'running'
         ",

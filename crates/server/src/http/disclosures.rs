@@ -1,18 +1,24 @@
 //! What a patient has a right to know: to whom their records were disclosed (45 CFR 164.528; GDPR Article 15), whether it
 //! arrived, and who touched them, without the names of staff (CJEU C-579/21).
 //!
+//! Officers see every disclosure, and of each why 45 CFR 164.528(a)(1) does not ask for it and until when (a)(2) keeps it
+//! from the patient. What the patient gets leaves both out; where Article 15 applies, `excluded=shown` gives the first
+//! back. Nothing is left out for a purpose that was not said.
+//!
 //! An attempt to deliver a webhook counts as a disclosure once the request may have been read: a receiver that answers with
 //! an error has the data all the same. Attempts that never got so far are none.
 
+mod accesses;
 mod accounting;
+mod suspensions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
-use carelog_audit::{Action, Delivery, Entry, Order, Outcome, TrailFilter, TrailPage, queries};
-use carelog_domain::access::{Access, AccessCommand, Disclosure};
+use carelog_audit::{Delivery, queries};
+use carelog_domain::access::{Access, AccessCommand, Disclosure, DisclosureExclusion};
 use carelog_domain::webhook_delivery::WebhookDeliveryEvent;
 use carelog_domain::{
     EventType, PatientId, PurposeOfUse, StreamKind, SubscriptionId, Timestamp, closed_enum,
@@ -24,7 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::accounting::AccountingView;
+use self::accounting::{Accounting, AccountingView, PatientAccountingView};
 use super::body::{PathId, Query};
 use super::caller::Caller;
 use super::command::{CommandAnswer, Wish, json};
@@ -42,7 +48,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::new()
         .routes(routes!(disclose, account))
         .routes(routes!(list_deliveries))
-        .routes(routes!(list_accesses))
+        .merge(accesses::routes())
+        .routes(routes!(account_to_patient))
+        .merge(suspensions::routes())
 }
 
 /// Records that were disclosed to somebody outside, by letter, telephone or otherwise.
@@ -61,6 +69,9 @@ struct DisclosureBody {
     /// What for.
     #[schema(schema_with = schemas::purpose)]
     purpose: PurposeOfUse,
+    /// Why an accounting need not have it (45 CFR 164.528(a)(1)), where the purpose does not say so already.
+    #[schema(schema_with = schemas::disclosure_exclusion, required = false)]
+    exclusion: Option<DisclosureExclusion>,
     /// When; now, where it is absent.
     #[schema(schema_with = schemas::moment)]
     occurred_at: Option<Timestamp>,
@@ -77,6 +88,34 @@ struct AccountQuery {
     /// Until before this moment; now where it is absent.
     #[param(schema_with = schemas::moment, required = false)]
     before: Option<Timestamp>,
+    /// The `position` of a command that the answer has to show.
+    wait_for: Option<String>,
+}
+
+closed_enum! {
+    /// What becomes of disclosures that an accounting need not have.
+    pub enum Excluded {
+        /// They are left out (45 CFR 164.528(a)(1)).
+        LeftOut = "left_out",
+        /// They are shown with the others (GDPR Article 15).
+        Shown = "shown",
+    }
+}
+
+/// What of it.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PatientAccountQuery {
+    /// From this moment; six years ago where it is absent.
+    #[param(schema_with = schemas::moment, required = false)]
+    from: Option<Timestamp>,
+    /// Until before this moment; now where it is absent.
+    #[param(schema_with = schemas::moment, required = false)]
+    before: Option<Timestamp>,
+    /// Whether disclosures are shown that 45 CFR 164.528(a)(1) does not ask for; they are left out where it is absent.
+    #[param(schema_with = schemas::excluded, required = false)]
+    excluded: Option<Excluded>,
     /// The `position` of a command that the answer has to show.
     wait_for: Option<String>,
 }
@@ -129,42 +168,6 @@ struct PatientDeliveryView {
     delivered_at: Option<Timestamp>,
 }
 
-/// Somebody touched the patient's records. Who it was is not told here.
-#[derive(Serialize, ToSchema)]
-struct PatientAccessView {
-    /// When.
-    #[schema(schema_with = schemas::moment)]
-    occurred_at: Timestamp,
-    /// What was done.
-    #[schema(schema_with = schemas::action)]
-    action: Action,
-    /// Whether it was done.
-    #[schema(schema_with = schemas::outcome)]
-    outcome: Outcome,
-    /// To what kind of record.
-    #[schema(schema_with = schemas::stream_kind)]
-    kind: StreamKind,
-    /// In which way.
-    #[schema(schema_with = schemas::event_type)]
-    event: EventType,
-    /// What for, where it was said.
-    #[schema(value_type = Option<String>)]
-    purpose: Option<PurposeOfUse>,
-}
-
-impl From<Entry> for PatientAccessView {
-    fn from(entry: Entry) -> Self {
-        Self {
-            occurred_at: entry.occurred_at,
-            action: entry.action,
-            outcome: entry.outcome,
-            kind: entry.target_kind,
-            event: entry.event_type,
-            purpose: entry.circumstances.purpose,
-        }
-    }
-}
-
 /// Write down that records were disclosed to somebody outside.
 #[utoipa::path(post, path = "/v1/patients/{patient_id}/disclosures", tag = "history",
     params(("patient_id" = Uuid, Path)), request_body = DisclosureBody,
@@ -181,13 +184,18 @@ async fn disclose(
         address: body.address.map(String::from),
         description: body.description.into(),
     };
-    let command = AccessCommand::RecordDisclosure { patient_id, purpose: body.purpose, disclosure };
+    let command = AccessCommand::RecordDisclosure {
+        patient_id,
+        purpose: body.purpose,
+        exclusion: body.exclusion,
+        disclosure,
+    };
     let id = wish.terms.id_of_new(&caller, None);
     Ok(caller.create::<Access>(&wish.terms, id, body.occurred_at, command).await?.created())
 }
 
 /// To whom a patient's records were disclosed, when, what and what for: each recipient once, with the first and the last
-/// time and how often.
+/// time and how often. Every one, with what the patient is not told of it; `…/accounting` is what the patient gets.
 #[utoipa::path(get, path = "/v1/patients/{patient_id}/disclosures", tag = "history",
     params(("patient_id" = Uuid, Path), AccountQuery),
     responses((status = 200, description = "The accounting.", body = AccountingView)))]
@@ -196,17 +204,42 @@ async fn account(
     PathId(id): PathId,
     Query(query): Query<AccountQuery>,
 ) -> Result<Response, Problem> {
-    let now = caller.api.now();
-    let before = query.before.unwrap_or(now);
-    let from = query.from.unwrap_or_else(|| before.saturating_add_micros(-SIX_YEARS_MICROS));
-    if before < from {
-        return Err(ends_before_it_begins());
-    }
+    let (from, before) = period(&caller, query.from, query.before)?;
     let patient_id = known(&caller, id).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
-    let view = accounting::of(&caller, patient_id, from, before).await?;
-    access::record_trail_query(&caller, Some(patient_id), view.disclosures.len()).await?;
+    let accounting = Accounting::of(&caller, patient_id, from, before).await?;
+    access::record_trail_query(&caller, Some(patient_id), accounting.disclosures.len()).await?;
+    Ok(json(http::StatusCode::OK, &AccountingView::from(accounting)))
+}
+
+/// To whom a patient's records were disclosed, as the patient gets it: without disclosures that 45 CFR 164.528(a)(1) does
+/// not ask for (unless `excluded=shown`), and without those to an agency for which the account is suspended.
+#[utoipa::path(get, path = "/v1/patients/{patient_id}/accounting", tag = "history",
+    params(("patient_id" = Uuid, Path), PatientAccountQuery),
+    responses((status = 200, description = "The accounting.", body = PatientAccountingView)))]
+async fn account_to_patient(
+    caller: Caller,
+    PathId(id): PathId,
+    Query(query): Query<PatientAccountQuery>,
+) -> Result<Response, Problem> {
+    let (from, before) = period(&caller, query.from, query.before)?;
+    caller.may_touch(PatientId::new(id)).await?;
+    let patient_id = known(&caller, id).await?;
+    caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
+    let accounting = Accounting::of(&caller, patient_id, from, before).await?;
+    let view = accounting.for_patient(query.excluded.unwrap_or(Excluded::LeftOut));
+    access::record_trail_query(&caller, Some(patient_id), view.len()).await?;
     Ok(json(http::StatusCode::OK, &view))
+}
+
+fn period(
+    caller: &Caller,
+    from: Option<Timestamp>,
+    before: Option<Timestamp>,
+) -> Result<(Timestamp, Timestamp), Problem> {
+    let before = before.unwrap_or_else(|| caller.api.now());
+    let from = from.unwrap_or_else(|| before.saturating_add_micros(-SIX_YEARS_MICROS));
+    if before < from { Err(ends_before_it_begins()) } else { Ok((from, before)) }
 }
 
 /// Which partners got events about a patient by webhook, and whether they arrived; the newest event first. It is made from
@@ -256,35 +289,6 @@ async fn list_deliveries(
         .collect::<Result<Vec<_>, Problem>>()?;
     access::record_trail_query(&caller, Some(patient_id), items.len()).await?;
     Ok(Page::<PatientDeliveryView> { items, next }.respond(&uri))
-}
-
-/// Who touched a patient's records, as the patient may see it: when, what and what for, and no one's name or id.
-#[utoipa::path(get, path = "/v1/patients/{patient_id}/accesses", tag = "history",
-    params(("patient_id" = Uuid, Path), ListQuery),
-    responses((status = 200, description = "One page.", body = Page<PatientAccessView>)))]
-async fn list_accesses(
-    caller: Caller,
-    OriginalUri(uri): OriginalUri,
-    PathId(id): PathId,
-    Query(query): Query<ListQuery>,
-) -> Result<Response, Problem> {
-    let window = Window::read(query.limit, query.after.as_deref())?;
-    caller.may_touch(PatientId::new(id)).await?;
-    let patient_id = known(&caller, id).await?;
-    caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
-    let filter = TrailFilter { subject_id: Some(patient_id), ..TrailFilter::default() };
-    let page = TrailPage {
-        order: Order::NewestFirst,
-        after: window.cursor().map(|cursor| cursor.number),
-        limit: window.of_records().limit,
-    };
-    let mut tx = caller.read_trail().await?;
-    let entries = queries::list_entries(&mut tx, caller.organization_id, &filter, page).await?;
-    tx.commit().await?;
-    let (entries, next) = window.cut(entries, |entry| entry.sequence);
-    access::record_trail_query(&caller, Some(patient_id), entries.len()).await?;
-    let items = entries.into_iter().map(PatientAccessView::from).collect();
-    Ok(Page::<PatientAccessView> { items, next }.respond(&uri))
 }
 
 impl PatientDeliveryView {

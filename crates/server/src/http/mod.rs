@@ -88,7 +88,7 @@ pub use self::service::{Service, body_bytes};
 pub use self::telemetry::{install as install_metrics, keep_up as keep_metrics_up};
 
 pub(crate) use self::listener::serve;
-pub(crate) use self::trail::trail_pieces;
+pub(crate) use self::trail::{trail_lines, trail_table};
 
 use self::authentication::{KeyCache, Principal};
 use self::limits::Limits;

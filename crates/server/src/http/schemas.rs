@@ -1,7 +1,7 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
 use carelog_audit::{Action, Outcome, Topic};
-use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView};
+use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, DisclosureExclusion};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
@@ -9,7 +9,7 @@ use carelog_domain::appointment::{
 use carelog_domain::file::{ContentType, FileKind, FileStatus, LinkDisposition};
 use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
-use carelog_domain::patient::{ConsentKind, ErasureGround};
+use carelog_domain::patient::{AgencyKind, ConsentKind, ErasureGround, StatementForm};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
@@ -22,6 +22,7 @@ use carelog_video::RoomState;
 use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Type};
 use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
 
+use super::disclosures::Excluded;
 use super::trail::TrailFormat;
 use crate::exports::store::ExportForm;
 use crate::past::RecordKind;
@@ -51,6 +52,10 @@ enums! {
     cancellation_reason: CancellationReason;
     cancelled_by: CancelledBy;
     confirmation_channel: ConfirmationChannel;
+    agency_kind: AgencyKind;
+    statement_form: StatementForm;
+    disclosure_exclusion: DisclosureExclusion;
+    excluded: Excluded;
     consent_kind: ConsentKind;
     content_type: ContentType;
     deactivation_reason: DeactivationReason;

@@ -24,7 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-pub(crate) use self::export::trail_pieces;
+pub(crate) use self::export::{trail_lines, trail_table};
 use self::filter::TrailQuery;
 use super::accept::{Offer, preferred, varies};
 use super::body::Query;

@@ -163,6 +163,7 @@ fn the_target_of_a_disclosure_is_the_patient() {
     let event = recorded(AccessEvent::DisclosureMade(AccessDisclosureMade {
         patient_id: PATIENT,
         purpose: PurposeOfUse::PatientRequest,
+        exclusion: None,
         personal: None,
     }));
 

@@ -47,6 +47,10 @@ impl Topic {
                 EventType::OrganizationMemberRemoved,
                 EventType::OrganizationApiKeyIssued,
                 EventType::OrganizationApiKeyRevoked,
+                EventType::OrganizationPseudonymEpochBegun,
+                EventType::OrganizationPseudonymKeyDestroyed,
+                EventType::PatientAccountingSuspended,
+                EventType::PatientAccountingResumed,
             ],
             Self::Denial => &[
                 EventType::AccessDenied,

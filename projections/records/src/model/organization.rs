@@ -44,7 +44,9 @@ impl OrganizationRecord {
             | OrganizationEvent::MemberAdded(_)
             | OrganizationEvent::MemberRemoved(_)
             | OrganizationEvent::ApiKeyIssued(_)
-            | OrganizationEvent::ApiKeyRevoked(_) => false,
+            | OrganizationEvent::ApiKeyRevoked(_)
+            | OrganizationEvent::PseudonymEpochBegun(_)
+            | OrganizationEvent::PseudonymKeyDestroyed(_) => false,
         };
         let mut row = existing(row, recorded)?;
         if let OrganizationEvent::SettingsChanged(changed) = event {

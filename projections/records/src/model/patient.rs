@@ -83,7 +83,9 @@ impl PatientRecord {
             PatientEvent::Registered(_)
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
-            | PatientEvent::ConsentWithdrawn(_) => {}
+            | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_) => {}
             PatientEvent::Onboarded(_) => {
                 self.status = PatientStatus::Onboarded;
                 self.onboarded_at = Some(at);

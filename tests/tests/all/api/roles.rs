@@ -213,6 +213,7 @@ async fn nothing_is_shown_to_those_who_answer_for_it_either_that_cannot_be_writt
         format!("/v1/records/form/{form}/versions"),
         format!("/v1/patients/{patient}/disclosures"),
         format!("/v1/patients/{patient}/accesses"),
+        format!("/v1/patients/{patient}/accounting"),
         format!("/v1/patients/{patient}/webhook-deliveries"),
         "/v1/trail".to_owned(),
         "/v1/trail?format=csv".to_owned(),

@@ -43,7 +43,9 @@ async fn things(clinic: &ApiClinic<'_>) -> Things {
 fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
     let sha256 = "ab".repeat(32);
     let details = json!({ "name": "Eve" });
-    let kinds: [(&str, &str, &str, Value); 34] = [
+    let suspension = json!({ "agency_kind": "law_enforcement", "agency": "Police", "form": "written",
+        "ends_at": "2099-01-01T00:00:00Z" });
+    let kinds: [(&str, &str, &str, Value); 35] = [
         ("GET", "/v1/patients/{}", &things.patient, json!(null)),
         ("POST", "/v1/patients/{}/onboard", &things.patient, json!({})),
         ("PUT", "/v1/patients/{}/details", &things.patient, details),
@@ -55,6 +57,7 @@ fn routes(things: &Things) -> Vec<(Method, [String; 2], Value)> {
         ),
         ("DELETE", "/v1/patients/{}/consents/treatment", &things.patient, json!(null)),
         ("POST", "/v1/patients/{}/erasure", &things.patient, json!({ "ground": "patient_request" })),
+        ("POST", "/v1/patients/{}/accounting-suspensions", &things.patient, suspension),
         ("GET", "/v1/specialists/{}", &things.specialist, json!(null)),
         ("POST", "/v1/specialists/{}/deactivate", &things.specialist, json!({ "reason": "left" })),
         ("GET", "/v1/appointments/{}", &things.appointment, json!(null)),

@@ -18,6 +18,9 @@ use tempfile::TempDir;
 use super::damage::UNGUARD;
 
 const PREFIX: &str = "carelog-test";
+/// What a backup of the core database holds of the log.
+const LOG_TABLES: [&str; 5] =
+    ["log.events", "log.lane_heads", "log.organizations", "log.stream_heads", "log.idempotency_keys"];
 /// What a backup of the audit database holds of the trees and their checkpoints.
 const TABLES: [&str; 6] = [
     "proof.trees",
@@ -90,25 +93,67 @@ impl ByHand {
     }
 
     async fn back_up(&self) {
-        for table in TABLES {
-            let name = table.replace('.', "_");
-            self.sql(&format!(
-                "drop table if exists public.{name}; create table public.{name} as table {table}"
-            ))
-            .await;
-        }
+        copy(self.audit(), &TABLES).await;
     }
 
     async fn restore(&self) {
-        for table in TABLES {
-            let name = table.replace('.', "_");
-            self.sql(&format!("delete from {table}; insert into {table} table public.{name}")).await;
-        }
+        put_back(self.audit(), &TABLES).await;
     }
 
     fn origin(&self) -> String {
         origin(PREFIX, self.organization_id)
     }
+}
+
+async fn copy(pool: &PgPool, tables: &[&str]) {
+    for table in tables {
+        let name = table.replace('.', "_");
+        let copy = format!("drop table if exists public.{name}; create table public.{name} as table {table}");
+        pool.execute(sqlx::raw_sql(AssertSqlSafe(copy))).await.unwrap();
+    }
+}
+
+async fn put_back(pool: &PgPool, tables: &[&str]) {
+    let tables = tables.iter().map(|table| {
+        let name = table.replace('.', "_");
+        format!("delete from {table}; insert into {table} table public.{name};")
+    });
+    // In one session, which looks at no foreign key and no guard meanwhile.
+    let statements = format!(
+        "set session_replication_role = replica; {} reset session_replication_role",
+        tables.collect::<String>()
+    );
+    pool.execute(sqlx::raw_sql(AssertSqlSafe(statements))).await.unwrap();
+}
+
+/// A restored backup, as the mutation suite says. Log and trees are set back together and agree with each other; only
+/// what the signer remembers elsewhere tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn given_log_and_trees_set_back_together_when_signing_then_the_lost_history_is_named() {
+    let mut by_hand = ByHand::new().await;
+    by_hand.happen(3).await;
+    assert_eq!(by_hand.sign().await, (vec![3], vec![]));
+    let core = &by_hand.product.databases().core_owner.clone();
+    core.execute(sqlx::raw_sql(UNGUARD)).await.unwrap();
+    copy(core, &LOG_TABLES).await;
+    by_hand.back_up().await;
+    by_hand.happen(2).await;
+    assert_eq!(by_hand.sign().await, (vec![5], vec![]));
+
+    put_back(core, &LOG_TABLES).await;
+    by_hand.restore().await;
+    let restored = by_hand.sign().await;
+    // Life goes on, and another history grows beyond the one that was signed.
+    by_hand.happen(1).await;
+    let shorter = by_hand.sign().await;
+    by_hand.happen(2).await;
+    let longer = by_hand.sign().await;
+
+    let shrunk = |found| vec![Refusal::Shrunk { origin: by_hand.origin(), signed: 5, found }];
+    assert_eq!(restored, (vec![], shrunk(3)));
+    assert_eq!(shorter, (vec![], shrunk(4)));
+    assert_eq!(longer, (vec![], vec![Refusal::Changed { origin: by_hand.origin(), signed: 5 }]));
+    by_hand.product.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,9 @@ use crate::serve::{Roles, Server};
 const CHUNK: u64 = 500_000;
 /// Questions before the clock starts.
 const WARM_UP: u64 = 20;
-/// Entries of a page where the client asks for no number, and one more.
+/// Entries of a page where the client asks for no number.
+const PAGE: u64 = 50;
+/// The same, and one more.
 const PAGE_AND_ONE: i64 = 51;
 /// The product counts no further.
 const MOST_COUNTED: i64 = 100_001;
@@ -75,7 +77,7 @@ pub(super) async fn run(options: &AuditOptions, stage: &Stage, report: &mut Repo
             );
         }
     }
-    report.check("every answer has the patient's total", is_right);
+    report.check("every answer has the patient's total and a page of the patient's entries", is_right);
     server.stop().await;
     Ok(())
 }
@@ -202,8 +204,7 @@ impl Asking<'_> {
             let elapsed = began.elapsed();
             ensure!(status.is_success(), "a question was answered {status}: {answer}");
             let answer: Value = serde_json::from_str(&answer)?;
-            let total = answer.get("total").and_then(Value::as_u64);
-            is_right &= total.is_some_and(|total| total == self.expected || total + 1 == self.expected);
+            is_right &= self.is_right(&answer, self.patient(n));
             if n >= WARM_UP {
                 timings.record(elapsed);
             }
@@ -212,7 +213,20 @@ impl Asking<'_> {
         Ok(is_right)
     }
 
-    /// The same questions to PostgreSQL alone.
+    /// Whether an answer has the patient's total, a full page of entries, and none about anybody else.
+    fn is_right(&self, answer: &Value, patient: Uuid) -> bool {
+        // Patients of a number that does not divide that of the entries have one less.
+        let fewest = self.expected.saturating_sub(1);
+        let total = answer.get("total").and_then(Value::as_u64).unwrap_or_default();
+        let entries = answer.get("items").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let patient = patient.to_string();
+        let is_about = |entry: &Value| entry.get("patient_id").and_then(Value::as_str) == Some(&patient);
+        (fewest..=self.expected).contains(&total)
+            && entries.len() as u64 == total.min(PAGE)
+            && entries.iter().all(is_about)
+    }
+
+    /// The same questions to PostgreSQL alone, which has to find as much.
     async fn ask_bare(
         &self,
         options: &AuditOptions,
@@ -233,7 +247,13 @@ impl Asking<'_> {
             let page = self.page(&mut connection, patient).await?;
             let total = self.total(&mut connection, patient).await?;
             let elapsed = began.elapsed();
-            ensure!(page > 0 && total > 0, "the limit finds nothing");
+            let (page, total) = (page as u64, u64::try_from(total)?);
+            let fewest = self.expected.saturating_sub(1);
+            ensure!(
+                (fewest..=self.expected).contains(&total) && page == total.min(PAGE + 1),
+                "the limit finds {page} of {total} entries instead of {}",
+                self.expected
+            );
             if n >= WARM_UP {
                 timings.record(elapsed);
             }

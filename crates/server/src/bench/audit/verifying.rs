@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +60,7 @@ pub(super) async fn run(options: &AuditOptions, stage: &Stage, report: &mut Repo
         let seconds = began.elapsed().as_secs_f64();
         report.figure(VERIFIED, "events/s", options.events() as f64 / seconds);
         report.figure(&format!("{VERIFIED}, bytes"), "MB/s", bytes as f64 / 1e6 / seconds);
-        is_sound &= verified.is_ok_and(|report| report.event_count >= options.events());
+        is_sound &= verified.is_ok_and(|report| report.event_count == options.events());
 
         let began = Instant::now();
         hash(bundle.path())?;
@@ -68,8 +69,20 @@ pub(super) async fn run(options: &AuditOptions, stage: &Stage, report: &mut Repo
         report.figure(&format!("{HASHED}, bytes"), "MB/s", bytes as f64 / 1e6 / seconds);
     }
     report.ratio("verifying a bundle ÷ bare", VERIFIED, HASHED);
-    report.check("the bundle is sound", is_sound);
+    report.check("each verification succeeded, over every event", is_sound);
+    report.check("a changed bundle is refused", is_refused_when_changed(&bundle, &policy)?);
     Ok(())
+}
+
+/// A verifier that accepts everything would be fast: one byte in the middle of the bundle is changed.
+fn is_refused_when_changed(bundle: &NamedTempFile, policy: &Policy) -> anyhow::Result<bool> {
+    let file = bundle.as_file();
+    let (mut byte, middle) = ([0], file.metadata()?.len() / 2);
+    file.read_exact_at(&mut byte, middle)?;
+    file.write_all_at(&byte.map(|byte| byte ^ 1), middle)?;
+    let verified = verify_offline(bundle.path(), policy)?;
+    file.write_all_at(&byte, middle)?;
+    Ok(matches!(verified, Err(VerifyError::Damaged(_))))
 }
 
 /// The product's way from commands to a bundle.

@@ -1,82 +1,44 @@
 //! The accounting of disclosures, put together from what was written down, exported and sent.
 
+mod view;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
-use carelog_domain::access::{AccessEvent, Disclosure};
+use carelog_domain::access::{AccessEvent, Disclosure, DisclosureExclusion};
 use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
-use carelog_domain::{EventType, PatientId, Personal, PurposeOfUse, SubscriptionId, Timestamp, closed_enum};
+use carelog_domain::{EventType, PatientId, Personal, PurposeOfUse, Role, SubscriptionId, Timestamp};
 use carelog_event_log::{RecordedEvent, SealedPlace};
-use serde::Serialize;
-use utoipa::ToSchema;
 use uuid::Uuid;
 
+use self::view::{AccountedView, DisclosureView, Way};
+pub(super) use self::view::{AccountingView, PatientAccountingView};
 use crate::http::caller::Caller;
+use crate::http::disclosures::Excluded;
+use crate::http::disclosures::suspensions::{self, SuspensionView, suspended_until};
 use crate::http::past::{PastSubscriptionView, StateView};
 use crate::http::problem::Problem;
-use crate::http::schemas;
 use crate::past::{self, Moment, RecordKind};
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 500;
 
-closed_enum! {
-    /// How records left.
-    pub enum Way {
-        /// As somebody wrote down.
-        WrittenDown = "written_down",
-        /// By webhook, to a partner.
-        Webhook = "webhook",
-        /// As a file, to somebody of the clinic.
-        Export = "export",
-    }
-}
-
 /// To whom a patient's records were disclosed.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct AccountingView {
-    /// The patient.
+pub(super) struct Accounting {
     patient_id: Uuid,
-    /// The time that it is about begins here.
-    #[schema(schema_with = schemas::moment)]
     from: Timestamp,
-    /// And ends before this.
-    #[schema(schema_with = schemas::moment)]
     before: Timestamp,
-    /// Each recipient with what they received; the earliest first.
-    pub(super) disclosures: Vec<DisclosureView>,
+    /// The earliest first.
+    pub(super) disclosures: Vec<AccountedView>,
+    suspensions: Vec<SuspensionView>,
 }
 
-/// What one recipient received, summarised (45 CFR 164.528(b)(3)).
-#[derive(Serialize, ToSchema)]
-pub(super) struct DisclosureView {
-    /// How it left.
-    #[schema(value_type = String)]
-    way: Way,
-    /// Who received it: as it was written down, or in the words of the subscription; a role of the clinic for an export.
-    recipient: Option<String>,
-    /// The recipient's address, if known; the URL of a subscription as it was then, unless the attempt's end is unknown.
-    address: Option<String>,
-    /// The partner whose subscription it is.
-    partner_id: Option<Uuid>,
-    /// The subscription.
-    subscription_id: Option<Uuid>,
-    /// What was disclosed: as it was written down, the type of an event, or a kind of records.
-    what: Option<String>,
-    /// What for, where it was said.
-    #[schema(value_type = Option<String>)]
-    purpose: Option<PurposeOfUse>,
-    /// Whether recipient, address and description are gone for ever.
-    erased: bool,
-    /// When first.
-    #[schema(schema_with = schemas::moment)]
-    first_at: Timestamp,
-    /// When last.
-    #[schema(schema_with = schemas::moment)]
-    last_at: Timestamp,
-    /// How often.
-    count: u64,
+impl From<Accounting> for AccountingView {
+    fn from(accounting: Accounting) -> Self {
+        let Accounting { patient_id, from, before, disclosures, suspensions } = accounting;
+        Self { patient_id, from, before, disclosures, suspensions }
+    }
 }
 
 /// What makes two disclosures a repetition of each other.
@@ -88,6 +50,7 @@ struct Series {
     address: Option<String>,
     what: Option<String>,
     purpose: Option<PurposeOfUse>,
+    exclusion: Option<DisclosureExclusion>,
     erased: bool,
 }
 
@@ -101,35 +64,58 @@ struct Times {
 /// Everything that was disclosed about a patient in a time.
 type Found = BTreeMap<Series, Times>;
 
-/// The accounting of a patient from a moment until before another.
-///
-/// # Errors
-/// When the trail, the log or the vault does not answer.
-pub(super) async fn of(
-    caller: &Caller,
-    patient_id: PatientId,
-    from: Timestamp,
-    before: Timestamp,
-) -> Result<AccountingView, Problem> {
-    let mut found = Found::new();
-    for event_type in [EventType::AccessDisclosureMade, EventType::AccessRecordExported] {
-        let filter = TrailFilter {
-            subject_id: Some(patient_id),
-            event_type_prefix: Some(event_type.as_str().to_owned()),
-            occurred_from: Some(from),
-            occurred_before: Some(before),
-            ..TrailFilter::default()
+impl Accounting {
+    /// The accounting of a patient from a moment until before another.
+    ///
+    /// # Errors
+    /// When the trail, the log or the vault does not answer.
+    pub(super) async fn of(
+        caller: &Caller,
+        patient_id: PatientId,
+        from: Timestamp,
+        before: Timestamp,
+    ) -> Result<Self, Problem> {
+        let mut found = Found::new();
+        for event_type in [EventType::AccessDisclosureMade, EventType::AccessRecordExported] {
+            let filter = TrailFilter {
+                subject_id: Some(patient_id),
+                event_type_prefix: Some(event_type.as_str().to_owned()),
+                occurred_from: Some(from),
+                occurred_before: Some(before),
+                ..TrailFilter::default()
+            };
+            take_written(caller, &filter, &mut found).await?;
+        }
+        let mut partners = Partners::default();
+        take_sent(caller, patient_id, (from, before), &mut partners, &mut found).await?;
+        let (suspensions, now) = (suspensions::of(caller, patient_id).await?, caller.api.now());
+        let mut disclosures = Vec::with_capacity(found.len());
+        for (series, times) in found {
+            let exclusion = series.exclusion;
+            let disclosure = view(caller, series, times, &mut partners).await?;
+            let recipient = disclosure.recipient.as_deref();
+            let suspended_until = recipient.and_then(|name| suspended_until(&suspensions, name, now));
+            disclosures.push(AccountedView { disclosure, exclusion, suspended_until });
+        }
+        disclosures.sort_by_key(|accounted| accounted.disclosure.first_at);
+        Ok(Self { patient_id: patient_id.uuid(), from, before, disclosures, suspensions })
+    }
+
+    /// What the patient gets of it.
+    pub(super) fn for_patient(self, excluded: Excluded) -> PatientAccountingView {
+        let is_told = |accounted: &AccountedView| {
+            accounted.suspended_until.is_none()
+                && (excluded == Excluded::Shown || accounted.exclusion.is_none())
         };
-        take_written(caller, &filter, &mut found).await?;
+        let told = self.disclosures.into_iter().filter(is_told);
+        let disclosures = told.map(|accounted| accounted.disclosure).collect();
+        PatientAccountingView {
+            patient_id: self.patient_id,
+            from: self.from,
+            before: self.before,
+            disclosures,
+        }
     }
-    let mut partners = Partners::default();
-    take_sent(caller, patient_id, (from, before), &mut partners, &mut found).await?;
-    let mut disclosures = Vec::with_capacity(found.len());
-    for (series, times) in found {
-        disclosures.push(view(caller, series, times, &mut partners).await?);
-    }
-    disclosures.sort_by_key(|disclosure| disclosure.first_at);
-    Ok(AccountingView { patient_id: patient_id.uuid(), from, before, disclosures })
 }
 
 fn count(found: &mut Found, series: Series, at: Timestamp) {
@@ -165,23 +151,17 @@ async fn written(caller: &Caller, event: &RecordedEvent) -> Result<Series, Probl
         address: None,
         what: None,
         purpose: event.circumstances.purpose,
+        exclusion: event.circumstances.purpose.and_then(PurposeOfUse::exclusion),
         erased: false,
     };
     match event.decode_as().map_err(|error| Problem::internal(&error))? {
         AccessEvent::DisclosureMade(made) => {
             series.way = Way::WrittenDown;
             series.purpose = Some(made.purpose);
-            let opened = match made.personal {
-                Some(Personal::Sealed(sealed)) => {
-                    SealedPlace::of(event).open(caller.api.log().vault(), &sealed).await?
-                }
-                Some(Personal::Open(_) | Personal::Erased) | None => None,
-            };
-            match opened {
+            series.exclusion = made.exclusion.or_else(|| made.purpose.exclusion());
+            match opened(caller, event, made.personal).await? {
                 None => series.erased = true,
-                Some(part) => {
-                    let told: Disclosure = serde_json::from_slice(&part)
-                        .map_err(|_| Problem::fault("a disclosure that was written down does not parse"))?;
+                Some(told) => {
                     series.recipient = Some(told.recipient);
                     series.address = told.address;
                     series.what = Some(told.description);
@@ -189,7 +169,11 @@ async fn written(caller: &Caller, event: &RecordedEvent) -> Result<Series, Probl
             }
         }
         AccessEvent::RecordExported(exported) => {
-            series.recipient = Some(event.circumstances.actor.role.to_string());
+            let role = event.circumstances.actor.role;
+            if role == Role::Patient {
+                series.exclusion = Some(DisclosureExclusion::ToIndividual);
+            }
+            series.recipient = Some(role.to_string());
             series.what = Some(exported.target_kind.to_string());
         }
         AccessEvent::RecordViewed(_)
@@ -199,6 +183,23 @@ async fn written(caller: &Caller, event: &RecordedEvent) -> Result<Series, Probl
         | AccessEvent::Denied(_) => return Err(Problem::fault("audit.trail.event_type is not the log's")),
     }
     Ok(series)
+}
+
+/// What was written down of a disclosure; nothing where it is gone for ever.
+///
+/// # Errors
+/// When the vault does not answer, or what was sealed does not parse.
+pub(super) async fn opened(
+    caller: &Caller,
+    event: &RecordedEvent,
+    personal: Option<Personal<Disclosure>>,
+) -> Result<Option<Disclosure>, Problem> {
+    let Some(Personal::Sealed(sealed)) = personal else { return Ok(None) };
+    let Some(part) = SealedPlace::of(event).open(caller.api.log().vault(), &sealed).await? else {
+        return Ok(None);
+    };
+    let told = serde_json::from_slice(&part);
+    told.map(Some).map_err(|_| Problem::fault("a disclosure that was written down does not parse"))
 }
 
 /// What was sent to partners.
@@ -241,6 +242,7 @@ async fn take_sent(
                 address,
                 what: types.get(&event.organization_sequence).map(EventType::to_string),
                 purpose: None,
+                exclusion: None,
                 erased: false,
             };
             count(found, series, at);

@@ -11,6 +11,7 @@ use carelog_analytics::columnar::{ColumnarError, PARQUET, ParquetStream};
 use carelog_audit::signer::origin;
 use carelog_audit::{Order, TrailFilter, TrailPage, queries};
 use carelog_domain::OrganizationId;
+use carelog_files::{Mark, Piece};
 use carelog_webhooks::{CHECKPOINT_HEADER, checkpoint_header};
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -21,6 +22,7 @@ use sqlx::PgPool;
 
 use super::{EntryView, ExportForm, columns, fhir};
 use crate::exports::store::{ExportForm as JobForm, Job};
+use crate::exports::{Spool, SpooledPage};
 use crate::http::access;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;
@@ -65,11 +67,14 @@ struct Progress {
     form: ExportForm,
     /// The name of the log.
     origin: String,
-    after: i64,
+    /// The sequence of the last entry that was written, and how many were.
+    mark: Mark,
     is_begun: bool,
     /// The file that is written, where it has to be ended.
     parquet: Option<ParquetStream>,
-    /// Counts the entries that were written.
+    /// Pages that a process before has read, and where others are kept.
+    spool: Option<Spool>,
+    /// Tells others how many entries were written.
     done: Arc<AtomicI64>,
 }
 
@@ -92,7 +97,7 @@ pub(super) async fn respond(
     let pool = caller.api.system.databases.audit_app.clone();
     let source = Source { pool, organization_id, filter, until };
     let progress = Progress::begin(source, form, &caller.api.origin, Arc::default());
-    let pieces = pieces(progress.map_err(|error| Problem::internal(&error))?);
+    let pieces = pieces(progress.map_err(|error| Problem::internal(&error))?).map_ok(|piece| piece.bytes);
     let (content_type, name) = match form {
         ExportForm::Csv => ("text/csv; charset=utf-8; header=present", "trail.csv"),
         ExportForm::Ndjson => ("application/x-ndjson", "trail.ndjson"),
@@ -112,29 +117,52 @@ pub(super) async fn respond(
     Ok(response)
 }
 
-/// The file of a long export, piece by piece; `done` counts its entries.
+/// A long export of lines, piece by piece, from a mark on; `done` counts its entries.
 ///
 /// # Errors
-/// When it cannot be begun, or is none of the trail.
-pub(crate) fn trail_pieces(
+/// When its form is none of lines.
+pub(crate) fn trail_lines(
     pool: PgPool,
     prefix: &str,
     job: &Job,
+    mark: Mark,
     done: Arc<AtomicI64>,
-) -> anyhow::Result<BoxStream<'static, io::Result<Bytes>>> {
+) -> anyhow::Result<BoxStream<'static, io::Result<Piece>>> {
     let form = match job.wanted.form {
         JobForm::Csv => ExportForm::Csv,
         JobForm::Ndjson => ExportForm::Ndjson,
-        JobForm::Parquet => ExportForm::Parquet,
-        JobForm::Bundle => anyhow::bail!("a bundle is no export of the trail"),
+        JobForm::FhirR4Ndjson => ExportForm::Fhir(fhir::Version::R4),
+        JobForm::FhirR5Ndjson => ExportForm::Fhir(fhir::Version::R5),
+        JobForm::Parquet | JobForm::Bundle => anyhow::bail!("{} is no form of lines", job.wanted.form),
     };
-    let (organization_id, filter) = (job.organization_id, job.wanted.filter());
-    let source = Source { pool, organization_id, filter, until: job.until_sequence };
-    Ok(pieces(Progress::begin(source, form, prefix, done)?).map_err(io::Error::other).boxed())
+    let progress = Progress::begin(Source::of(pool, job), form, prefix, done)?;
+    progress.done.store(mark.count, Ordering::Relaxed);
+    let progress = Progress { mark, is_begun: mark.after > 0, ..progress };
+    Ok(pieces(progress).map_err(io::Error::other).boxed())
 }
 
-fn pieces(progress: Progress) -> impl Stream<Item = Result<Bytes, BrokeOff>> + Send + 'static {
-    stream::try_unfold(progress, |progress| progress.next().boxed())
+/// A long export as Parquet, piece by piece: what is in the spool first.
+///
+/// # Errors
+/// When it cannot be begun.
+pub(crate) fn trail_table(
+    pool: PgPool,
+    prefix: &str,
+    job: &Job,
+    spool: Spool,
+    done: Arc<AtomicI64>,
+) -> anyhow::Result<BoxStream<'static, io::Result<Bytes>>> {
+    let progress = Progress::begin(Source::of(pool, job), ExportForm::Parquet, prefix, done)?;
+    let progress = Progress { spool: Some(spool), ..progress };
+    Ok(pieces(progress).map_ok(|piece| piece.bytes).map_err(io::Error::other).boxed())
+}
+
+fn pieces(progress: Progress) -> impl Stream<Item = Result<Piece, BrokeOff>> + Send + 'static {
+    stream::try_unfold(progress, |progress| {
+        let mark = progress.mark;
+        let next = progress.next();
+        async move { Ok(next.await?.map(|(bytes, progress)| (Piece { bytes, mark }, progress))) }.boxed()
+    })
 }
 
 /// A failure in the middle breaks the transfer off, which the client sees.
@@ -154,12 +182,16 @@ impl Progress {
             ExportForm::Parquet => Some(columns::begin(&origin)?),
             ExportForm::Csv | ExportForm::Ndjson | ExportForm::Fhir(_) => None,
         };
-        Ok(Self { source, form, origin, after: 0, is_begun: false, parquet, done })
+        let mark = Mark::default();
+        Ok(Self { source, form, origin, mark, is_begun: false, parquet, spool: None, done })
     }
 
     fn next(mut self) -> BoxFuture<'static, Result<Option<(Bytes, Self)>, BrokeOff>> {
         Box::pin(async move {
-            let entries = self.source.read(self.after).await.map_err(|problem| {
+            if let Some(written) = self.spooled_rows()? {
+                return Ok(Some((written, self)));
+            }
+            let entries = self.source.read(self.mark.after).await.map_err(|problem| {
                 tracing::error!(error = problem.cause(), "an export of the trail broke off");
                 BrokeOff
             })?;
@@ -172,14 +204,16 @@ impl Progress {
                 let Some(parquet) = self.parquet.take() else { return Ok(None) };
                 return Ok(Some((Bytes::from(parquet.finish().map_err(|_| BrokeOff)?), self)));
             }
-            if let Some(last) = entries.last() {
-                self.after = last.sequence;
+            let last = entries.last().map_or(self.mark.after, |last| last.sequence);
+            let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+            if self.form == ExportForm::Parquet {
+                let page = SpooledPage { last, count, cells: columns::of(&entries) };
+                if let Some(spool) = &mut self.spool {
+                    spool.push(&page).map_err(|error| broke_off(&error))?;
+                }
+                return Ok(Some((self.rows(page)?, self)));
             }
-            self.done.fetch_add(i64::try_from(entries.len()).unwrap_or(i64::MAX), Ordering::Relaxed);
-            if let Some(parquet) = &mut self.parquet {
-                let written = parquet.rows(columns::of(&entries)).map_err(|_| BrokeOff)?;
-                return Ok(Some((Bytes::from(written), self)));
-            }
+            self.advance(last, count);
             for entry in entries {
                 match self.form {
                     ExportForm::Csv => write_line(&mut piece, cells(&entry))?,
@@ -195,9 +229,40 @@ impl Progress {
             Ok(Some((Bytes::from(piece), self)))
         })
     }
+
+    /// The next page that a process before has read.
+    fn spooled_rows(&mut self) -> Result<Option<Bytes>, BrokeOff> {
+        let Some(spool) = &mut self.spool else { return Ok(None) };
+        match spool.next_page(COLUMNS.len()).map_err(|error| broke_off(&error))? {
+            Some(page) => self.rows(page).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a page of a table.
+    fn rows(&mut self, page: SpooledPage) -> Result<Bytes, BrokeOff> {
+        self.advance(page.last, page.count);
+        let parquet = self.parquet.as_mut().ok_or(BrokeOff)?;
+        Ok(Bytes::from(parquet.rows(page.cells).map_err(|_| BrokeOff)?))
+    }
+
+    fn advance(&mut self, last: i64, count: i64) {
+        self.mark = Mark { after: last, count: self.mark.count.saturating_add(count) };
+        self.done.store(self.mark.count, Ordering::Relaxed);
+    }
+}
+
+fn broke_off(error: &io::Error) -> BrokeOff {
+    tracing::error!(%error, "pages of an export of the trail cannot be kept");
+    BrokeOff
 }
 
 impl Source {
+    fn of(pool: PgPool, job: &Job) -> Self {
+        let (organization_id, filter) = (job.organization_id, job.wanted.filter());
+        Self { pool, organization_id, filter, until: job.until_sequence }
+    }
+
     async fn read(&self, after: i64) -> Result<Vec<EntryView>, Problem> {
         let page = TrailPage { order: Order::OldestFirst, after: Some(after), limit: AT_A_TIME };
         let mut tx = reading::read_trail(&self.pool, self.organization_id).await?;

@@ -43,7 +43,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ExportBody {
-    /// In which form: entries of the trail as `csv`, `ndjson` or `parquet`, or events as a `bundle` that proves itself.
+    /// In which form: entries of the trail as `csv`, `ndjson`, `parquet`, or FHIR AuditEvents a line (`fhir_r4_ndjson`,
+    /// `fhir_r5_ndjson`), or events as a `bundle` that proves itself.
     #[schema(schema_with = schemas::export_form)]
     form: ExportForm,
     /// About one patient.

@@ -1,0 +1,241 @@
+//! Suspensions of what a patient is told about disclosures to an agency (45 CFR 164.528(a)(2)).
+//!
+//! They are read from the patient's own events. A disclosure is to the agency where its recipient was written down under
+//! the agency's name, but for case and blanks; the officer's accounting shows which those are.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use carelog_domain::patient::{
+    AgencyKind, AgencyStatement, Patient, PatientCommand, PatientEvent, StatementForm, SuspendAccounting,
+};
+use carelog_domain::{PatientId, Personal, Sealed, StreamKind, SuspensionId, Timestamp};
+use carelog_event_log::{RecordedEvent, SealedPlace, StreamKey, new_id};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use crate::http::body::{PathId, PathName};
+use crate::http::caller::Caller;
+use crate::http::command::{CommandAnswer, Nothing, Wish};
+use crate::http::problem::Problem;
+use crate::http::text::{Line, Lines};
+use crate::http::{Api, schemas};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(suspend)).routes(routes!(resume))
+}
+
+/// An agency's statement that an account of disclosures to it would be likely to impede what it does.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SuspensionBody {
+    /// What kind of agency it is.
+    #[schema(schema_with = schemas::agency_kind)]
+    agency_kind: AgencyKind,
+    /// The agency, as it is named as recipient of disclosures; kept encrypted.
+    #[schema(value_type = String, min_length = 1, max_length = 500)]
+    agency: Line<500>,
+    /// Who spoke or signed for it; kept encrypted.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 500)]
+    official: Option<Line<500>>,
+    /// What was said; kept encrypted.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 2000)]
+    statement: Option<Lines<2000>>,
+    /// How it was said: an oral statement holds for 30 days at most.
+    #[schema(schema_with = schemas::statement_form)]
+    form: StatementForm,
+    /// When it was said; now, where it is absent.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    stated_at: Option<Timestamp>,
+    /// Until when the account is suspended.
+    #[schema(schema_with = schemas::moment)]
+    ends_at: Timestamp,
+}
+
+/// A suspension, as the officer sees it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct SuspensionView {
+    /// Its id.
+    id: Uuid,
+    /// What kind of agency asked.
+    #[schema(schema_with = schemas::agency_kind)]
+    agency_kind: AgencyKind,
+    /// Which agency; nothing where it is gone for ever.
+    agency: Option<String>,
+    /// Who spoke or signed for it.
+    official: Option<String>,
+    /// What was said.
+    statement: Option<String>,
+    /// How it was said.
+    #[schema(schema_with = schemas::statement_form)]
+    form: StatementForm,
+    /// When it was said.
+    #[schema(schema_with = schemas::moment)]
+    stated_at: Timestamp,
+    /// Until when.
+    #[schema(schema_with = schemas::moment)]
+    ends_at: Timestamp,
+    /// When it was ended before that.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    resumed_at: Option<Timestamp>,
+}
+
+impl SuspensionView {
+    pub(super) const fn id(&self) -> SuspensionId {
+        SuspensionId::new(self.id)
+    }
+
+    /// Until when it holds; nothing where it does not hold any more.
+    fn holds_until(&self, now: Timestamp) -> Option<Timestamp> {
+        Some(self.ends_at).filter(|ends_at| self.resumed_at.is_none() && now < *ends_at)
+    }
+}
+
+/// Suspend what the patient is told about disclosures to an oversight or law enforcement agency. Disclosures to it are still
+/// written down, and officers still see them, with the suspension and its id.
+#[utoipa::path(post, path = "/v1/patients/{patient_id}/accounting-suspensions", tag = "history",
+    params(("patient_id" = Uuid, Path)), request_body = SuspensionBody,
+    responses((status = 200, description = "Suspended.", body = CommandAnswer)))]
+async fn suspend(
+    caller: Caller,
+    PathId(id): PathId,
+    wish: Wish<SuspensionBody>,
+) -> Result<Response, Problem> {
+    let (body, now) = (wish.body, caller.api.now());
+    let statement = AgencyStatement {
+        agency: body.agency.into(),
+        official: body.official.map(String::from),
+        statement: body.statement.map(String::from),
+    };
+    let command = PatientCommand::SuspendAccounting(SuspendAccounting {
+        suspension_id: SuspensionId::new(new_id()),
+        agency_kind: body.agency_kind,
+        form: body.form,
+        stated_at: body.stated_at.unwrap_or(now),
+        ends_at: body.ends_at,
+        statement,
+        now,
+    });
+    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+}
+
+/// End a suspension before its time is over.
+#[utoipa::path(post, path = "/v1/patients/{patient_id}/accounting-suspensions/{suspension_id}/resume", tag = "history",
+    params(("patient_id" = Uuid, Path), ("suspension_id" = Uuid, Path)), request_body = Nothing,
+    responses((status = 200, description = "The patient gets the whole account again.", body = CommandAnswer)))]
+async fn resume(
+    caller: Caller,
+    PathId(id): PathId,
+    PathName(suspension_id): PathName<SuspensionId>,
+    wish: Wish<Nothing>,
+) -> Result<Response, Problem> {
+    let command = PatientCommand::ResumeAccounting { suspension_id, now: caller.api.now() };
+    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+}
+
+/// The suspensions of a patient, those that have ended too.
+///
+/// # Errors
+/// When the log or the vault does not answer.
+pub(super) async fn of(caller: &Caller, patient_id: PatientId) -> Result<Vec<SuspensionView>, Problem> {
+    let stream = StreamKey {
+        organization_id: caller.organization_id,
+        kind: StreamKind::Patient,
+        id: patient_id.uuid(),
+    };
+    let mut suspensions: Vec<SuspensionView> = Vec::new();
+    for event in caller.api.log().stream(&stream, 0).await? {
+        match event.decode_as().map_err(|error| Problem::internal(&error))? {
+            PatientEvent::AccountingSuspended(suspended) => {
+                let sealed = match suspended.personal {
+                    Some(Personal::Sealed(sealed)) => Some(sealed),
+                    Some(Personal::Open(_) | Personal::Erased) | None => None,
+                };
+                let told = opened(caller, &event, sealed).await?;
+                let (agency, official, statement) = told
+                    .map_or((None, None, None), |told| (Some(told.agency), told.official, told.statement));
+                suspensions.push(SuspensionView {
+                    id: suspended.suspension_id.uuid(),
+                    agency_kind: suspended.agency_kind,
+                    agency,
+                    official,
+                    statement,
+                    form: suspended.form,
+                    stated_at: suspended.stated_at,
+                    ends_at: suspended.ends_at,
+                    resumed_at: None,
+                });
+            }
+            PatientEvent::AccountingResumed(resumed) => {
+                let ended = suspensions.iter_mut().find(|one| one.id() == resumed.suspension_id);
+                if let Some(ended) = ended {
+                    ended.resumed_at = Some(event.recorded_at);
+                }
+            }
+            PatientEvent::Registered(_)
+            | PatientEvent::Onboarded(_)
+            | PatientEvent::DetailsChanged(_)
+            | PatientEvent::ConsentGiven(_)
+            | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::ErasureRequested(_)
+            | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::Erased(_) => {}
+        }
+    }
+    Ok(suspensions)
+}
+
+async fn opened(
+    caller: &Caller,
+    event: &RecordedEvent,
+    sealed: Option<Sealed>,
+) -> Result<Option<AgencyStatement>, Problem> {
+    let Some(sealed) = sealed else { return Ok(None) };
+    let Some(part) = SealedPlace::of(event).open(caller.api.log().vault(), &sealed).await? else {
+        return Ok(None);
+    };
+    let told = serde_json::from_slice(&part);
+    told.map(Some).map_err(|_| Problem::fault("an agency's statement does not parse"))
+}
+
+/// Until when a patient is not told about disclosures to this recipient; nothing where they are.
+pub(super) fn suspended_until(
+    suspensions: &[SuspensionView],
+    recipient: &str,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let is_to =
+        |one: &&SuspensionView| one.agency.as_deref().is_some_and(|agency| is_same(agency, recipient));
+    suspensions.iter().filter(is_to).filter_map(|one| one.holds_until(now)).max()
+}
+
+/// Whether any of them holds, so that what is told has to be looked at.
+pub(super) fn any_hold(suspensions: &[SuspensionView], now: Timestamp) -> bool {
+    suspensions.iter().any(|one| one.holds_until(now).is_some())
+}
+
+/// Whether the patient is not told of what happened to this suspension itself.
+pub(super) fn is_silent(suspensions: &[SuspensionView], id: SuspensionId, now: Timestamp) -> bool {
+    suspensions.iter().any(|one| one.id() == id && one.holds_until(now).is_some())
+}
+
+fn is_same(one: &str, other: &str) -> bool {
+    let words = |text: &str| text.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    words(one) == words(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_whatever_its_case_and_blanks_and_no_part_of_it_is() {
+        assert!(is_same("State  Police", " state police "));
+        for other in ["State", "State Police Department", "StatePolice", ""] {
+            assert!(!is_same("State Police", other), "{other}");
+        }
+    }
+}
