@@ -176,7 +176,8 @@ macro_rules! select_entries {
                 EntryRow,
                 "select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
                         causation_id, request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane,
-                        event_type, action, outcome, actor_kind, actor_role, target_kind, purpose, origin",
+                        event_type, action, outcome, actor_kind, actor_role, target_kind, purpose, origin, legal_basis,
+                        consents",
                 $tail
             ),
             $organization_id,

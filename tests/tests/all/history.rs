@@ -5,6 +5,7 @@ mod disclosures;
 mod exports;
 mod fhir;
 mod forwarding;
+mod ground;
 mod jobs;
 mod naive;
 mod past;

@@ -1,6 +1,6 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
-use carelog_audit::{Action, Outcome, Topic};
+use carelog_audit::{Action, LegalBasis, Outcome, Topic};
 use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
@@ -61,6 +61,7 @@ enums! {
     file_status: FileStatus;
     form_status: FormStatus;
     integration_kind: IntegrationKind;
+    legal_basis: LegalBasis;
     link_disposition: LinkDisposition;
     member_status: MemberStatus;
     outcome: Outcome;

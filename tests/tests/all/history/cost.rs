@@ -24,7 +24,7 @@ async fn fill(connection: &mut PgConnection) {
         insert into audit.trail (
             organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id, causation_id,
             subject_id, actor_id, actor_on_behalf_of, target_id, lane, event_type, action, outcome, actor_kind,
-            actor_role, target_kind, purpose, origin)
+            actor_role, target_kind, purpose, origin, legal_basis, consents)
         select '{CLINIC}', n, n, at, at, ('{event}'::text || lpad(to_hex(n), 12, '0'))::uuid,
             ('{wish}'::text || lpad(to_hex(n / 3), 12, '0'))::uuid,
             case when n % 100 = 7 then ('{event}'::text || lpad(to_hex(n - 1), 12, '0'))::uuid end,
@@ -38,7 +38,7 @@ async fn fill(connection: &mut PgConnection) {
             case when n % 1000 = 11 then 'delete' when n % 2 = 0 then 'read' else 'update' end,
             case when n % 500 = 9 then 'failure' else 'success' end, 'api_key', 'admin',
             case when n % 100 = 7 then 'webhook_delivery' else 'patient' end,
-            case when n % 700 = 5 then 'emergency' when n % 50 = 4 then 'treatment' end, 'live'
+            case when n % 700 = 5 then 'emergency' when n % 50 = 4 then 'treatment' end, 'live', 'contract', ''
         from (
             select n, '2026-01-01Z'::timestamptz + n * interval '1 second' as at
             from generate_series(1, {ENTRIES}) as n

@@ -207,6 +207,8 @@ async fn each_entry_of_the_trail_is_the_one_that_its_event_makes() {
         ("target", "target_kind = 'file'"),
         ("target", "target_id = gen_random_uuid()"),
         ("patient", "subject_id = gen_random_uuid()"),
+        ("legal basis", "legal_basis = 'vital_interests'"),
+        ("consents", "consents = 'recording/9'"),
     ] {
         sql(trail, format!("update audit.trail set {change} where {entry}")).await;
         let (code, verdict) = audit.verify_own(&[]);
@@ -224,7 +226,7 @@ async fn each_entry_of_the_trail_is_the_one_that_its_event_makes() {
         .fetch_one(trail)
         .await
         .unwrap();
-    assert_eq!(others, 18, "each column was changed once, or names its place");
+    assert_eq!(others, 20, "each column was changed once, or names its place");
 
     sql(trail, format!("delete from audit.trail where {entry}")).await;
     let (code, verdict) = audit.verify_own(&[]);
