@@ -16,6 +16,10 @@
 //! consents in force are those of the patient by the events up to the entry's own, at the moment at which it happened.
 //! Only the types for which this needs their facts are decoded.
 //!
+//! # Where it was asked for from
+//! `networks` finds entries by the network address that a request came from, which the trail does not have, and by the
+//! session of the console.
+//!
 //! # Guarantees
 //! Nothing is ever skipped: an event that cannot be entered stops its lane and raises an alarm. Entries are
 //! inserted and never changed; entering one twice is refused by the primary key.
@@ -40,6 +44,7 @@
 mod forwarded;
 pub mod meta;
 pub mod model;
+mod networks;
 mod projector;
 pub mod queries;
 mod sealer;
@@ -49,6 +54,7 @@ pub mod trees;
 pub use carelog_proof as proof;
 pub use forwarded::Forwarded;
 pub use model::{Action, Consent, Consents, Entry, LegalBasis, Outcome, Topic};
+pub use networks::AddressIndex;
 pub use projector::Audit;
 pub use queries::{Delivery, Order, Period, QueryError, Subject, TrailFilter, TrailPage};
 pub use sealer::{SealError, Sealer};

@@ -81,6 +81,9 @@ pub struct Entry {
     /// What the patient had agreed to when it happened, as far as the log knew by then; sorted by kind. Empty where it is
     /// about no patient.
     pub consents: Vec<Consent>,
+    /// The session of the console in which it was asked for. The event keeps it sealed, so that an entry which is made of the
+    /// event alone has none.
+    pub session_id: Option<Uuid>,
 }
 
 impl Entry {
@@ -112,6 +115,7 @@ impl Entry {
             subject_id: event.subject,
             legal_basis: legal_basis(event.event_type, purpose(event)?),
             consents: event.subject.map(in_force).unwrap_or_default(),
+            session_id: None,
         })
     }
 }

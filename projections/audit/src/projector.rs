@@ -1,23 +1,34 @@
 //! Enters a page into the trail, with one statement. The consents of its patients take one more, and those that it changes
-//! a third.
+//! a third. The keys that tell where requests came from are asked for at once, where the vault does not remember them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use carelog_domain::{OrganizationId, PatientId, PurposeOfUse, Timestamp};
-use carelog_event_log::RecordedEvent;
 use carelog_event_log::runtime::{ApplyError, OnPoison, ProjectionSchema, Projector};
+use carelog_event_log::{EventLog, RecordedEvent};
+use carelog_vault::VaultError;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::model::{Consent, ConsentChange, Consents, Entry};
+use crate::networks::{self, AskedFrom};
 
 /// The projector of the audit trail. It wants nothing done.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Audit;
+#[derive(Clone, Debug)]
+pub struct Audit {
+    log: EventLog,
+}
+
+impl Audit {
+    /// The trail of a log, whose vault opens network addresses.
+    pub fn new(log: &EventLog) -> Self {
+        Self { log: log.clone() }
+    }
+}
 
 impl Projector for Audit {
     type Intent = ();
@@ -30,6 +41,7 @@ impl Projector for Audit {
         sql: &[
             include_str!("../../../migrations/audit/0002_audit.sql"),
             include_str!("../../../migrations/audit/0006_ground.sql"),
+            include_str!("../../../migrations/audit/0007_networks.sql"),
         ],
         tables: &["trail", "consent_changes"],
     };
@@ -49,14 +61,32 @@ impl Projector for Audit {
         page: &'a [Arc<RecordedEvent>],
     ) -> BoxFuture<'a, Result<Vec<()>, ApplyError>> {
         Box::pin(async move {
-            let mut consents = known_consents(tables, page).await?;
-            let entries: Vec<Entry> =
-                page.iter().map(|event| Entry::of(event, &mut consents)).collect::<Result<_, _>>()?;
-            insert(tables, &entries).await?;
-            insert_changes(tables, page).await?;
+            let asked_from = networks::of_page(self.log.vault(), page).await.map_err(refused)?;
+            enter(tables, page, &asked_from).await?;
             Ok(Vec::new())
         })
     }
+}
+
+/// A vault that does not answer is no event's fault.
+fn refused(error: VaultError) -> ApplyError {
+    match error {
+        VaultError::Database(error) => ApplyError::Transient(error),
+        other => ApplyError::Transient(sqlx::Error::Configuration(Box::new(other))),
+    }
+}
+
+/// Enters a page; `asked_from` has one for each event.
+pub(crate) async fn enter(
+    tables: &mut PgConnection,
+    page: &[Arc<RecordedEvent>],
+    asked_from: &[Option<AskedFrom>],
+) -> Result<(), ApplyError> {
+    let mut consents = known_consents(tables, page).await?;
+    let entries: Vec<Entry> =
+        page.iter().map(|event| Entry::of(event, &mut consents)).collect::<Result<_, _>>()?;
+    insert(tables, &entries, asked_from).await?;
+    insert_changes(tables, page).await
 }
 
 /// A stored change that does not parse.
@@ -134,7 +164,11 @@ async fn insert_changes(tables: &mut PgConnection, page: &[Arc<RecordedEvent>]) 
 }
 
 /// A plain insert: an entry that is there already is a fault, and must not pass for a success.
-async fn insert(tables: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx::Error> {
+async fn insert(
+    tables: &mut PgConnection,
+    entries: &[Entry],
+    asked_from: &[Option<AskedFrom>],
+) -> Result<(), sqlx::Error> {
     if entries.is_empty() {
         return Ok(());
     }
@@ -143,13 +177,14 @@ async fn insert(tables: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx
         insert into trail (
             organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id, causation_id,
             request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane, event_type, action, outcome,
-            actor_kind, actor_role, target_kind, purpose, origin, legal_basis, consents)
+            actor_kind, actor_role, target_kind, purpose, origin, legal_basis, consents,
+            address_index, session_id)
         select *
         from unnest(
             $1::uuid[], $2::bigint[], $3::bigint[], $4::timestamptz[], $5::timestamptz[], $6::uuid[], $7::uuid[],
             $8::uuid[], $9::uuid[], $10::uuid[], $11::uuid[], $12::uuid[], $13::uuid[], $14::smallint[],
             $15::text[], $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
-            $22::text[], $23::text[], $24::text[])
+            $22::text[], $23::text[], $24::text[], $25::bytea[], $26::uuid[])
         ",
         &each(entries, |e| e.organization_id.uuid()),
         &each(entries, |e| e.sequence),
@@ -175,6 +210,8 @@ async fn insert(tables: &mut PgConnection, entries: &[Entry]) -> Result<(), sqlx
         &each(entries, |e| e.circumstances.origin.as_str()) as _,
         &each(entries, |e| e.legal_basis.as_str()) as _,
         &each(entries, |e| told(&e.consents)) as _,
+        &each(asked_from, |from| from.as_ref().map(|from| from.address.bytes())) as _,
+        &each(asked_from, |from| from.and_then(|from| from.session_id)) as _,
     )
     .execute(tables)
     .await?;
@@ -188,6 +225,6 @@ fn told(consents: &[Consent]) -> String {
 }
 
 /// One column.
-fn each<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+fn each<'r, R, T>(rows: &'r [R], value: impl Fn(&'r R) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }

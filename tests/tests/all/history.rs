@@ -1,5 +1,6 @@
 //! Records as they were, and what the trail answers about them.
 
+mod addresses;
 mod cost;
 mod disclosures;
 mod exports;

@@ -279,7 +279,8 @@ async fn answer(
 }
 
 /// The patients whom entries are about: how far the reach of a key, of a record or of a wish went. One of `actor_id`,
-/// `on_behalf_of`, `target_id` and `correlation_id` has to be given.
+/// `on_behalf_of`, `target_id`, `address`, `session_id` and `correlation_id` has to be
+/// given.
 #[utoipa::path(get, path = "/v1/trail/patients", tag = "trail", params(TrailQuery),
     responses((status = 200, description = "One page.", body = SubjectsView)))]
 async fn list_subjects(
@@ -295,10 +296,12 @@ async fn list_subjects(
     let is_narrow = filter.actor_id.is_some()
         || filter.on_behalf_of.is_some()
         || filter.target_id.is_some()
+        || filter.address.is_some()
+        || filter.session_id.is_some()
         || filter.correlation_id.is_some();
     if !is_narrow {
         return Err(Problem::invalid_query(
-            "expected one of actor_id, on_behalf_of, target_id and correlation_id",
+            "expected one of actor_id, on_behalf_of, target_id, address, session_id and correlation_id",
         ));
     }
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;

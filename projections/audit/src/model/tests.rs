@@ -115,6 +115,7 @@ fn an_entry_repeats_the_envelope() {
         subject_id: Some(PATIENT),
         legal_basis: LegalBasis::Contract,
         consents: Vec::new(),
+        session_id: None,
     };
     assert_eq!(entry, expected);
     assert_eq!(entry.circumstances.actor.role, Role::System);

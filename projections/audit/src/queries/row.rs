@@ -56,6 +56,7 @@ pub(super) struct EntryRow {
     pub(super) origin: String,
     pub(super) legal_basis: String,
     pub(super) consents: String,
+    pub(super) session_id: Option<Uuid>,
 }
 
 impl EntryRow {
@@ -118,6 +119,7 @@ impl TryFrom<EntryRow> for Entry {
                 .split_whitespace()
                 .map(|consent| row.name("consents", consent))
                 .collect::<Result<_, _>>()?,
+            session_id: row.session_id,
         })
     }
 }

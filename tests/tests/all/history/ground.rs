@@ -48,9 +48,10 @@ async fn a_trail_from_before_tells_it_of_every_entry_once_it_is_migrated() {
     let before = settled(&api).await;
     let owner = &api.server.system().databases.audit_owner;
     let undone = "
-        alter table audit.trail drop column legal_basis, drop column consents;
+        alter table audit.trail drop column legal_basis, drop column consents, drop column address_index,
+            drop column session_id;
         drop table audit.consent_changes;
-        delete from _sqlx_migrations where version = 6;
+        delete from _sqlx_migrations where version in (6, 7);
         insert into runtime.checkpoints (projector, version, lane, position) values ('forwarded_trail', 1, 1, 7)";
     owner.execute(sqlx::raw_sql(undone)).await.unwrap();
 

@@ -1,5 +1,6 @@
 //! The trail, compared entry by entry with the events that it tells of: no tree covers it, so that only the log vouches
-//! for it. Each column is made anew, the consents in force from all events before.
+//! for it. Each column is made anew, the consents in force from all events before. Only where a
+//! request came from is not, since that takes a key.
 
 use carelog_audit::queries::{self, QueryError};
 use carelog_audit::{Consents, Entry, Order, TrailFilter, TrailPage};

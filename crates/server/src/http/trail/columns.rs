@@ -16,7 +16,7 @@ const fn moment(name: &'static str, description: &'static str) -> StreamColumn {
 }
 
 /// The same as in CSV, in the same order.
-const COLUMNS: [StreamColumn; 21] = [
+const COLUMNS: [StreamColumn; 22] = [
     StreamColumn {
         name: "sequence",
         description: "Gapless place among the organization's events",
@@ -41,6 +41,7 @@ const COLUMNS: [StreamColumn; 21] = [
     text("correlation_id", "Ties together what one wish led to"),
     text("causation_id", "The event that caused it"),
     text("request_id", "The HTTP request, where there was one"),
+    text("session_id", "The session of the console in which it was asked for"),
     text("origin", "Live or imported"),
 ];
 
@@ -83,6 +84,7 @@ pub(super) fn of(entries: &[EntryView]) -> Vec<Cells> {
         texts(&|entry| entry.correlation_id.to_string()),
         optional(&|entry| entry.causation_id.map(|id| id.to_string())),
         optional(&|entry| entry.request_id.map(|id| id.to_string())),
+        optional(&|entry| entry.session_id.map(|id| id.to_string())),
         texts(&|entry| entry.origin.to_string()),
     ]
 }

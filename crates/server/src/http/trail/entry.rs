@@ -60,6 +60,8 @@ pub(super) struct EntryView {
     pub(super) causation_id: Option<Uuid>,
     /// The HTTP request, where there was one.
     pub(super) request_id: Option<Uuid>,
+    /// The session of the console in which it was asked for.
+    pub(super) session_id: Option<Uuid>,
     /// Live or imported.
     #[schema(value_type = String)]
     pub(super) origin: Origin,
@@ -116,6 +118,7 @@ impl From<Entry> for EntryView {
             correlation_id: circumstances.correlation_id.uuid(),
             causation_id: circumstances.causation_id.map(EventId::uuid),
             request_id: circumstances.request_id.map(RequestId::uuid),
+            session_id: entry.session_id,
             origin: circumstances.origin,
         }
     }

@@ -29,7 +29,7 @@ use crate::http::reading;
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 1_000;
-pub(super) const COLUMNS: [&str; 21] = [
+pub(super) const COLUMNS: [&str; 22] = [
     "sequence",
     "event_id",
     "event",
@@ -50,6 +50,7 @@ pub(super) const COLUMNS: [&str; 21] = [
     "correlation_id",
     "causation_id",
     "request_id",
+    "session_id",
     "origin",
 ];
 
@@ -240,6 +241,7 @@ fn cells(entry: &EntryView) -> impl Iterator<Item = String> {
         entry.correlation_id.to_string(),
         optional(entry.causation_id.map(|id| id.to_string())),
         optional(entry.request_id.map(|id| id.to_string())),
+        optional(entry.session_id.map(|id| id.to_string())),
         entry.origin.to_string(),
     ]
     .into_iter()

@@ -34,6 +34,7 @@ fn entry(event: EventType) -> EntryView {
         correlation_id: id(6),
         causation_id: Some(id(7)),
         request_id: Some(id(8)),
+        session_id: None,
         origin: Origin::Live,
     }
 }
