@@ -102,6 +102,10 @@ catalogue! {
         PatientConsentGiven = "patient.consent_given", v 1, public;
         /// The patient took an agreement back.
         PatientConsentWithdrawn = "patient.consent_withdrawn", v 1, public;
+        /// The patient's data has to be kept, whoever asks for its erasure.
+        PatientLegalHoldPlaced = "patient.legal_hold_placed", v 1, internal;
+        /// It need not be kept for that reason any more.
+        PatientLegalHoldReleased = "patient.legal_hold_released", v 1, internal;
         /// Erasure was asked for; the intent stands before any key is destroyed.
         PatientErasureRequested = "patient.erasure_requested", v 1, internal;
         /// The patient's data keys were destroyed.

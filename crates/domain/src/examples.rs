@@ -31,9 +31,10 @@ use crate::organization::{
     OrganizationSettingsChanged, Scope, StaffProfile,
 };
 use crate::patient::{
-    ConsentKind, ErasureGround, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
-    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
-    PatientOnboarded, PatientRegistered,
+    ConsentKind, ErasureGround, LegalHoldReason, PatientConsentGiven, PatientConsentWithdrawn,
+    PatientDetails, PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent,
+    PatientKeysDestroyed, PatientLegalHoldPlaced, PatientLegalHoldReleased, PatientOnboarded,
+    PatientRegistered,
 };
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
@@ -260,6 +261,11 @@ fn patient_events(v: Variation) -> Vec<PatientEvent> {
             version: v.number,
         }),
         PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording }),
+        PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced {
+            legal_hold_id: v.id(4),
+            reason: LegalHoldReason::Litigation,
+        }),
+        PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id: v.id(4) }),
         PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest }),
         PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: v.number }),
         PatientEvent::Erased(PatientErased {}),

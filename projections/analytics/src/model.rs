@@ -231,6 +231,8 @@ impl State {
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
             | PatientEvent::ErasureRequested(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => Ok(()),
         }
     }

@@ -160,6 +160,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::PatientDetailsChanged
         | EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientLegalHoldPlaced
+        | EventType::PatientLegalHoldReleased
         | EventType::PatientErasureRequested
         | EventType::SpecialistDeactivated
         | EventType::AppointmentConfirmed
@@ -241,6 +243,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::PatientDetailsChanged
         | EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientLegalHoldPlaced
+        | EventType::PatientLegalHoldReleased
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased

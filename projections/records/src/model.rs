@@ -157,6 +157,8 @@ impl Needed {
                 | PatientEvent::DetailsChanged(_)
                 | PatientEvent::ErasureRequested(_)
                 | PatientEvent::KeysDestroyed(_)
+                | PatientEvent::LegalHoldPlaced(_)
+                | PatientEvent::LegalHoldReleased(_)
                 | PatientEvent::Erased(_),
             )
             | Event::Specialist(_)
@@ -314,6 +316,8 @@ impl State {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => Ok(()),
         }
     }

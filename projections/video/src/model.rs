@@ -106,6 +106,8 @@ impl Page {
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
             | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => {}
         }
     }

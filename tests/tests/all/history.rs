@@ -7,6 +7,7 @@ mod exports;
 mod fhir;
 mod forwarding;
 mod ground;
+mod holds;
 mod jobs;
 mod naive;
 mod past;

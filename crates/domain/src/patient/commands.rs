@@ -1,7 +1,8 @@
 //! What can be asked of a patient's record, and how it refuses.
 
 use super::ErasureStep;
-use super::events::{ConsentKind, ErasureGround, PatientDetails};
+use super::events::{ConsentKind, ErasureGround, LegalHoldReason, PatientDetails};
+use crate::LegalHoldId;
 use crate::aggregate::rejections;
 
 /// A wish about a patient.
@@ -33,6 +34,18 @@ pub enum PatientCommand {
         /// Which one.
         consent: ConsentKind,
     },
+    /// Have the patient's data kept.
+    PlaceLegalHold {
+        /// Tells it from other holds of the patient.
+        legal_hold_id: LegalHoldId,
+        /// Why.
+        reason: LegalHoldReason,
+    },
+    /// Let the patient's data go, as far as this hold is concerned.
+    ReleaseLegalHold {
+        /// Which hold.
+        legal_hold_id: LegalHoldId,
+    },
     /// Begin to erase the patient.
     RequestErasure {
         /// Why.
@@ -57,6 +70,9 @@ rejections! {
             "consent to {consent} in version {version} is already in force";
         ConsentNotGiven { consent: ConsentKind } = Conflict "consent_not_given",
             "consent to {consent} is not in force";
+        LegalHoldAlreadyPlaced = Conflict "legal_hold_already_placed", "such a hold is already in force";
+        LegalHoldNotPlaced = NotFound "legal_hold_not_placed", "no such hold is in force";
+        UnderLegalHold = Conflict "legal_hold", "the patient's data has to be kept: a legal hold is in force";
         ErasureUnderWay { step: ErasureStep } = Conflict "erasure_under_way",
             "the patient is being erased, which has come to {step}";
         ErasureAlreadyRequested { step: ErasureStep } = Conflict "erasure_already_requested",

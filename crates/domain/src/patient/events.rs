@@ -1,7 +1,7 @@
 //! What can happen to a patient's record as such.
 
 use crate::personal::personal_structs;
-use crate::{closed_enum, events, facts};
+use crate::{LegalHoldId, closed_enum, events, facts};
 
 closed_enum! {
     /// What a patient can agree to.
@@ -26,6 +26,20 @@ closed_enum! {
         RetentionEnded = "retention_ended",
         /// It should not have been kept in the first place.
         NoLegalBasis = "no_legal_basis",
+    }
+}
+
+closed_enum! {
+    /// Why a patient's data has to be kept (GDPR Article 17(3)).
+    pub enum LegalHoldReason {
+        /// Legal claims are made, defended against, or expected.
+        Litigation = "litigation",
+        /// An authority or a court looks into something.
+        Investigation = "investigation",
+        /// Somebody complained of the treatment.
+        Complaint = "complaint",
+        /// The law says for how long it has to be kept.
+        RetentionDuty = "retention_duty",
     }
 }
 
@@ -89,6 +103,24 @@ facts! {
 }
 
 facts! {
+    /// The patient's data has to be kept until this hold is released, whoever asks for its erasure.
+    pub struct PatientLegalHoldPlaced {
+        /// Tells it from other holds of the patient.
+        pub legal_hold_id: LegalHoldId,
+        /// Why.
+        pub reason: LegalHoldReason,
+    }
+}
+
+facts! {
+    /// The patient's data need not be kept for this reason any more.
+    pub struct PatientLegalHoldReleased {
+        /// Which hold.
+        pub legal_hold_id: LegalHoldId,
+    }
+}
+
+facts! {
     /// Erasure was asked for; nothing is destroyed yet.
     pub struct PatientErasureRequested {
         /// Why.
@@ -122,6 +154,10 @@ events! {
         ConsentGiven(PatientConsentGiven) = PatientConsentGiven,
         /// The patient took an agreement back.
         ConsentWithdrawn(PatientConsentWithdrawn) = PatientConsentWithdrawn,
+        /// The patient's data has to be kept.
+        LegalHoldPlaced(PatientLegalHoldPlaced) = PatientLegalHoldPlaced,
+        /// It need not be kept for that reason any more.
+        LegalHoldReleased(PatientLegalHoldReleased) = PatientLegalHoldReleased,
         /// Erasure was asked for.
         ErasureRequested(PatientErasureRequested) = PatientErasureRequested,
         /// The patient's data keys were destroyed.

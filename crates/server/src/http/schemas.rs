@@ -9,7 +9,7 @@ use carelog_domain::appointment::{
 use carelog_domain::file::{ContentType, FileKind, FileStatus, LinkDisposition};
 use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
-use carelog_domain::patient::{ConsentKind, ErasureGround};
+use carelog_domain::patient::{ConsentKind, ErasureGround, LegalHoldReason};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
@@ -62,6 +62,7 @@ enums! {
     form_status: FormStatus;
     integration_kind: IntegrationKind;
     legal_basis: LegalBasis;
+    legal_hold_reason: LegalHoldReason;
     link_disposition: LinkDisposition;
     member_status: MemberStatus;
     outcome: Outcome;

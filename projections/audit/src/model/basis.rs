@@ -72,6 +72,8 @@ const fn rule(event_type: EventType) -> Rule {
     match event_type {
         EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientLegalHoldPlaced
+        | EventType::PatientLegalHoldReleased
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased

@@ -74,6 +74,8 @@ impl ConsentChange {
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => return Ok(None),
         };
         Ok(Some(Self {
