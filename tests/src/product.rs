@@ -466,7 +466,9 @@ pub async fn rebuild_all(system: &System, scope: RebuildScope) {
     rebuild(&WebhooksProjector, log, core, scope, &progress).await.expect("webhooks are rebuilt");
     rebuild(&VideoProjector, log, core, scope, &progress).await.expect("video rooms are rebuilt");
     rebuild(&carelog_records::Records, log, core, scope, &progress).await.expect("records are rebuilt");
-    rebuild(&carelog_audit::Audit, log, audit, scope, &progress).await.expect("the trail is rebuilt");
+    rebuild(&carelog_audit::Audit::new(log), log, audit, scope, &progress)
+        .await
+        .expect("the trail is rebuilt");
     let sealer = carelog_audit::Sealer::new(log, log.name());
     rebuild(&sealer, log, audit, scope, &progress).await.expect("the trees are rebuilt");
     let analytics = Analytics::new(Arc::clone(&system.pseudonyms));

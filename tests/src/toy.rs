@@ -188,7 +188,7 @@ impl<const STOPS: bool> Projector for Toy<STOPS> {
 
     const NAME: &'static str = "toy";
     const SCHEMA: ProjectionSchema =
-        ProjectionSchema { name: "toy", sql: SQL, tables: &["entries", "totals"] };
+        ProjectionSchema { name: "toy", sql: &[SQL], tables: &["entries", "totals"] };
     const ON_POISON: OnPoison = if STOPS { OnPoison::Stop } else { OnPoison::Quarantine };
 
     const PATIENCE: Duration = Duration::from_millis(2);

@@ -110,6 +110,10 @@ catalogue! {
         PatientAccountingSuspended = "patient.accounting_suspended", v 1, internal;
         /// The patient gets the whole account again.
         PatientAccountingResumed = "patient.accounting_resumed", v 1, internal;
+        /// The patient's data has to be kept, whoever asks for its erasure.
+        PatientLegalHoldPlaced = "patient.legal_hold_placed", v 1, internal;
+        /// It need not be kept for that reason any more.
+        PatientLegalHoldReleased = "patient.legal_hold_released", v 1, internal;
         /// Erasure was asked for; the intent stands before any key is destroyed.
         PatientErasureRequested = "patient.erasure_requested", v 1, internal;
         /// The patient's data keys were destroyed.

@@ -32,9 +32,9 @@ use crate::organization::{
     StaffProfile,
 };
 use crate::patient::{
-    AgencyKind, AgencyStatement, ConsentKind, ErasureGround, PatientAccountingResumed,
+    AgencyKind, AgencyStatement, ConsentKind, ErasureGround, LegalHoldReason, PatientAccountingResumed,
     PatientAccountingSuspended, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
-    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
+    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed, PatientLegalHoldPlaced, PatientLegalHoldReleased,
     PatientOnboarded, PatientRegistered, StatementForm,
 };
 use crate::specialist::{
@@ -285,6 +285,11 @@ fn patient_events(v: Variation) -> Vec<PatientEvent> {
             personal: Some(Personal::Open(agency_statement())),
         }),
         PatientEvent::AccountingResumed(PatientAccountingResumed { suspension_id: v.id(9) }),
+        PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced {
+            legal_hold_id: v.id(4),
+            reason: LegalHoldReason::Litigation,
+        }),
+        PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id: v.id(4) }),
         PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest }),
         PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: v.number }),
         PatientEvent::Erased(PatientErased {}),

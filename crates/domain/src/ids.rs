@@ -74,6 +74,8 @@ ids! {
     SpecialistId;
     /// A member of an organization's staff who may sign in.
     MemberId;
+    /// A reason for which a patient's data has to be kept.
+    LegalHoldId;
     /// An API key; the public part of `clk_<id>_<secret>`.
     ApiKeyId;
     /// An appointment.

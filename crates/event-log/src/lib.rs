@@ -23,6 +23,7 @@ pub mod effects;
 mod history;
 mod leaf;
 mod log;
+mod network;
 pub mod read;
 mod recorded;
 pub mod runtime;
@@ -35,6 +36,7 @@ pub use append::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer,
 pub use clock::{Clock, SystemClock, derived_id, new_id};
 pub use history::HistoryError;
 pub use log::{EventLog, OpenError};
+pub use network::Network;
 pub use read::ReadError;
 pub use recorded::{Lane, LogPosition, Position, RecordedEvent, SealedPart, StreamKey};
 pub use sealing::{SealError, SealedPlace};

@@ -118,19 +118,6 @@ fn key_subject(class: DataClass, subject: Option<PatientId>) -> Option<PatientId
     subject.filter(|_| is_of_a_patient(class))
 }
 
-/// Where a request's network address is sealed for: it belongs to the request and to no event.
-pub(crate) fn network_context(scope: KeyScope, request_id: carelog_domain::RequestId) -> SealContext {
-    SealContext {
-        scope,
-        stream_kind: StreamKind::Access,
-        stream_id: request_id.uuid(),
-        version: 0,
-        event_id: EventId::new(request_id.uuid()),
-        event_type: EventType::AccessRecordViewed,
-        schema_version: 0,
-    }
-}
-
 /// Where a sealed value comes from: read models keep it beside the value, because the value opens nowhere else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealedPlace {

@@ -12,7 +12,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use carelog_domain::{Circumstances, KeyScope, OrganizationId, Sealed, StreamEvent, Timestamp};
+use carelog_domain::{Circumstances, OrganizationId, Sealed, StreamEvent, Timestamp};
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, CqrsFramework, EventEnvelope, EventStore};
 use uuid::Uuid;
 
@@ -215,27 +215,6 @@ impl EventLog {
         let lane = self.lane_of(scope.organization_id).await?;
         let mut connection = self.pool().acquire().await?;
         crate::read::known_answer(&mut connection, lane, scope.organization_id, &idempotency.key).await
-    }
-
-    /// Seals a network address and a user agent under the organization's own key, for [`Scope::network`].
-    ///
-    /// The value belongs to the request, not to one event: its place is the request id.
-    ///
-    /// # Errors
-    /// When the vault cannot be reached.
-    pub async fn seal_network(
-        &self,
-        organization_id: OrganizationId,
-        request_id: carelog_domain::RequestId,
-        plaintext: &[u8],
-    ) -> Result<Option<Sealed>, carelog_vault::VaultError> {
-        let scope = KeyScope { organization_id, subject: None, class: carelog_domain::DataClass::Network };
-        match self.vault().data_key(&scope).await? {
-            carelog_vault::KeyState::Destroyed => Ok(None),
-            carelog_vault::KeyState::Live(key) => {
-                key.seal(&sealing::network_context(scope, request_id), plaintext).map(Some)
-            }
-        }
     }
 }
 

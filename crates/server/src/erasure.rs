@@ -4,6 +4,8 @@
 //! patients whose erasure is not complete and goes on from the step that their stream shows. Two processes that do
 //! the same at once meet in the stream, where one of them is refused.
 //!
+//! A legal hold stops an erasure before it begins: the patient's aggregate refuses the intent, and a hold after it.
+//!
 //! Keys are destroyed first, those of every patient who waits for it: no projection that lags keeps them.
 //!
 //! A projection that has set an event of the patient aside has not erased it: the erasure waits until that is mended. Nor

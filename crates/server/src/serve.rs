@@ -142,7 +142,11 @@ impl Server {
         if roles.projectors {
             let databases = &system.databases;
             system.runtime.start(&Arc::new(carelog_records::Records), None, &databases.core_system);
-            system.runtime.start(&Arc::new(carelog_audit::Audit), None, &databases.audit_system);
+            system.runtime.start(
+                &Arc::new(carelog_audit::Audit::new(&system.log)),
+                None,
+                &databases.audit_system,
+            );
             system.runtime.tasks.spawn(forwarding::run(system.clone(), config.forwarding.clone()));
             let sealer =
                 carelog_audit::Sealer::new(&system.log, &signing::origin_prefix(&config.proofs, &system.log));

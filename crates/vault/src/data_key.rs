@@ -106,8 +106,9 @@ impl DataKey {
         })
     }
 
-    /// A value's blind index under this key.
-    pub(crate) fn blind_index(&self, purpose: &str, value: &[u8]) -> [u8; 32] {
+    /// A value's blind index under this key: as [`Vault::blind_index`](crate::Vault::blind_index), for a column whose
+    /// values are sealed under the key that they are looked up by, so that they can be found as long as they can be read.
+    pub fn blind_index(&self, purpose: &str, value: &[u8]) -> [u8; 32] {
         let index_key = zeroize::Zeroizing::new(self.0.secret.hmac(&[b"carelog-index-v1"]));
         let index_key = Secret::from_slice(index_key.as_slice()).expect("SHA-256 gives 32 bytes");
         index_key.hmac(&[&aead::fields(&[purpose.as_bytes(), value])])

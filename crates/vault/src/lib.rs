@@ -36,7 +36,8 @@
 //! - *Key commitment*: HMAC-SHA256(data key, `"commit" ‖ key id`). It is public, part of the event's leaf, and says
 //!   which key of that name was meant: AES-GCM alone lets one box open under two keys.
 //! - *Blind index*: HMAC-SHA256(index key, `fields(purpose, value)`), where the index key is HMAC-SHA256(data key,
-//!   `"carelog-index-v1"`) of the scope (organization, none, identity).
+//!   `"carelog-index-v1"`) of the scope (organization, none, identity), and for network addresses of (organization,
+//!   none, network).
 //! - *Derived secret*: HMAC-SHA256(data key, `"carelog-derived-v1" ‖ purpose`), where the data key is the one of the
 //!   scope (organization, none, credential).
 //!

@@ -235,6 +235,8 @@ impl State {
             | PatientEvent::AccountingSuspended(_)
             | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => Ok(()),
         }
     }

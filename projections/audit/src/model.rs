@@ -1,5 +1,7 @@
 //! What the trail says about an event. Pure.
 
+mod basis;
+mod consents;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -7,12 +9,14 @@ mod topic;
 use carelog_domain::access::AccessEvent;
 use carelog_domain::webhook_delivery::{AttemptOutcome, WebhookDeliveryEvent};
 use carelog_domain::{
-    Circumstances, CodecError, EventId, EventType, OrganizationId, PatientId, StreamKind, Timestamp,
-    closed_enum,
+    Circumstances, CodecError, EventId, EventType, OrganizationId, PatientId, PurposeOfUse, StreamKind,
+    Timestamp, closed_enum,
 };
 use carelog_event_log::{Lane, Position, RecordedEvent};
 use uuid::Uuid;
 
+pub use basis::{LegalBasis, legal_basis};
+pub use consents::{Consent, ConsentChange, Consents, UnknownConsent};
 pub use topic::Topic;
 
 closed_enum! {
@@ -72,15 +76,28 @@ pub struct Entry {
     pub target_id: Option<Uuid>,
     /// The patient whom it is about.
     pub subject_id: Option<PatientId>,
+    /// What it rests on by default.
+    pub legal_basis: LegalBasis,
+    /// What the patient had agreed to when it happened, as far as the log knew by then; sorted by kind. Empty where it is
+    /// about no patient.
+    pub consents: Vec<Consent>,
+    /// The session of the console in which it was asked for. The event keeps it sealed, so that an entry which is made of the
+    /// event alone has none.
+    pub session_id: Option<Uuid>,
 }
 
 impl Entry {
-    /// The entry for an event.
+    /// The entry for an event. `consents` is what the log knew before it of the patient whom it is about, and learns of
+    /// what the event itself changes.
     ///
     /// # Errors
     /// When the event is one whose facts are needed, and they are not those of its type.
-    pub fn of(event: &RecordedEvent) -> Result<Self, CodecError> {
+    pub fn of(event: &RecordedEvent, consents: &mut Consents) -> Result<Self, CodecError> {
         let (target_kind, target_id) = target(event)?;
+        if let Some(change) = ConsentChange::of(event)? {
+            consents.take(change);
+        }
+        let in_force = |subject| consents.in_force(event.stream.organization_id, subject, event.occurred_at);
         Ok(Self {
             organization_id: event.stream.organization_id,
             sequence: event.organization_sequence,
@@ -96,8 +113,21 @@ impl Entry {
             target_kind,
             target_id,
             subject_id: event.subject,
+            legal_basis: legal_basis(event.event_type, purpose(event)?),
+            consents: event.subject.map(in_force).unwrap_or_default(),
+            session_id: None,
         })
     }
+}
+
+/// What an event was for: a disclosure says so itself, since whoever writes it down does that for a purpose of their own.
+fn purpose(event: &RecordedEvent) -> Result<Option<PurposeOfUse>, CodecError> {
+    if event.event_type == EventType::AccessDisclosureMade
+        && let AccessEvent::DisclosureMade(made) = event.decode_as()?
+    {
+        return Ok(Some(made.purpose));
+    }
+    Ok(event.circumstances.purpose)
 }
 
 /// What an event of this type did.
@@ -133,6 +163,8 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::PatientConsentWithdrawn
         | EventType::PatientAccountingSuspended
         | EventType::PatientAccountingResumed
+        | EventType::PatientLegalHoldPlaced
+        | EventType::PatientLegalHoldReleased
         | EventType::PatientErasureRequested
         | EventType::SpecialistDeactivated
         | EventType::AppointmentConfirmed
@@ -219,6 +251,8 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::PatientDetailsChanged
         | EventType::PatientConsentGiven
         | EventType::PatientConsentWithdrawn
+        | EventType::PatientLegalHoldPlaced
+        | EventType::PatientLegalHoldReleased
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased

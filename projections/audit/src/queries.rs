@@ -21,6 +21,7 @@ use row::{EntryRow, entries};
 pub use subjects::{Subject, count_subjects, list_subjects};
 
 use crate::model::{Action, Entry, Outcome, Topic};
+use crate::networks::AddressIndex;
 
 /// Entries of one page of a list, at most.
 pub const MAX_LIMIT: u16 = 1_000;
@@ -57,6 +58,10 @@ pub struct TrailFilter {
     pub topic: Option<Topic>,
     /// Happened in none of these times.
     pub outside: Option<Vec<Period>>,
+    /// Asked for from this network address: the first event of each request.
+    pub address: Option<AddressIndex>,
+    /// Asked for in this session of the console: the first event of each request.
+    pub session_id: Option<Uuid>,
 }
 
 /// A time from a moment until before another.
@@ -119,7 +124,7 @@ impl TrailFilter {
     }
 }
 
-/// Rows of the trail; the condition takes organization, filter and more values from $18.
+/// Rows of the trail; the condition takes organization, filter and more values from $20.
 macro_rules! filtered {
     ($macro:ident!($($record:ty,)? $select:literal, $tail:literal), $organization_id:expr, $filter:expr, $($more:expr),+) => {{
         let bounds = $filter.bounds();
@@ -144,7 +149,9 @@ macro_rules! filtered {
                      and ($15::text is null or event_type <> 'access.record_exported' or target_kind = $15)
                      and ($16::timestamptz[] is null or not exists (
                          select from unnest($16, $17::timestamptz[]) as period (beginning, ending)
-                         where occurred_at >= beginning and (ending is null or occurred_at < ending))) "
+                         where occurred_at >= beginning and (ending is null or occurred_at < ending)))
+                     and ($18::bytea is null or address_index = $18)
+                     and ($19::uuid is null or session_id = $19) "
                 + $tail,
             $organization_id.uuid(),
             $filter.subject_id.map(Uuid::from) as _,
@@ -163,6 +170,8 @@ macro_rules! filtered {
             bounds.exported_kind as _,
             bounds.outside_from as _,
             bounds.outside_before as _,
+            $filter.address.as_ref().map(AddressIndex::bytes) as _,
+            $filter.session_id as _,
             $($more),+
         )
     }};
@@ -176,7 +185,8 @@ macro_rules! select_entries {
                 EntryRow,
                 "select organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id,
                         causation_id, request_id, subject_id, actor_id, actor_on_behalf_of, target_id, lane,
-                        event_type, action, outcome, actor_kind, actor_role, target_kind, purpose, origin",
+                        event_type, action, outcome, actor_kind, actor_role, target_kind, purpose, origin, legal_basis,
+                        consents, session_id",
                 $tail
             ),
             $organization_id,
@@ -202,7 +212,7 @@ pub fn list_entries<'a>(
             Order::NewestFirst => {
                 let before = page.after.unwrap_or(i64::MAX);
                 select_entries!(
-                    "and sequence < $18 order by sequence desc limit $19",
+                    "and sequence < $20 order by sequence desc limit $21",
                     organization_id,
                     filter,
                     before,
@@ -214,7 +224,7 @@ pub fn list_entries<'a>(
             Order::OldestFirst => {
                 let after = page.after.unwrap_or(0);
                 select_entries!(
-                    "and sequence > $18 order by sequence limit $19",
+                    "and sequence > $20 order by sequence limit $21",
                     organization_id,
                     filter,
                     after,
@@ -262,7 +272,7 @@ pub fn count_entries<'a>(
         let count = filtered!(
             query_scalar!(
                 r#"select count(*) as "count!" from (select"#,
-                "and sequence <= $18 limit $19) as found"
+                "and sequence <= $20 limit $21) as found"
             ),
             organization_id,
             filter,

@@ -96,7 +96,7 @@ impl Projector for Sealer {
 
     const SCHEMA: ProjectionSchema = ProjectionSchema {
         name: "proof",
-        sql: include_str!("../../../migrations/audit/0003_proof.sql"),
+        sql: &[include_str!("../../../migrations/audit/0003_proof.sql")],
         tables: &["trees", "tree_leaves", "tree_tiles"],
     };
 

@@ -159,6 +159,8 @@ impl Needed {
                 | PatientEvent::AccountingResumed(_)
                 | PatientEvent::ErasureRequested(_)
                 | PatientEvent::KeysDestroyed(_)
+                | PatientEvent::LegalHoldPlaced(_)
+                | PatientEvent::LegalHoldReleased(_)
                 | PatientEvent::Erased(_),
             )
             | Event::Specialist(_)
@@ -324,6 +326,8 @@ impl State {
             | PatientEvent::AccountingResumed(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => Ok(()),
         }
     }

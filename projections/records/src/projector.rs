@@ -33,7 +33,10 @@ impl Projector for Records {
 
     const SCHEMA: ProjectionSchema = ProjectionSchema {
         name: "records",
-        sql: include_str!("../../../migrations/core/0004_records.sql"),
+        sql: &[
+            include_str!("../../../migrations/core/0004_records.sql"),
+            include_str!("../../../migrations/core/0013_legal_holds.sql"),
+        ],
         tables: &[
             "organizations",
             "organization_members",

@@ -108,6 +108,8 @@ impl Page {
             | PatientEvent::AccountingSuspended(_)
             | PatientEvent::AccountingResumed(_)
             | PatientEvent::KeysDestroyed(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::Erased(_) => {}
         }
     }

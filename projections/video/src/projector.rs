@@ -29,7 +29,7 @@ impl Projector for VideoProjector {
 
     const SCHEMA: ProjectionSchema = ProjectionSchema {
         name: "video",
-        sql: include_str!("../../../migrations/core/0007_video.sql"),
+        sql: &[include_str!("../../../migrations/core/0007_video.sql")],
         tables: &["video_organizations", "video_rooms"],
     };
 

@@ -43,7 +43,7 @@ impl Projector for WebhooksProjector {
 
     const SCHEMA: ProjectionSchema = ProjectionSchema {
         name: "webhooks",
-        sql: include_str!("../../../migrations/core/0005_webhooks.sql"),
+        sql: &[include_str!("../../../migrations/core/0005_webhooks.sql")],
         tables: &[
             "webhook_subscriptions",
             "webhook_subscription_parts",

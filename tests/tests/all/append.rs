@@ -4,7 +4,7 @@ use carelog_domain::appointment::{Appointment, AppointmentCommand, AppointmentRe
 use carelog_domain::patient::{Patient, PatientCommand, PatientRejection};
 use carelog_domain::{EventType, RequestId, StreamKind};
 use carelog_event_log::{
-    Appended, ExecuteError, Expected, RecordedEvent, Scope, SealedPlace, StreamKey, new_id,
+    Appended, ExecuteError, Expected, Network, RecordedEvent, Scope, SealedPlace, StreamKey, new_id,
 };
 use carelog_tests::{
     ManualClock, TestSystem, appended, at, book, book_for, check_immutable, check_invariants, confirm,
@@ -47,7 +47,8 @@ async fn what_the_tail_gives_is_what_the_database_holds() {
     let system = TestSystem::new().await;
     let organization_id = system.organization_in(2).await;
     let request_id = RequestId::new(new_id());
-    let network = system.log().seal_network(organization_id, request_id, b"192.0.2.1").await.unwrap();
+    let told = Network { address: [192, 0, 2, 1].into(), user_agent: None, session_id: None };
+    let network = system.log().seal_network(organization_id, request_id, &told).await.unwrap();
     let scope = Scope { network, ..scope(organization_id) };
     let patient_id = new_id();
     run::<Patient>(system.log(), &scope, patient_id, register("Zoe")).await;

@@ -103,7 +103,7 @@ fn assert_tells(summary: &ImportSummary, expected: &Recount, rows: usize) {
 
 /// How often the trail has each action, once it has caught up.
 async fn trail_of(system: &System) -> BTreeMap<String, i64> {
-    let audit = Arc::new(carelog_audit::Audit);
+    let audit = Arc::new(carelog_audit::Audit::new(&system.log));
     for lane in system.log.lanes() {
         let pool = system.databases.audit_system.clone();
         system.runtime.unit(Arc::clone(&audit), None, pool, lane).run_to_head().await.unwrap();

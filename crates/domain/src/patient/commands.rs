@@ -1,8 +1,8 @@
 //! What can be asked of a patient's record, and how it refuses.
 
-use super::events::{ConsentKind, ErasureGround, PatientDetails};
+use super::events::{ConsentKind, ErasureGround, LegalHoldReason, PatientDetails};
 use super::{ErasureStep, SuspendAccounting};
-use crate::Timestamp;
+use crate::{LegalHoldId, Timestamp};
 use crate::aggregate::rejections;
 use crate::ids::SuspensionId;
 
@@ -44,6 +44,18 @@ pub enum PatientCommand {
         /// When this is asked.
         now: Timestamp,
     },
+    /// Have the patient's data kept.
+    PlaceLegalHold {
+        /// Tells it from other holds of the patient.
+        legal_hold_id: LegalHoldId,
+        /// Why.
+        reason: LegalHoldReason,
+    },
+    /// Let the patient's data go, as far as this hold is concerned.
+    ReleaseLegalHold {
+        /// Which hold.
+        legal_hold_id: LegalHoldId,
+    },
     /// Begin to erase the patient.
     RequestErasure {
         /// Why.
@@ -80,6 +92,9 @@ rejections! {
             "there is no suspension {suspension_id}";
         SuspensionNotInForce { suspension_id: SuspensionId } = Conflict "suspension_not_in_force",
             "suspension {suspension_id} has ended";
+        LegalHoldAlreadyPlaced = Conflict "legal_hold_already_placed", "such a hold is already in force";
+        LegalHoldNotPlaced = NotFound "legal_hold_not_placed", "no such hold is in force";
+        UnderLegalHold = Conflict "legal_hold", "the patient's data has to be kept: a legal hold is in force";
         ErasureUnderWay { step: ErasureStep } = Conflict "erasure_under_way",
             "the patient is being erased, which has come to {step}";
         ErasureAlreadyRequested { step: ErasureStep } = Conflict "erasure_already_requested",

@@ -2,7 +2,7 @@
 
 use crate::ids::SuspensionId;
 use crate::personal::personal_structs;
-use crate::{Timestamp, closed_enum, events, facts};
+use crate::{LegalHoldId, Timestamp, closed_enum, events, facts};
 
 closed_enum! {
     /// What a patient can agree to.
@@ -47,6 +47,20 @@ closed_enum! {
         Written = "written",
         /// By word of mouth, which holds for 30 days at most.
         Oral = "oral",
+    }
+}
+
+closed_enum! {
+    /// Why a patient's data has to be kept (GDPR Article 17(3)).
+    pub enum LegalHoldReason {
+        /// Legal claims are made, defended against, or expected.
+        Litigation = "litigation",
+        /// An authority or a court looks into something.
+        Investigation = "investigation",
+        /// Somebody complained of the treatment.
+        Complaint = "complaint",
+        /// The law says for how long it has to be kept.
+        RetentionDuty = "retention_duty",
     }
 }
 
@@ -147,6 +161,24 @@ facts! {
 }
 
 facts! {
+    /// The patient's data has to be kept until this hold is released, whoever asks for its erasure.
+    pub struct PatientLegalHoldPlaced {
+        /// Tells it from other holds of the patient.
+        pub legal_hold_id: LegalHoldId,
+        /// Why.
+        pub reason: LegalHoldReason,
+    }
+}
+
+facts! {
+    /// The patient's data need not be kept for this reason any more.
+    pub struct PatientLegalHoldReleased {
+        /// Which hold.
+        pub legal_hold_id: LegalHoldId,
+    }
+}
+
+facts! {
     /// Erasure was asked for; nothing is destroyed yet.
     pub struct PatientErasureRequested {
         /// Why.
@@ -184,6 +216,10 @@ events! {
         AccountingSuspended(PatientAccountingSuspended) = PatientAccountingSuspended,
         /// The patient gets the whole account again.
         AccountingResumed(PatientAccountingResumed) = PatientAccountingResumed,
+        /// The patient's data has to be kept.
+        LegalHoldPlaced(PatientLegalHoldPlaced) = PatientLegalHoldPlaced,
+        /// It need not be kept for that reason any more.
+        LegalHoldReleased(PatientLegalHoldReleased) = PatientLegalHoldReleased,
         /// Erasure was asked for.
         ErasureRequested(PatientErasureRequested) = PatientErasureRequested,
         /// The patient's data keys were destroyed.

@@ -1,7 +1,11 @@
-//! A patient of one clinic: joining, consents, what accounts of disclosures leave out for a time, and being forgotten.
+//! A patient of one clinic: joining, consents, holds, what accounts of disclosures leave out for a time, and being
+//! forgotten.
 //!
 //! Erasure is a sequence of events, each of which can be repeated after a crash: the intent, the destruction of
 //! the keys, the confirmation of all projections. From the intent on nothing else happens to the patient.
+//!
+//! A legal hold stops an erasure before it begins; several may be in force, each for a reason of its own. Once the intent
+//! is recorded none can be placed: keys may be gone already.
 
 mod accounting;
 mod commands;
@@ -9,7 +13,7 @@ mod events;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
@@ -21,7 +25,7 @@ pub use commands::*;
 pub use events::*;
 
 use crate::aggregate::write_all;
-use crate::{Personal, StreamKind, closed_enum};
+use crate::{LegalHoldId, Personal, StreamKind, closed_enum};
 
 closed_enum! {
     /// How far the erasure of a patient has come.
@@ -47,6 +51,8 @@ struct Registration {
     /// Consents in force and their versions.
     consents: BTreeMap<ConsentKind, u16>,
     suspensions: Suspensions,
+    /// Those in force.
+    legal_holds: BTreeSet<LegalHoldId>,
     erasure: Option<ErasureStep>,
 }
 
@@ -54,6 +60,11 @@ impl Patient {
     /// The version of a consent that is in force.
     pub fn consent(&self, consent: ConsentKind) -> Option<u16> {
         self.registration.as_ref().and_then(|registration| registration.consents.get(&consent).copied())
+    }
+
+    /// Whether a legal hold is in force.
+    pub fn is_held(&self) -> bool {
+        self.registration.as_ref().is_some_and(|registration| !registration.legal_holds.is_empty())
     }
 
     /// How far erasure has come; nothing while nobody asked for it.
@@ -105,6 +116,10 @@ impl Registration {
             PatientCommand::ResumeAccounting { suspension_id, now } => {
                 self.unless_erasing().and_then(|()| self.suspensions.resume(suspension_id, now))
             }
+            PatientCommand::PlaceLegalHold { legal_hold_id, reason } => {
+                self.unless_erasing().and_then(|()| self.place_legal_hold(legal_hold_id, reason))
+            }
+            PatientCommand::ReleaseLegalHold { legal_hold_id } => self.release_legal_hold(legal_hold_id),
         }
     }
 
@@ -136,8 +151,23 @@ impl Registration {
         Ok(PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent }))
     }
 
+    fn place_legal_hold(&self, legal_hold_id: LegalHoldId, reason: LegalHoldReason) -> Decision {
+        if self.legal_holds.contains(&legal_hold_id) {
+            return Err(PatientRejection::LegalHoldAlreadyPlaced);
+        }
+        Ok(PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id, reason }))
+    }
+
+    fn release_legal_hold(&self, legal_hold_id: LegalHoldId) -> Decision {
+        if !self.legal_holds.contains(&legal_hold_id) {
+            return Err(PatientRejection::LegalHoldNotPlaced);
+        }
+        Ok(PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id }))
+    }
+
     fn request_erasure(&self, ground: ErasureGround) -> Decision {
         match self.erasure {
+            None if !self.legal_holds.is_empty() => Err(PatientRejection::UnderLegalHold),
             None => Ok(PatientEvent::ErasureRequested(PatientErasureRequested { ground })),
             Some(step) => Err(PatientRejection::ErasureAlreadyRequested { step }),
         }
@@ -195,6 +225,12 @@ impl Aggregate for Patient {
             }
             PatientEvent::AccountingSuspended(suspended) => registration.suspensions.add(&suspended),
             PatientEvent::AccountingResumed(resumed) => registration.suspensions.lift(&resumed),
+            PatientEvent::LegalHoldPlaced(placed) => {
+                registration.legal_holds.insert(placed.legal_hold_id);
+            }
+            PatientEvent::LegalHoldReleased(released) => {
+                registration.legal_holds.remove(&released.legal_hold_id);
+            }
             PatientEvent::ErasureRequested(_) => registration.erasure = Some(ErasureStep::Requested),
             PatientEvent::KeysDestroyed(_) => registration.erasure = Some(ErasureStep::KeysDestroyed),
             PatientEvent::Erased(_) => registration.erasure = Some(ErasureStep::Erased),

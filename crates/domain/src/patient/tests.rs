@@ -15,6 +15,12 @@ const WITHDRAW: PatientCommand = PatientCommand::WithdrawConsent { consent: Cons
 const REQUEST: PatientCommand = PatientCommand::RequestErasure { ground: ErasureGround::PatientRequest };
 const RECORD: PatientCommand = PatientCommand::RecordKeysDestroyed { key_count: 2 };
 
+const HOLD: LegalHoldId = LegalHoldId::new(uuid::Uuid::from_u128(7));
+const OTHER_HOLD: LegalHoldId = LegalHoldId::new(uuid::Uuid::from_u128(8));
+const PLACE: PatientCommand =
+    PatientCommand::PlaceLegalHold { legal_hold_id: HOLD, reason: LegalHoldReason::Litigation };
+const RELEASE: PatientCommand = PatientCommand::ReleaseLegalHold { legal_hold_id: HOLD };
+
 fn given(events: impl Into<Vec<PatientEvent>>) -> AggregateTestExecutor<Patient> {
     TestFramework::with(()).given(events.into())
 }
@@ -42,6 +48,15 @@ fn consent_given(version: u16) -> PatientEvent {
 
 fn consent_withdrawn() -> PatientEvent {
     PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent: ConsentKind::Recording })
+}
+
+fn hold_placed(legal_hold_id: LegalHoldId) -> PatientEvent {
+    let reason = LegalHoldReason::Litigation;
+    PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id, reason })
+}
+
+fn hold_released(legal_hold_id: LegalHoldId) -> PatientEvent {
+    PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id })
 }
 
 fn erasure_requested() -> PatientEvent {
@@ -191,6 +206,8 @@ fn given_nothing_when_anything_else_then_not_registered() {
         change_details(),
         GIVE,
         WITHDRAW,
+        PLACE,
+        RELEASE,
         REQUEST,
         RECORD,
         suspend(StatementForm::Written, "2027-03-01T00:00:00Z"),
@@ -275,6 +292,71 @@ fn given_no_consent_in_force_when_withdrawn_then_consent_not_given() {
 }
 
 #[test]
+fn given_registered_when_hold_placed_then_hold_placed() {
+    given([registered()]).when(PLACE).then_expect_events(vec![hold_placed(HOLD)]);
+}
+
+#[test]
+fn given_another_hold_when_hold_placed_then_hold_placed() {
+    given([registered(), hold_placed(OTHER_HOLD)]).when(PLACE).then_expect_events(vec![hold_placed(HOLD)]);
+}
+
+#[test]
+fn given_hold_when_the_same_is_placed_then_legal_hold_already_placed() {
+    given([registered(), hold_placed(HOLD)])
+        .when(PLACE)
+        .then_expect_error(PatientRejection::LegalHoldAlreadyPlaced);
+}
+
+#[test]
+fn given_hold_when_released_then_hold_released() {
+    given([registered(), hold_placed(HOLD)]).when(RELEASE).then_expect_events(vec![hold_released(HOLD)]);
+}
+
+#[test]
+fn given_no_such_hold_when_released_then_legal_hold_not_placed() {
+    for events in [
+        vec![registered()],
+        vec![registered(), hold_placed(OTHER_HOLD)],
+        vec![registered(), hold_placed(HOLD), hold_released(HOLD)],
+    ] {
+        given(events).when(RELEASE).then_expect_error(PatientRejection::LegalHoldNotPlaced);
+    }
+}
+
+#[test]
+fn given_released_hold_when_placed_again_then_hold_placed() {
+    given([registered(), hold_placed(HOLD), hold_released(HOLD)])
+        .when(PLACE)
+        .then_expect_events(vec![hold_placed(HOLD)]);
+}
+
+#[test]
+fn given_any_hold_in_force_when_erasure_requested_then_legal_hold() {
+    for events in [
+        vec![registered(), hold_placed(HOLD)],
+        vec![registered(), hold_placed(HOLD), hold_placed(OTHER_HOLD), hold_released(HOLD)],
+    ] {
+        given(events).when(REQUEST).then_expect_error(PatientRejection::UnderLegalHold);
+    }
+}
+
+#[test]
+fn given_every_hold_released_when_erasure_requested_then_erasure_requested() {
+    given([registered(), hold_placed(HOLD), hold_released(HOLD)])
+        .when(REQUEST)
+        .then_expect_events(vec![erasure_requested()]);
+}
+
+#[test]
+fn given_hold_when_anything_but_erasure_then_it_happens() {
+    given([registered(), hold_placed(HOLD)])
+        .when(PatientCommand::Onboard)
+        .then_expect_events(vec![onboarded()]);
+    given([registered(), hold_placed(HOLD)]).when(GIVE).then_expect_events(vec![consent_given(2)]);
+}
+
+#[test]
 fn given_registered_when_erasure_requested_then_erasure_requested() {
     given([registered()]).when(REQUEST).then_expect_events(vec![erasure_requested()]);
 }
@@ -295,7 +377,7 @@ fn given_keys_destroyed_when_erasure_completed_then_erased() {
 fn given_erasure_under_way_when_anything_but_its_steps_then_erasure_under_way() {
     let suspend = suspend(StatementForm::Written, "2027-03-01T00:00:00Z");
     let resume = resume("2026-04-01T00:00:00Z");
-    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW, suspend, resume] {
+    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW, PLACE, suspend, resume] {
         for (events, step) in erasing() {
             given(events).when(command.clone()).then_expect_error(PatientRejection::ErasureUnderWay { step });
         }
@@ -339,13 +421,18 @@ fn given_erased_when_erasure_completed_then_already_erased() {
 }
 
 #[test]
-fn state_tells_the_consent_in_force_and_the_erasure() {
+fn state_tells_the_consent_in_force_the_holds_and_the_erasure() {
     let mut patient = Patient::default();
-    for event in [registered(), consent_given(2), erasure_requested()] {
+    for event in [registered(), consent_given(2), hold_placed(HOLD)] {
+        patient.apply(event);
+    }
+    assert!(patient.is_held());
+    for event in [hold_released(HOLD), erasure_requested()] {
         patient.apply(event);
     }
 
     assert_eq!(patient.consent(ConsentKind::Recording), Some(2));
     assert_eq!(patient.consent(ConsentKind::Research), None);
     assert_eq!(patient.erasure(), Some(ErasureStep::Requested));
+    assert!(!patient.is_held());
 }

@@ -108,23 +108,29 @@ pub enum OnPoison {
 pub struct ProjectionSchema {
     /// The schema that serves; a rebuild writes to one beside it and swaps the names.
     pub name: &'static str,
-    /// The migration that creates the tables, with unqualified names. The text after the line `-- tables` is run
-    /// by a rebuild in its own schema; the text after `-- indexes` only once the tables are filled.
-    pub sql: &'static str,
+    /// The migrations that create and change the tables, oldest first, with unqualified names. The text of each after the
+    /// line `-- tables` is run by a rebuild in its own schema; the text after `-- indexes` only once the tables are filled.
+    pub sql: &'static [&'static str],
     /// Every table, each with a column `organization_id`.
     pub tables: &'static [&'static str],
 }
 
 impl ProjectionSchema {
-    /// The statements that create empty tables.
-    pub(super) fn tables_sql(&self) -> &'static str {
-        let after = self.sql.split_once("\n-- tables\n").map_or("", |(_, after)| after);
-        after.split_once("\n-- indexes\n").map_or(after, |(before, _)| before)
+    /// The statements that create empty tables, migration by migration.
+    pub fn tables_sql(&self) -> impl Iterator<Item = &'static str> {
+        self.parts().map(|(tables, _)| tables)
     }
 
-    /// The statements that create secondary indexes.
-    pub(super) fn indexes_sql(&self) -> &'static str {
-        self.sql.split_once("\n-- indexes\n").map_or("", |(_, after)| after)
+    /// The statements that create secondary indexes, migration by migration.
+    pub fn indexes_sql(&self) -> impl Iterator<Item = &'static str> {
+        self.parts().map(|(_, indexes)| indexes)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        self.sql.iter().map(|sql| {
+            let after = sql.split_once("\n-- tables\n").map_or("", |(_, after)| after);
+            after.split_once("\n-- indexes\n").unwrap_or((after, ""))
+        })
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) async fn run(options: &RebuildOptions, stage: &Stage, report: &mut Re
     eprintln!("filling the log with {wanted} events");
     let events = story::fill(&system.log, wanted).await?;
     report.remark(format!("A log of {events} events: patients, consents, appointments, forms, deliveries."));
-    let Projections { records, audit, webhooks } = &Projections::default();
+    let projections = Projections::of(&system);
+    let Projections { records, audit, webhooks } = &projections;
     let (core, trail) = (&system.databases.core_owner, &system.databases.audit_owner);
     follow(&system, records, core).await?;
     follow(&system, audit, trail).await?;
@@ -78,15 +79,25 @@ pub(super) async fn run(options: &RebuildOptions, stage: &Stage, report: &mut Re
     if let Some(resident) = super::usage::resident_mebibytes() {
         report.figure("memory of carelog, with the finished rows of the limit", "MiB", resident);
     }
+    drop(projections);
     system.stop().await;
     Ok(())
 }
 
-#[derive(Default)]
 struct Projections {
     records: Arc<Records>,
     audit: Arc<carelog_audit::Audit>,
     webhooks: Arc<WebhooksProjector>,
+}
+
+impl Projections {
+    fn of(system: &System) -> Self {
+        Self {
+            records: Arc::default(),
+            audit: Arc::new(carelog_audit::Audit::new(&system.log)),
+            webhooks: Arc::default(),
+        }
+    }
 }
 
 const fn audit_name() -> &'static str {

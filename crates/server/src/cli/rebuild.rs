@@ -57,7 +57,10 @@ pub(super) async fn run(
         Projection::Records => {
             one(system, &carelog_records::Records, &databases.core_owner, &arguments).await
         }
-        Projection::Audit => one(system, &carelog_audit::Audit, &databases.audit_owner, &arguments).await,
+        Projection::Audit => {
+            let audit = carelog_audit::Audit::new(&system.log);
+            one(system, &audit, &databases.audit_owner, &arguments).await
+        }
         Projection::Proofs => {
             let sealer = carelog_audit::Sealer::new(&system.log, &origin_prefix(&config.proofs, &system.log));
             one(system, &sealer, &databases.audit_owner, &arguments).await

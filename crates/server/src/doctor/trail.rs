@@ -9,7 +9,8 @@ use uuid::Uuid;
 use super::{Finding, MAX_NAMED};
 
 /// The entries of an organization: how many, and a sum over what each entry repeats of its event and its place, in which a
-/// skipped, a repeated, a misplaced and a changed one all show. What an entry makes of facts `audit verify --live` compares.
+/// skipped, a repeated, a misplaced and a changed one all show. What an entry makes of facts and of its type, and the consents
+/// of its patient, `audit verify --live` compares.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Content {
     count: i64,

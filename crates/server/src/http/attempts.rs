@@ -258,7 +258,8 @@ async fn request(
     Ok((request.as_ref().map(RequestView::of), event.subject))
 }
 
-/// Remove what is kept of the receiver's answers for good, and keep nothing of those to come. The outcomes stay.
+/// Remove what is kept of the receiver's answers for good, and keep nothing of those to come. The outcomes stay. Where the
+/// event is about a patient under a legal hold, the answers stay as well: `legal_hold`.
 #[utoipa::path(post, path = "/v1/webhook-deliveries/{delivery_id}/expunge", tag = "webhooks",
     params(("delivery_id" = Uuid, Path)), request_body = Nothing,
     responses((status = 200, description = "Removed.", body = CommandAnswer)))]
@@ -267,10 +268,12 @@ async fn expunge(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Res
     let mut tx = caller.read().await?;
     let row = queries::delivery(&mut tx, organization_id, delivery_id).await?;
     tx.commit().await?;
-    let emission = row
-        .ok_or_else(Problem::not_found)?
-        .emission()
-        .ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
+    let row = row.ok_or_else(Problem::not_found)?;
+    if !caller.is_repeated(&wish.terms).await? {
+        let source = caller.api.log().organization(organization_id, row.source_sequence - 1, 1).await?;
+        caller.refuse_held(source.first().and_then(|event| event.subject)).await?;
+    }
+    let emission = row.emission().ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
     let command = WebhookDeliveryCommand::ExpungeAnswers { emission };
     let done = caller.change::<WebhookDelivery>(&wish.terms, id, None, command).await?;
     // Also where it was done before: that time may have ended between the two.

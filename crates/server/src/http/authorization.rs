@@ -90,6 +90,12 @@ pub(super) const RULES: &[Rule] = &[
         Allows::Keys(Scope::Commands, STAFF_AND_PATIENT),
     ),
     commands("/v1/patients/{patient_id}/erasure", AUDITORS),
+    commands("/v1/patients/{patient_id}/legal-holds", AUDITORS),
+    rule(
+        "DELETE",
+        "/v1/patients/{patient_id}/legal-holds/{legal_hold_id}",
+        Allows::Keys(Scope::Commands, AUDITORS),
+    ),
     commands("/v1/patients/{patient_id}/disclosures", READERS),
     rule("GET", "/v1/patients/{patient_id}/disclosures", Allows::Keys(Scope::Trail, AUDITORS)),
     rule("GET", "/v1/patients/{patient_id}/webhook-deliveries", Allows::Keys(Scope::Trail, AUDITORS)),

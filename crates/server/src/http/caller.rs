@@ -9,11 +9,10 @@ use carelog_domain::{
     Actor, ActorKind, ApiKeyId, Circumstances, CorrelationId, MemberId, OrganizationId, Origin, PartnerId,
     PatientId, PurposeOfUse, RequestId, Role, Sealed, Timestamp,
 };
-use carelog_event_log::{Expected, Idempotency, Scope};
+use carelog_event_log::{Expected, Idempotency, Network, Scope};
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::authentication::{Credential, PresentedKey, Principal};
@@ -50,15 +49,8 @@ pub(super) struct Call {
     purpose: Option<PurposeOfUse>,
     address: IpAddr,
     user_agent: Option<String>,
+    session_id: Option<Uuid>,
     pub(super) wait_for: Option<String>,
-}
-
-/// What is sealed about where a call came from.
-#[derive(Serialize)]
-struct Network<'a> {
-    address: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<&'a str>,
 }
 
 impl FromRequestParts<Arc<Api>> for Caller {
@@ -295,10 +287,10 @@ impl Caller {
     }
 
     async fn sealed_network(&self) -> Result<Option<Sealed>, Problem> {
-        let network = Network { address: self.call.address, user_agent: self.call.user_agent.as_deref() };
-        let plaintext = serde_json::to_vec(&network).map_err(|error| Problem::internal(&error))?;
+        let Call { address, session_id, .. } = self.call;
+        let network = Network { address, user_agent: self.call.user_agent.clone(), session_id };
         let request_id = RequestId::new(self.call.request_id);
-        Ok(self.api.log().seal_network(self.organization_id, request_id, &plaintext).await?)
+        Ok(self.api.log().seal_network(self.organization_id, request_id, &network).await?)
     }
 
     /// Where browsers reach this. Without a setting it is the host that was asked: they give a camera to pages of this
@@ -346,6 +338,7 @@ impl Call {
             user_agent: text(headers, header::USER_AGENT.as_str())
                 .filter(|agent| agent.len() <= MAX_USER_AGENT_BYTES)
                 .map(str::to_owned),
+            session_id: arrival.session_id,
             wait_for: text(headers, "carelog-wait").map(str::to_owned),
         })
     }

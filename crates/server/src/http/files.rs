@@ -148,12 +148,16 @@ async fn download_link(
     Ok(done.respond(StatusCode::OK, &view))
 }
 
-/// Delete a file, in every version, or call its upload off.
+/// Delete a file, in every version, or call its upload off. One about a patient under a legal hold stays: `legal_hold`.
 #[utoipa::path(delete, path = "/v1/files/{file_id}", tag = "files", params(("file_id" = Uuid, Path)),
     responses((status = 200, description = "Deleted.", body = CommandAnswer)))]
 async fn delete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
     let file_id = FileId::new(id);
     let storage = links::storage(&caller).await?;
+    if !caller.is_repeated(&wish.terms).await? {
+        let announcement = Announcement::of(&caller, file_id).await?;
+        caller.refuse_held(announcement.facts.patient_id).await?;
+    }
     let command = FileCommand::Delete { reason: FileDeletion::Requested };
     let done = caller.change::<File>(&wish.terms, id, None, command).await?;
     // The log says already that it is gone; what cannot be removed now, the sweep removes.

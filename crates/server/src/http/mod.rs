@@ -38,6 +38,7 @@ mod forms;
 mod freshness;
 mod health;
 mod integrations;
+mod legal_holds;
 mod limits;
 mod listener;
 mod me;
@@ -234,6 +235,7 @@ fn resources() -> OpenApiRouter<Arc<Api>> {
         .merge(members::routes())
         .merge(api_keys::routes())
         .merge(patients::routes())
+        .merge(legal_holds::routes())
         .merge(specialists::routes())
         .merge(appointments::routes())
         .merge(forms::routes())

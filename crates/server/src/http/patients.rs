@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_domain::patient::{ConsentKind, ErasureGround, Patient, PatientCommand, PatientDetails};
-use carelog_domain::{PatientId, StreamKind, Timestamp};
+use carelog_domain::{PatientId, Role, StreamKind, Timestamp};
 use carelog_records::queries;
 use carelog_records::{ConsentRecord, PatientRecord, PatientStatus};
 use serde::{Deserialize, Serialize};
@@ -185,6 +185,9 @@ pub(super) struct PatientView {
     details: Option<PatientDetailsView>,
     /// Whether the details are gone for ever.
     erased: bool,
+    /// The legal holds in force, which keep the data from being erased; for administrators and compliance officers alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    legal_holds: Option<Vec<Uuid>>,
     /// The file that certifies the erasure; there a few seconds after it is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     erasure_certificate_id: Option<Uuid>,
@@ -214,6 +217,8 @@ impl PatientView {
             birth_year: record.birth_year,
             details: details.map(PatientDetailsView::from),
             erased,
+            legal_holds: matches!(caller.role(), Role::Admin | Role::Compliance)
+                .then(|| record.legal_holds.iter().map(|id| id.uuid()).collect()),
             erasure_certificate_id: (record.status == PatientStatus::Erased)
                 .then(|| certificate_of_erasure(record.organization_id, record.patient_id).uuid()),
             consents: None,
@@ -297,7 +302,8 @@ async fn withdraw_consent(
     Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
 }
 
-/// Begin to erase a patient. The keys are destroyed shortly after; the log stays provable.
+/// Begin to erase a patient. The keys are destroyed shortly after; the log stays provable. While a legal hold is in force it
+/// is refused with `legal_hold`.
 #[utoipa::path(post, path = "/v1/patients/{patient_id}/erasure", tag = "patients",
     params(("patient_id" = Uuid, Path)), request_body = ErasureBody,
     responses((status = 200, description = "Begun.", body = CommandAnswer)))]

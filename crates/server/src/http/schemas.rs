@@ -1,6 +1,6 @@
 //! How types of the domain look in the API's document. The domain knows of no document, so they are described here.
 
-use carelog_audit::{Action, Outcome, Topic};
+use carelog_audit::{Action, LegalBasis, Outcome, Topic};
 use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, DisclosureExclusion};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
@@ -9,7 +9,7 @@ use carelog_domain::appointment::{
 use carelog_domain::file::{ContentType, FileKind, FileStatus, LinkDisposition};
 use carelog_domain::form::{FormStatus, Signatory, VoidReason};
 use carelog_domain::organization::{IntegrationKind, Scope};
-use carelog_domain::patient::{AgencyKind, ConsentKind, ErasureGround, StatementForm};
+use carelog_domain::patient::{AgencyKind, ConsentKind, ErasureGround, LegalHoldReason, StatementForm};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};
@@ -66,6 +66,8 @@ enums! {
     file_status: FileStatus;
     form_status: FormStatus;
     integration_kind: IntegrationKind;
+    legal_basis: LegalBasis;
+    legal_hold_reason: LegalHoldReason;
     link_disposition: LinkDisposition;
     member_status: MemberStatus;
     outcome: Outcome;

@@ -36,6 +36,8 @@ pub(super) struct Arrival {
     pub request_id: Uuid,
     /// The address at the other end of the connection.
     pub peer: IpAddr,
+    /// The console's session that it is part of.
+    pub session_id: Option<Uuid>,
 }
 
 /// The router with everything around it. Cheap to clone.
@@ -59,7 +61,7 @@ impl Service {
         let began = Instant::now();
         let request_id = request_id(&request);
         let method = request.method().clone();
-        request.extensions_mut().insert(Arrival { request_id, peer });
+        request.extensions_mut().insert(Arrival { request_id, peer, session_id: None });
         let may_wait = method == Method::GET && is_long_poll(request.uri().path());
         let deadline = if may_wait { self.deadline + LONGEST_WAIT } else { self.deadline };
         let answering = AssertUnwindSafe(self.router.clone().oneshot(request)).catch_unwind();

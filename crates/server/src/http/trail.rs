@@ -1,6 +1,7 @@
 //! The audit trail: who did what to whose record. Asking for it is an entry of its own.
 
 mod columns;
+mod entry;
 mod export;
 mod fhir;
 mod filter;
@@ -13,10 +14,8 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_analytics::columnar::PARQUET;
 use carelog_audit::signer::origin;
-use carelog_audit::{Action, Entry, Order, Outcome, Subject, TrailFilter, TrailPage, queries};
-use carelog_domain::{
-    Actor, EventId, EventType, Origin, PatientId, PurposeOfUse, RequestId, StreamKind, Timestamp, closed_enum,
-};
+use carelog_audit::{Order, Subject, TrailFilter, TrailPage, queries};
+use carelog_domain::{Timestamp, closed_enum};
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::entry::EntryView;
 pub(crate) use self::export::{trail_lines, trail_table};
 use self::filter::TrailQuery;
 use super::accept::{Offer, preferred, varies};
@@ -185,76 +185,6 @@ impl From<Subject> for SubjectView {
     }
 }
 
-/// An entry of the trail.
-#[derive(Debug, Serialize, ToSchema)]
-struct EntryView {
-    /// Its gapless place among the organization's events.
-    sequence: i64,
-    /// The event that it is about.
-    event_id: Uuid,
-    /// The event's type.
-    #[schema(schema_with = schemas::event_type)]
-    event: EventType,
-    /// What was done.
-    #[schema(schema_with = schemas::action)]
-    action: Action,
-    /// Whether it was done.
-    #[schema(schema_with = schemas::outcome)]
-    outcome: Outcome,
-    /// To what kind of record.
-    #[schema(schema_with = schemas::stream_kind)]
-    target_kind: StreamKind,
-    /// To which record; nothing where it was a list.
-    target_id: Option<Uuid>,
-    /// About whom.
-    patient_id: Option<Uuid>,
-    /// By whom.
-    #[schema(value_type = Object)]
-    actor: Actor,
-    /// Why, where it was said.
-    #[schema(value_type = Option<String>)]
-    purpose: Option<PurposeOfUse>,
-    /// When it happened.
-    #[schema(schema_with = schemas::moment)]
-    occurred_at: Timestamp,
-    /// When it was written to the log.
-    #[schema(schema_with = schemas::moment)]
-    recorded_at: Timestamp,
-    /// Ties together what one wish led to.
-    correlation_id: Uuid,
-    /// The event that caused it.
-    causation_id: Option<Uuid>,
-    /// The HTTP request, where there was one.
-    request_id: Option<Uuid>,
-    /// Live or imported.
-    #[schema(value_type = String)]
-    origin: Origin,
-}
-
-impl From<Entry> for EntryView {
-    fn from(entry: Entry) -> Self {
-        let circumstances = entry.circumstances;
-        Self {
-            sequence: entry.sequence,
-            event_id: entry.event_id.uuid(),
-            event: entry.event_type,
-            action: entry.action,
-            outcome: entry.outcome,
-            target_kind: entry.target_kind,
-            target_id: entry.target_id,
-            patient_id: entry.subject_id.map(PatientId::uuid),
-            actor: circumstances.actor,
-            purpose: circumstances.purpose,
-            occurred_at: entry.occurred_at,
-            recorded_at: entry.recorded_at,
-            correlation_id: circumstances.correlation_id.uuid(),
-            causation_id: circumstances.causation_id.map(EventId::uuid),
-            request_id: circumstances.request_id.map(RequestId::uuid),
-            origin: circumstances.origin,
-        }
-    }
-}
-
 /// Entries of the audit trail: a page of them, or all of them as CSV, NDJSON or Parquet.
 ///
 /// An export is what there is when it begins, the oldest entry first; its `carelog-entries` says how many it has. A cell of
@@ -349,7 +279,8 @@ async fn answer(
 }
 
 /// The patients whom entries are about: how far the reach of a key, of a record or of a wish went. One of `actor_id`,
-/// `on_behalf_of`, `target_id` and `correlation_id` has to be given.
+/// `on_behalf_of`, `target_id`, `address`, `session_id` and `correlation_id` has to be
+/// given.
 #[utoipa::path(get, path = "/v1/trail/patients", tag = "trail", params(TrailQuery),
     responses((status = 200, description = "One page.", body = SubjectsView)))]
 async fn list_subjects(
@@ -365,10 +296,12 @@ async fn list_subjects(
     let is_narrow = filter.actor_id.is_some()
         || filter.on_behalf_of.is_some()
         || filter.target_id.is_some()
+        || filter.address.is_some()
+        || filter.session_id.is_some()
         || filter.correlation_id.is_some();
     if !is_narrow {
         return Err(Problem::invalid_query(
-            "expected one of actor_id, on_behalf_of, target_id and correlation_id",
+            "expected one of actor_id, on_behalf_of, target_id, address, session_id and correlation_id",
         ));
     }
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;

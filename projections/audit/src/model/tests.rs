@@ -12,6 +12,8 @@ use carelog_event_log::StreamKey;
 
 use super::*;
 
+mod consents;
+
 const STREAM_ID: Uuid = Uuid::from_u128(0x10);
 const PATIENT: PatientId = PatientId::new(Uuid::from_u128(0x20));
 
@@ -81,8 +83,12 @@ fn viewed(target_id: Uuid) -> RecordedEvent {
     }))
 }
 
+fn entry_of(event: &RecordedEvent) -> Result<Entry, CodecError> {
+    Entry::of(event, &mut Consents::default())
+}
+
 fn target_of(event: &RecordedEvent) -> (StreamKind, Option<Uuid>) {
-    let entry = Entry::of(event).unwrap();
+    let entry = entry_of(event).unwrap();
     (entry.target_kind, entry.target_id)
 }
 
@@ -90,7 +96,7 @@ fn target_of(event: &RecordedEvent) -> (StreamKind, Option<Uuid>) {
 fn an_entry_repeats_the_envelope() {
     let event = with_facts(EventType::AppointmentBooked, Vec::new(), Some(PATIENT));
 
-    let entry = Entry::of(&event).unwrap();
+    let entry = entry_of(&event).unwrap();
 
     let expected = Entry {
         organization_id: event.stream.organization_id,
@@ -107,19 +113,28 @@ fn an_entry_repeats_the_envelope() {
         target_kind: StreamKind::Appointment,
         target_id: Some(STREAM_ID),
         subject_id: Some(PATIENT),
+        legal_basis: LegalBasis::Contract,
+        consents: Vec::new(),
+        session_id: None,
     };
     assert_eq!(entry, expected);
     assert_eq!(entry.circumstances.actor.role, Role::System);
 }
 
 #[test]
-fn facts_are_read_only_where_outcome_or_target_need_them() {
+fn facts_are_read_only_where_outcome_target_or_consents_need_them() {
     let needs_facts = |event_type: &EventType| {
-        event_type.stream_kind() == StreamKind::Access || *event_type == EventType::WebhookDeliveryAttempted
+        event_type.stream_kind() == StreamKind::Access
+            || [
+                EventType::WebhookDeliveryAttempted,
+                EventType::PatientConsentGiven,
+                EventType::PatientConsentWithdrawn,
+            ]
+            .contains(event_type)
     };
 
     for event_type in EventType::ALL {
-        let entry = Entry::of(&with_facts(*event_type, b"not json".to_vec(), None));
+        let entry = entry_of(&with_facts(*event_type, b"not json".to_vec(), None));
         assert_eq!(entry.is_err(), needs_facts(event_type), "{event_type}");
     }
 }
@@ -127,7 +142,7 @@ fn facts_are_read_only_where_outcome_or_target_need_them() {
 #[test]
 fn only_an_attempt_that_succeeded_is_a_success() {
     for outcome in AttemptOutcome::ALL {
-        let entry = Entry::of(&attempted(*outcome)).unwrap();
+        let entry = entry_of(&attempted(*outcome)).unwrap();
         let is_success = *outcome == AttemptOutcome::Success;
         assert_eq!(entry.outcome == Outcome::Success, is_success, "{outcome}");
         assert_eq!(entry.action, Action::Execute);
@@ -138,7 +153,7 @@ fn only_an_attempt_that_succeeded_is_a_success() {
 fn a_delivery_given_up_is_a_failure() {
     let event = with_facts(EventType::WebhookDeliveryExhausted, Vec::new(), None);
 
-    assert_eq!(Entry::of(&event).unwrap().outcome, Outcome::Failure);
+    assert_eq!(entry_of(&event).unwrap().outcome, Outcome::Failure);
 }
 
 #[test]
@@ -146,7 +161,7 @@ fn a_refusal_is_a_failure_and_its_own_target() {
     let event =
         recorded(AccessEvent::Denied(AccessDenied { reason: DenialReason::MissingScope, status: 403 }));
 
-    assert_eq!(Entry::of(&event).unwrap().outcome, Outcome::Failure);
+    assert_eq!(entry_of(&event).unwrap().outcome, Outcome::Failure);
     assert_eq!(target_of(&event), (StreamKind::Access, Some(STREAM_ID)));
 }
 

@@ -9,7 +9,7 @@ closed_enum! {
         Access = "access",
         /// What patients agreed to, and took back.
         Consent = "consent",
-        /// What was erased or deleted, at whose wish.
+        /// What was erased or deleted, at whose wish, and what a legal hold keeps from it.
         Erasure = "erasure",
         /// The trail and the figures themselves: who queried or exported them, and who changed who may.
         Oversight = "oversight",
@@ -31,6 +31,8 @@ impl Topic {
             ],
             Self::Consent => &[EventType::PatientConsentGiven, EventType::PatientConsentWithdrawn],
             Self::Erasure => &[
+                EventType::PatientLegalHoldPlaced,
+                EventType::PatientLegalHoldReleased,
                 EventType::PatientErasureRequested,
                 EventType::PatientKeysDestroyed,
                 EventType::PatientErased,

@@ -54,6 +54,9 @@ pub(super) struct EntryRow {
     pub(super) target_kind: String,
     pub(super) purpose: Option<String>,
     pub(super) origin: String,
+    pub(super) legal_basis: String,
+    pub(super) consents: String,
+    pub(super) session_id: Option<Uuid>,
 }
 
 impl EntryRow {
@@ -110,6 +113,13 @@ impl TryFrom<EntryRow> for Entry {
             target_kind: row.name("target_kind", &row.target_kind)?,
             target_id: row.target_id,
             subject_id: row.subject_id.map(PatientId::new),
+            legal_basis: row.name("legal_basis", &row.legal_basis)?,
+            consents: row
+                .consents
+                .split_whitespace()
+                .map(|consent| row.name("consents", consent))
+                .collect::<Result<_, _>>()?,
+            session_id: row.session_id,
         })
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{QueryError, TrailFilter, filtered};
 use crate::model::{Action, Outcome};
+use crate::networks::AddressIndex;
 
 /// A patient, and the found entries about them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,7 @@ pub fn list_subjects<'a>(
                 SubjectRow,
                 r#"select subject_id as "subject_id!", count(*) as "entry_count!",
                           min(occurred_at) as "first_at!", max(occurred_at) as "last_at!""#,
-                "and subject_id > $18 group by subject_id order by subject_id limit $19"
+                "and subject_id > $20 group by subject_id order by subject_id limit $21"
             ),
             organization_id,
             filter,
@@ -83,7 +84,7 @@ pub fn count_subjects<'a>(
 ) -> BoxFuture<'a, Result<i64, QueryError>> {
     Box::pin(async move {
         let count = filtered!(
-            query_scalar!(r#"select count(distinct subject_id) as "count!""#, "and sequence > $18"),
+            query_scalar!(r#"select count(distinct subject_id) as "count!""#, "and sequence > $20"),
             organization_id,
             filter,
             0_i64

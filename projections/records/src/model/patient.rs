@@ -3,7 +3,7 @@
 use carelog_domain::patient::{
     ConsentKind, PatientConsentGiven, PatientConsentWithdrawn, PatientEvent, PatientRegistered,
 };
-use carelog_domain::{OrganizationId, PatientId, Timestamp, closed_enum};
+use carelog_domain::{LegalHoldId, OrganizationId, PatientId, Timestamp, closed_enum};
 use carelog_event_log::RecordedEvent;
 
 use super::row::{FoldError, SealedColumns, Stamp, absent, existing, replace_personal};
@@ -38,6 +38,8 @@ pub struct PatientRecord {
     pub onboarded_at: Option<Timestamp>,
     /// When their keys were destroyed.
     pub erased_at: Option<Timestamp>,
+    /// The legal holds in force, in the order in which they were placed.
+    pub legal_holds: Vec<LegalHoldId>,
     /// Which events it comes from.
     pub stamp: Stamp,
     /// The sealed details.
@@ -71,6 +73,7 @@ impl PatientRecord {
             birth_year: registered.birth_year,
             onboarded_at: None,
             erased_at: None,
+            legal_holds: Vec::new(),
             stamp: Stamp::new(recorded),
             personal: SealedColumns::of(recorded),
         }
@@ -89,6 +92,10 @@ impl PatientRecord {
             PatientEvent::Onboarded(_) => {
                 self.status = PatientStatus::Onboarded;
                 self.onboarded_at = Some(at);
+            }
+            PatientEvent::LegalHoldPlaced(placed) => self.legal_holds.push(placed.legal_hold_id),
+            PatientEvent::LegalHoldReleased(released) => {
+                self.legal_holds.retain(|id| *id != released.legal_hold_id);
             }
             PatientEvent::ErasureRequested(_) => self.status = PatientStatus::Erasing,
             PatientEvent::KeysDestroyed(_) => self.erase(PatientStatus::Erasing, at),

@@ -21,10 +21,11 @@ use carelog_domain::organization::{
     OrganizationSettingsChanged,
 };
 use carelog_domain::patient::{
-    PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientKeysDestroyed,
+    LegalHoldReason, PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientKeysDestroyed,
+    PatientLegalHoldPlaced, PatientLegalHoldReleased,
 };
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason, TreatmentPlanCompleted};
-use carelog_domain::{ApiKeyId, MemberId, PatientId};
+use carelog_domain::{ApiKeyId, LegalHoldId, MemberId, PatientId};
 use proptest::prelude::*;
 
 use super::*;
@@ -287,6 +288,20 @@ fn erasure_reaches_appointments_and_forms_and_says_when() {
     assert_eq!((patient.erased_at, &patient.personal), (Some(destroyed_at), &None));
     assert_eq!((appointment.erased_at, &appointment.personal), (Some(destroyed_at), &None));
     assert_eq!((form.erased_at, &form.personal), (Some(destroyed_at), &None));
+}
+
+#[test]
+fn a_patient_has_the_holds_that_are_in_force_in_their_order() {
+    let mut log = Log::default();
+    log.register_patient(PATIENT);
+    let [one, two, three] = [1, 2, 3].map(|number| LegalHoldId::new(Uuid::from_u128(number)));
+    for legal_hold_id in [three, one, two] {
+        let reason = LegalHoldReason::Litigation;
+        log.patient(PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id, reason }));
+    }
+    log.patient(PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id: one }));
+
+    assert_eq!(Tables::of(&log.events).patient().legal_holds, [three, two]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The rows of patients and of what they agreed to.
 
+use carelog_domain::LegalHoldId;
 use carelog_event_log::runtime::ApplyError;
 use sqlx::PgConnection;
 
@@ -20,13 +21,20 @@ pub(super) async fn write_patients(
         insert into patients as t (
             organization_id, patient_id, status, birth_year, onboarded_at, erased_at, version, lane,
             position, created_position, created_at, occurred_at, updated_at, personal, personal_key_id,
-            personal_version, personal_event_id, personal_event_type, personal_schema_version)
-        select *
+            personal_version, personal_event_id, personal_event_type, personal_schema_version, legal_holds)
+        select n.organization_id, n.patient_id, n.status, n.birth_year, n.onboarded_at, n.erased_at, n.version, n.lane,
+            n.position, n.created_position, n.created_at, n.occurred_at, n.updated_at, n.personal, n.personal_key_id,
+            n.personal_version, n.personal_event_id, n.personal_event_type, n.personal_schema_version,
+            -- Arrays of several lengths cannot stand in one array.
+            string_to_array(n.legal_holds, ' ')::uuid[]
         from unnest(
             $1::uuid[], $2::uuid[], $3::text[], $4::integer[], $5::timestamptz[], $6::timestamptz[],
             $7::bigint[], $8::smallint[], $9::bigint[], $10::bigint[], $11::timestamptz[],
             $12::timestamptz[], $13::timestamptz[], $14::bytea[], $15::uuid[], $16::bigint[], $17::uuid[],
-            $18::text[], $19::smallint[])
+            $18::text[], $19::smallint[], $20::text[])
+            as n (organization_id, patient_id, status, birth_year, onboarded_at, erased_at, version, lane, position,
+                  created_position, created_at, occurred_at, updated_at, personal, personal_key_id, personal_version,
+                  personal_event_id, personal_event_type, personal_schema_version, legal_holds)
         on conflict (organization_id, patient_id) do update
         set status = excluded.status, onboarded_at = excluded.onboarded_at,
             erased_at = excluded.erased_at, version = excluded.version, position = excluded.position,
@@ -35,7 +43,7 @@ pub(super) async fn write_patients(
             personal_version = excluded.personal_version,
             personal_event_id = excluded.personal_event_id,
             personal_event_type = excluded.personal_event_type,
-            personal_schema_version = excluded.personal_schema_version
+            personal_schema_version = excluded.personal_schema_version, legal_holds = excluded.legal_holds
         where t.position < excluded.position
         ",
         &each(rows, |r| r.organization_id.uuid()),
@@ -57,6 +65,7 @@ pub(super) async fn write_patients(
         &seals.event_id as _,
         &seals.event_type as _,
         &seals.schema_version as _,
+        &each(rows, |r| r.legal_holds.iter().map(LegalHoldId::to_string).collect::<Vec<_>>().join(" ")) as _,
     )
     .execute(tables)
     .await?;

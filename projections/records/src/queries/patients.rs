@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use carelog_domain::{OrganizationId, PatientId, StreamKind, Timestamp};
+use carelog_domain::{LegalHoldId, OrganizationId, PatientId, StreamKind, Timestamp};
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -18,7 +18,7 @@ macro_rules! select_patients {
         let rows = sqlx::query!(
             "select organization_id, patient_id, status, birth_year, onboarded_at, erased_at, version, lane, \
              position, created_position, created_at, occurred_at, updated_at, personal, personal_key_id, \
-             personal_version, personal_event_id, personal_event_type, personal_schema_version from patients "
+             personal_version, personal_event_id, personal_event_type, personal_schema_version, legal_holds from patients "
                 + $tail
             $(, $argument)*
         )
@@ -34,6 +34,7 @@ macro_rules! select_patients {
                     birth_year: cells.optional_count("birth_year", row.birth_year)?,
                     onboarded_at: cells.optional_moment("onboarded_at", row.onboarded_at)?,
                     erased_at: cells.optional_moment("erased_at", row.erased_at)?,
+                    legal_holds: row.legal_holds.into_iter().map(LegalHoldId::new).collect(),
                 stamp: stamp!(cells, row),
                 personal: sealed!(cells, row, Patient, row.patient_id, Some(PatientId::new(row.patient_id))),
             });

@@ -1,6 +1,6 @@
 //! No question reads a clinic's whole trail.
 
-use carelog_audit::{Action, Order, Outcome, Period, Topic, TrailFilter, TrailPage, queries};
+use carelog_audit::{Action, AddressIndex, Order, Outcome, Period, Topic, TrailFilter, TrailPage, queries};
 use carelog_domain::{CorrelationId, OrganizationId, PatientId, PurposeOfUse, Timestamp};
 use carelog_tests::Api;
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -24,7 +24,7 @@ async fn fill(connection: &mut PgConnection) {
         insert into audit.trail (
             organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id, causation_id,
             subject_id, actor_id, actor_on_behalf_of, target_id, lane, event_type, action, outcome, actor_kind,
-            actor_role, target_kind, purpose, origin)
+            actor_role, target_kind, purpose, origin, legal_basis, consents, address_index)
         select '{CLINIC}', n, n, at, at, ('{event}'::text || lpad(to_hex(n), 12, '0'))::uuid,
             ('{wish}'::text || lpad(to_hex(n / 3), 12, '0'))::uuid,
             case when n % 100 = 7 then ('{event}'::text || lpad(to_hex(n - 1), 12, '0'))::uuid end,
@@ -38,7 +38,8 @@ async fn fill(connection: &mut PgConnection) {
             case when n % 1000 = 11 then 'delete' when n % 2 = 0 then 'read' else 'update' end,
             case when n % 500 = 9 then 'failure' else 'success' end, 'api_key', 'admin',
             case when n % 100 = 7 then 'webhook_delivery' else 'patient' end,
-            case when n % 700 = 5 then 'emergency' when n % 50 = 4 then 'treatment' end, 'live'
+            case when n % 700 = 5 then 'emergency' when n % 50 = 4 then 'treatment' end, 'live', 'contract', '',
+            decode(lpad(to_hex(n % 107), 32, '0'), 'hex')
         from (
             select n, '2026-01-01Z'::timestamptz + n * interval '1 second' as at
             from generate_series(1, {ENTRIES}) as n
@@ -120,8 +121,13 @@ async fn no_question_reads_or_sorts_a_clinics_whole_trail() {
     fill(&mut connection).await;
     sqlx::query("set search_path to audit, public").execute(&mut *connection).await.unwrap();
     let page = TrailPage { order: Order::NewestFirst, after: None, limit: 50 };
+    let vault = api.server.system().log.vault();
+    let address = AddressIndex::find(vault, clinic, [203, 0, 113, 7].into()).await.unwrap();
+    let of_address = "update audit.trail set address_index = $1 where sequence % 107 = 5";
+    sqlx::query(of_address).bind(address.bytes()).execute(&mut *connection).await.unwrap();
+    let from_address = TrailFilter { address: Some(address), ..TrailFilter::default() };
 
-    for (question, filter) in questions() {
+    for (question, filter) in questions().into_iter().chain([("from an address", from_address)]) {
         sqlx::query("begin").execute(&mut *connection).await.unwrap();
         let before = rows_read(&mut connection).await;
         let found = queries::list_entries(&mut connection, clinic, &filter, page).await.unwrap();

@@ -23,10 +23,17 @@ async fn an_export_has_every_entry_once_in_either_form() {
         })
         .await;
     let last = clinic.patient("Zoe").await;
+    let consents = format!("/v1/patients/{}/consents", last.id());
+    for (consent, version) in [("research", 3), ("recording", 2)] {
+        let body = json!({ "consent": consent, "version": version });
+        assert_eq!(clinic.post(&consents, &body).await.status, 200);
+    }
+    let last = clinic.book(last.id()).await;
     let wait = format!("wait_for={}", last.position());
 
     let lines = clinic.get(&format!("/v1/trail?format=ndjson&{wait}")).await;
-    let table = clinic.get(&format!("/v1/trail?format=csv&event=patient.&{wait}")).await;
+    let table = clinic.get(&format!("/v1/trail?format=csv&event=patient.reg&{wait}")).await;
+    let booked = clinic.get(&format!("/v1/trail?format=csv&event=appointment.&{wait}")).await;
 
     assert_eq!((lines.status, lines.header("content-type")), (200, "application/x-ndjson"));
     assert_eq!(lines.header("content-disposition"), "attachment; filename=\"trail.ndjson\"");
@@ -45,11 +52,19 @@ async fn an_export_has_every_entry_once_in_either_form() {
     let patients: Vec<&Value> =
         entries.iter().filter(|entry| entry["event"] == "patient.registered").collect();
     for (row, entry) in rows.iter().zip(patients) {
-        for name in ["event", "event_id", "patient_id", "occurred_at", "correlation_id", "action"] {
+        for name in
+            ["event", "event_id", "patient_id", "occurred_at", "correlation_id", "action", "legal_basis"]
+        {
             assert_eq!(json!(row[name]), entry[name], "{name}");
         }
         assert_eq!(json!(row["actor_id"]), entry["actor"]["id"]);
     }
+    let mut reader = ReaderBuilder::new().from_reader(booked.text.as_bytes());
+    let row: BTreeMap<String, String> = reader.deserialize().next().unwrap().unwrap();
+    assert_eq!((&*row["consents"], &*row["legal_basis"]), ("recording/2 research/3", "contract"));
+    let entry = entries.iter().rfind(|entry| entry["event"] == "appointment.booked").unwrap();
+    let told = json!([{ "consent": "recording", "version": 2 }, { "consent": "research", "version": 3 }]);
+    assert_eq!(entry["consents"], told);
 
     let accept = ("accept", "application/vnd.apache.parquet, text/csv;q=0.5");
     let columns = clinic.request(Method::GET, "/v1/trail").header(accept.0, accept.1).send().await.unwrap();
@@ -65,9 +80,19 @@ async fn an_export_has_every_entry_once_in_either_form() {
     for reader in ["pyarrow", "duckdb"] {
         let rows = read[reader].as_array().unwrap();
         assert_eq!(rows.len().to_string(), count, "{reader}");
+        let booked = rows.iter().find(|row| row["event"] == "appointment.booked").unwrap();
+        assert_eq!(booked["consents"], "recording/2 research/3", "{reader}");
         for (row, entry) in rows.iter().zip(&entries) {
-            for name in ["sequence", "event", "event_id", "patient_id", "correlation_id", "action", "purpose"]
-            {
+            for name in [
+                "sequence",
+                "event",
+                "event_id",
+                "patient_id",
+                "correlation_id",
+                "action",
+                "purpose",
+                "legal_basis",
+            ] {
                 assert_eq!(row[name], entry[name], "{reader}: {name}");
             }
             let moment = row["recorded_at"].as_str().unwrap();

@@ -133,8 +133,20 @@ async fn q03_why_was_a_record_touched() {
 
     let found = scene.ask(&format!("patient_id={}&purpose=treatment", scene.ada)).await;
 
+    let broken = scene.ask(&format!("patient_id={}&purpose=emergency", scene.ada)).await;
+    let unsaid = scene.ask(&format!("patient_id={}&event=patient.", scene.ada)).await;
+
     assert_eq!(actors(&found), [scene.specialist.id.as_str()]);
-    assert_eq!(found[0]["purpose"], "treatment");
+    assert_eq!((&found[0]["purpose"], &found[0]["legal_basis"]), (&json!("treatment"), &json!("contract")));
+    assert_eq!(found[0]["consents"], json!([{ "consent": "data_sharing", "version": 1 }]));
+    assert_eq!(
+        (&broken[0]["legal_basis"], &broken[0]["consents"]),
+        (&json!("vital_interests"), &json!([])),
+        "the consent was taken back before"
+    );
+    let bases: Vec<&str> = unsaid.iter().map(|entry| entry["legal_basis"].as_str().unwrap()).collect();
+    assert_eq!(events(&unsaid), ["patient.consent_withdrawn", "patient.consent_given", "patient.registered"]);
+    assert_eq!(bases, ["legal_obligation", "legal_obligation", "contract"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -207,6 +207,8 @@ async fn each_entry_of_the_trail_is_the_one_that_its_event_makes() {
         ("target", "target_kind = 'file'"),
         ("target", "target_id = gen_random_uuid()"),
         ("patient", "subject_id = gen_random_uuid()"),
+        ("legal basis", "legal_basis = 'vital_interests'"),
+        ("consents", "consents = 'recording/9'"),
     ] {
         sql(trail, format!("update audit.trail set {change} where {entry}")).await;
         let (code, verdict) = audit.verify_own(&[]);
@@ -218,13 +220,14 @@ async fn each_entry_of_the_trail_is_the_one_that_its_event_makes() {
     }
     let columns = "select column_name::text from information_schema.columns
                    where table_schema = 'audit' and table_name = 'trail' and column_name <> all ($1)";
-    let places = vec!["organization_id", "sequence", "lane", "actor_kind"];
+    // Where a request came from takes a key to tell, and this asks for none.
+    let places = vec!["organization_id", "sequence", "lane", "actor_kind", "address_index", "session_id"];
     let others: i64 = sqlx::query_scalar(AssertSqlSafe(format!("select count(*) from ({columns}) as c")))
         .bind(places)
         .fetch_one(trail)
         .await
         .unwrap();
-    assert_eq!(others, 18, "each column was changed once, or names its place");
+    assert_eq!(others, 20, "each column was changed once, or names its place");
 
     sql(trail, format!("delete from audit.trail where {entry}")).await;
     let (code, verdict) = audit.verify_own(&[]);

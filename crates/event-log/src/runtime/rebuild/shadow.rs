@@ -87,10 +87,12 @@ impl<P: Projector> Rebuild<'_, P> {
     pub(super) async fn run_in_shadow(
         &self,
         connection: &mut PgConnection,
-        sql: &'static str,
+        parts: impl Iterator<Item = &'static str>,
     ) -> Result<(), RebuildError> {
         let mut tx = begin(connection, &self.shadow, Durable::Yes).await?;
-        tx.execute(sqlx::raw_sql(sql)).await?;
+        for sql in parts {
+            tx.execute(sqlx::raw_sql(sql)).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

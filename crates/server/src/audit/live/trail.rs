@@ -1,8 +1,9 @@
 //! The trail, compared entry by entry with the events that it tells of: no tree covers it, so that only the log vouches
-//! for it.
+//! for it. Each column is made anew, the consents in force from all events before. Only where a
+//! request came from is not, since that takes a key.
 
 use carelog_audit::queries::{self, QueryError};
-use carelog_audit::{Entry, Order, TrailFilter, TrailPage};
+use carelog_audit::{Consents, Entry, Order, TrailFilter, TrailPage};
 use carelog_domain::OrganizationId;
 use carelog_event_log::{Lane, Position, RecordedEvent};
 use carelog_proof::bundle::DamageKind;
@@ -18,6 +19,8 @@ pub(super) struct Trail {
     organization_id: OrganizationId,
     /// The last place of its lane that the trail has told of when the check began.
     told_until: Position,
+    /// What patients had agreed to at the place that the check has come to.
+    consents: Consents,
 }
 
 impl Trail {
@@ -36,10 +39,11 @@ impl Trail {
         )
         .fetch_optional(&mut *audit)
         .await?;
-        Ok(Self { audit, organization_id, told_until: told_until.unwrap_or(0) })
+        let consents = Consents::default();
+        Ok(Self { audit, organization_id, told_until: told_until.unwrap_or(0), consents })
     }
 
-    /// Whether each event has its entry. The first event has the sequence after `after`.
+    /// Whether each event has its entry. The first event has the sequence after `after`; those before were asked about.
     pub(super) async fn tells_of(&mut self, after: i64, events: &[RecordedEvent]) -> Result<(), LiveError> {
         let events = events.iter().take_while(|event| event.position <= self.told_until);
         let events: Vec<&RecordedEvent> = events.collect();
@@ -59,7 +63,7 @@ impl Trail {
                     event.event_id
                 )));
             };
-            let told = Entry::of(event).map_err(|error| mismatch(error.to_string()))?;
+            let told = Entry::of(event, &mut self.consents).map_err(|error| mismatch(error.to_string()))?;
             if let Some(column) = difference(&told, entry) {
                 let detail = format!(
                     "entry {sequence} of the trail has another {column} than event {}",
@@ -117,6 +121,8 @@ fn difference(told: &Entry, stored: &Entry) -> Option<&'static str> {
         ("outcome", told.outcome == stored.outcome),
         ("target", (told.target_kind, told.target_id) == (stored.target_kind, stored.target_id)),
         ("patient", told.subject_id == stored.subject_id),
+        ("legal basis", told.legal_basis == stored.legal_basis),
+        ("consents", told.consents == stored.consents),
     ];
     parts.into_iter().find_map(|(name, is_equal)| (!is_equal).then_some(name))
 }

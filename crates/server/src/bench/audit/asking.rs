@@ -157,10 +157,11 @@ async fn insert(
         insert into audit.trail (
             organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id, request_id,
             subject_id, actor_id, target_id, lane, event_type, action, outcome, actor_kind, actor_role, target_kind,
-            purpose, origin)
+            purpose, origin, legal_basis, consents)
         select $1, n, n, moment, moment, gen_random_uuid(), wish, wish,
                lpad(to_hex(n % $4), 32, '0')::uuid, lpad(to_hex(n / $4 % 97), 32, 'a')::uuid, gen_random_uuid(), 0,
-               event_type, action, 'success', 'api_key', 'specialist', target_kind, 'treatment', 'live'
+               event_type, action, 'success', 'api_key', 'specialist', target_kind, 'treatment', 'live',
+               'contract', 'treatment/1'
         from generate_series($2::bigint + 1, $3::bigint) as n
         cross join lateral (
             select timestamptz '2026-01-01' + n * interval '1 second' as moment, gen_random_uuid() as wish) as made

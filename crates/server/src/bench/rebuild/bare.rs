@@ -89,13 +89,12 @@ impl FinishedRows {
         pool: &PgPool,
         log: &EventLog,
     ) -> anyhow::Result<f64> {
-        let (tables, indexes) = statements::<P>();
         let mut connection = empty_schema(pool).await?;
         let began = Instant::now();
-        run_in_copy(&mut connection, tables).await?;
+        run_in_copy(&mut connection, P::SCHEMA.tables_sql()).await?;
         let lanes = self.heads.iter().map(|(lane, head)| self.scan_lane::<P>(pool, log, *lane, *head));
         futures::future::try_join_all(lanes).await?;
-        run_in_copy(&mut connection, indexes).await?;
+        run_in_copy(&mut connection, P::SCHEMA.indexes_sql()).await?;
         let seconds = began.elapsed().as_secs_f64();
         connection.close().await?;
         Ok(seconds)
@@ -150,10 +149,9 @@ impl FinishedRows {
 
 /// Makes the tables of a projection a second time, empty, with their indexes.
 pub(in crate::bench) async fn make_copy<P: Projector>(pool: &PgPool) -> anyhow::Result<()> {
-    let (tables, indexes) = statements::<P>();
     let mut connection = empty_schema(pool).await?;
-    run_in_copy(&mut connection, tables).await?;
-    run_in_copy(&mut connection, indexes).await?;
+    run_in_copy(&mut connection, P::SCHEMA.tables_sql()).await?;
+    run_in_copy(&mut connection, P::SCHEMA.indexes_sql()).await?;
     connection.close().await?;
     Ok(())
 }
@@ -186,16 +184,15 @@ async fn insert<P: Projector>(writer: &mut PgConnection, portion: &[RowArray]) -
     Ok(())
 }
 
-/// The statements that make the tables and those that make their indexes, as a rebuild splits them.
-fn statements<P: Projector>() -> (&'static str, &'static str) {
-    let after = P::SCHEMA.sql.split_once("\n-- tables\n").map_or("", |(_, after)| after);
-    after.split_once("\n-- indexes\n").unwrap_or((after, ""))
-}
-
-async fn run_in_copy(connection: &mut PgConnection, sql: &'static str) -> anyhow::Result<()> {
+async fn run_in_copy(
+    connection: &mut PgConnection,
+    parts: impl Iterator<Item = &'static str>,
+) -> anyhow::Result<()> {
     let statement = AssertSqlSafe(format!("begin; set local search_path to {COPY}, public"));
     let mut tx = connection.begin_with(statement).await?;
-    tx.execute(sqlx::raw_sql(sql)).await?;
+    for sql in parts {
+        tx.execute(sqlx::raw_sql(sql)).await?;
+    }
     tx.commit().await?;
     Ok(())
 }

@@ -79,8 +79,8 @@ impl FromRequestParts<Console> for Visitor {
         };
         let to_sign_in = || Redirect::to("/console/sign-in").into_response();
         let Some(cookie) = cookie(&parts.headers) else { return Err(to_sign_in()) };
-        let session = match open(console, cookie).await {
-            Ok(Some(session)) => session,
+        let (session_id, session) = match open(console, cookie).await {
+            Ok(Some(opened)) => opened,
             Ok(None) => return Err(to_sign_in()),
             Err(error) => {
                 tracing::warn!(%error, "a session cannot be opened");
@@ -88,6 +88,7 @@ impl FromRequestParts<Console> for Visitor {
             }
         };
         let Some(authorization) = authorization(&session.api_key) else { return Err(to_sign_in()) };
+        let arrival = Arrival { session_id: Some(session_id), ..arrival };
         Ok(Self { authorization, arrival, network: network(&parts.headers), sections: session.sections })
     }
 }
@@ -234,8 +235,8 @@ async fn seal(
     Ok(Some(URL_SAFE_NO_PAD.encode(bytes)))
 }
 
-/// What a cookie holds; nothing where it is none of ours, or has ended.
-async fn open(console: &Console, cookie: &str) -> Result<Option<Session>, VaultError> {
+/// What a cookie holds, and the session's id; nothing where it is none of ours, or has ended.
+async fn open(console: &Console, cookie: &str) -> Result<Option<(Uuid, Session)>, VaultError> {
     let Ok(bytes) = URL_SAFE_NO_PAD.decode(cookie) else { return Ok(None) };
     let Some((ids, sealed)) = bytes.split_at_checked(IDS_BYTES) else { return Ok(None) };
     let mut ids = ids.chunks_exact(16).filter_map(|id| Uuid::from_slice(id).ok());
@@ -256,5 +257,5 @@ async fn open(console: &Console, cookie: &str) -> Result<Option<Session>, VaultE
     }
     let Ok(plaintext) = key.open(&context(scope, session_id), &sealed) else { return Ok(None) };
     let session: Option<Session> = serde_json::from_slice(&plaintext).ok();
-    Ok(session.filter(|session| session.ends_at > console.api.now()))
+    Ok(session.filter(|session| session.ends_at > console.api.now()).map(|session| (session_id, session)))
 }

@@ -16,7 +16,7 @@ const fn moment(name: &'static str, description: &'static str) -> StreamColumn {
 }
 
 /// The same as in CSV, in the same order.
-const COLUMNS: [StreamColumn; 19] = [
+const COLUMNS: [StreamColumn; 22] = [
     StreamColumn {
         name: "sequence",
         description: "Gapless place among the organization's events",
@@ -34,11 +34,14 @@ const COLUMNS: [StreamColumn; 19] = [
     text("actor_role", "In which role"),
     text("on_behalf_of", "For whom"),
     text("purpose", "Why, where it was said"),
+    text("legal_basis", "Which point of GDPR Article 6(1) it rests on by default"),
+    text("consents", "What the patient had agreed to, as kind/version, with spaces between"),
     moment("occurred_at", "When it happened"),
     moment("recorded_at", "When it was written to the log"),
     text("correlation_id", "Ties together what one wish led to"),
     text("causation_id", "The event that caused it"),
     text("request_id", "The HTTP request, where there was one"),
+    text("session_id", "The session of the console in which it was asked for"),
     text("origin", "Live or imported"),
 ];
 
@@ -74,11 +77,14 @@ pub(super) fn of(entries: &[EntryView]) -> Vec<Cells> {
         texts(&|entry| entry.actor.role.to_string()),
         optional(&|entry| entry.actor.on_behalf_of.map(|id| id.to_string())),
         optional(&|entry| entry.purpose.map(|purpose| purpose.to_string())),
+        texts(&|entry| entry.legal_basis.to_string()),
+        texts(&EntryView::consents_told),
         moments(&|entry| entry.occurred_at),
         moments(&|entry| entry.recorded_at),
         texts(&|entry| entry.correlation_id.to_string()),
         optional(&|entry| entry.causation_id.map(|id| id.to_string())),
         optional(&|entry| entry.request_id.map(|id| id.to_string())),
+        optional(&|entry| entry.session_id.map(|id| id.to_string())),
         texts(&|entry| entry.origin.to_string()),
     ]
 }

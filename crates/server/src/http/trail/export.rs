@@ -31,7 +31,7 @@ use crate::http::reading;
 
 /// Entries that are read at a time.
 const AT_A_TIME: u16 = 1_000;
-pub(super) const COLUMNS: [&str; 19] = [
+pub(super) const COLUMNS: [&str; 22] = [
     "sequence",
     "event_id",
     "event",
@@ -45,11 +45,14 @@ pub(super) const COLUMNS: [&str; 19] = [
     "actor_role",
     "on_behalf_of",
     "purpose",
+    "legal_basis",
+    "consents",
     "occurred_at",
     "recorded_at",
     "correlation_id",
     "causation_id",
     "request_id",
+    "session_id",
     "origin",
 ];
 
@@ -296,11 +299,14 @@ fn cells(entry: &EntryView) -> impl Iterator<Item = String> {
         actor.role.to_string(),
         optional(actor.on_behalf_of.map(|id| id.to_string())),
         optional(entry.purpose.map(|purpose| purpose.to_string())),
+        entry.legal_basis.to_string(),
+        entry.consents_told(),
         entry.occurred_at.to_string(),
         entry.recorded_at.to_string(),
         entry.correlation_id.to_string(),
         optional(entry.causation_id.map(|id| id.to_string())),
         optional(entry.request_id.map(|id| id.to_string())),
+        optional(entry.session_id.map(|id| id.to_string())),
         entry.origin.to_string(),
     ]
     .into_iter()

@@ -2,15 +2,16 @@
 //!
 //! An AuditEvent is made of an entry alone, so it cannot say more than the trail itself: no names, no network addresses,
 //! no content of records. Where a pattern wants what the trail does not have, the element stands with the extension
-//! `data-absent-reason`. Records are named by their kind and identifier (logical references), since Carelog serves no
-//! FHIR resources besides these. `entity` of type *other* names the event and its place in the tree, by which its proof
-//! is found under `/v1/proofs/events`.
+//! `data-absent-reason`. The policy of whoever asked names the points of the GDPR that the legal basis is made of, by the
+//! terms of the W3C's Data Privacy Vocabulary, and each consent in force is a detail of the event. Records are named by
+//! their kind and identifier (logical references), since Carelog serves no FHIR resources besides these. `entity` of type
+//! *other* names the event and its place in the tree, by which its proof is found under `/v1/proofs/events`.
 //!
 //! A BALP profile is claimed for what was asked of the API and succeeded, and for disclosures. What Carelog did by
 //! itself is an application activity; failures and operations have no profile there.
 //!
 //! Sources: <https://hl7.org/fhir/R4/auditevent.html>, <https://hl7.org/fhir/R5/auditevent.html>,
-//! <https://profiles.ihe.net/ITI/BALP/>.
+//! <https://profiles.ihe.net/ITI/BALP/>, <https://w3id.org/dpv/legal/eu/gdpr>.
 
 mod pattern;
 mod r4;
@@ -44,6 +45,7 @@ pub(super) const R4: &str = "4.0";
 pub(super) const R5: &str = "5.0";
 
 const IDENTIFIERS: &str = "urn:ietf:rfc:3986";
+const GDPR: &str = "https://w3id.org/dpv/legal/eu/gdpr#";
 const ABSENT: &str = "http://hl7.org/fhir/StructureDefinition/data-absent-reason";
 
 impl Version {
@@ -170,10 +172,10 @@ fn agents(entry: &EntryView, pattern: Pattern, origin: &str, version: Version) -
         let (system, code) = pattern.participation();
         json!({
             "type": concept(system, code), "role": [role(entry)], "who": who, "requestor": true,
-            "purposeOfUse": of_r4, "authorization": of_r5,
+            "purposeOfUse": of_r4, "authorization": of_r5, "policy": policies(entry),
         })
     });
-    // Of several one is the requestor: the person, where there is one. Whoever it is has the role and the purpose.
+    // Of several one is the requestor: the person, where there is one. Whoever it is has role, purpose and policy.
     let is_alone = person.is_none();
     let machines = machines(entry, pattern, origin).into_iter().enumerate();
     let machines = machines.map(|(n, ((system, code), who, network))| {
@@ -184,7 +186,7 @@ fn agents(entry: &EntryView, pattern: Pattern, origin: &str, version: Version) -
         };
         json!({
             "type": concept(system, code), "who": who, "requestor": asks, "network": network,
-            "role": asks.then(|| [role(entry)]),
+            "role": asks.then(|| [role(entry)]), "policy": asks.then(|| policies(entry)),
             "purposeOfUse": of_r4.as_ref().filter(|_| asks), "authorization": of_r5.as_ref().filter(|_| asks),
         })
     });
@@ -209,6 +211,14 @@ fn machines(entry: &EntryView, pattern: Pattern, origin: &str) -> Vec<(Code<'sta
             vec![(asks, client(entry, origin), "masked"), (answers, observer(origin), "unknown")]
         }
     }
+}
+
+/// What lets it be done: of Article 6, and of Article 9 where it is about a patient, whose data is about health.
+fn policies(entry: &EntryView) -> Vec<String> {
+    let (of_article_6, of_article_9) = entry.legal_basis.points();
+    let mut policies = vec![format!("{GDPR}A6-1-{of_article_6}")];
+    policies.extend(entry.patient_id.map(|_| format!("{GDPR}A9-2-{of_article_9}")));
+    policies
 }
 
 fn role(entry: &EntryView) -> Value {
@@ -237,6 +247,7 @@ fn particulars(entry: &EntryView, origin: &str) -> Vec<(&'static str, String)> {
         ("data-origin", entry.origin.to_string()),
     ];
     pairs.extend(entry.causation_id.map(|id| ("causation-id", id.to_string())));
+    pairs.extend(entry.consents.iter().map(|consent| ("consent-in-force", consent.to_string())));
     pairs
 }
 

@@ -1,6 +1,8 @@
 //! Which entries are asked for.
 
-use carelog_audit::{Action, Outcome, Period, Topic, TrailFilter};
+use std::net::IpAddr;
+
+use carelog_audit::{Action, AddressIndex, Outcome, Period, Topic, TrailFilter};
 use carelog_domain::patient::{ConsentKind, PatientEvent};
 use carelog_domain::{CorrelationId, PatientId, PurposeOfUse, Timestamp};
 use serde::Deserialize;
@@ -29,6 +31,11 @@ pub(super) struct TrailQuery {
     target_id: Option<Uuid>,
     /// Event types that begin so: `appointment.`, or a whole type.
     event: Option<String>,
+    /// Asked for from one network address, IPv4 or IPv6: the first entry of each request. Nothing is found any more once
+    /// the clinic's key of network addresses was destroyed.
+    address: Option<String>,
+    /// Asked for in one session of the console: the first entry of each request.
+    session_id: Option<Uuid>,
     /// Part of one wish.
     correlation_id: Option<Uuid>,
     /// Happened at this moment or later.
@@ -104,7 +111,19 @@ impl TrailQuery {
             on_behalf_of: self.on_behalf_of,
             topic: self.topic,
             outside,
+            address: self.address_index(caller).await?,
+            session_id: self.session_id,
         })
+    }
+
+    async fn address_index(&self, caller: &Caller) -> Result<Option<AddressIndex>, Problem> {
+        let Some(text) = &self.address else { return Ok(None) };
+        let address: IpAddr = text.parse().map_err(|_| {
+            let expected = "expected an IPv4 or IPv6 address";
+            Problem::invalid_query(format!("address: {expected}")).and_field("/address", expected)
+        })?;
+        let vault = caller.api.log().vault();
+        Ok(Some(AddressIndex::find(vault, caller.organization_id, address).await?))
     }
 
     /// An export is everything, in one order.

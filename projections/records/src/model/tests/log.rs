@@ -18,8 +18,9 @@ use carelog_domain::organization::{
     OrganizationMemberRemoved, OrganizationRegistered, OrganizationSettingsChanged, Scope,
 };
 use carelog_domain::patient::{
-    ConsentKind, ErasureGround, PatientConsentGiven, PatientDetailsChanged, PatientErased,
-    PatientErasureRequested, PatientEvent, PatientKeysDestroyed, PatientOnboarded, PatientRegistered,
+    ConsentKind, ErasureGround, LegalHoldReason, PatientConsentGiven, PatientDetailsChanged, PatientErased,
+    PatientErasureRequested, PatientEvent, PatientKeysDestroyed, PatientLegalHoldPlaced,
+    PatientLegalHoldReleased, PatientOnboarded, PatientRegistered,
 };
 use carelog_domain::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
@@ -30,8 +31,8 @@ use carelog_domain::treatment_plan::{
 };
 use carelog_domain::{
     Actor, ApiKeyId, AssignmentId, Circumstances, CorrelationId, Event, EventId, EventType, ExerciseId,
-    FormTemplateId, KeyId, MemberId, OrganizationId, PatientId, Role, Sealed, SpecialistId, StreamKind,
-    Timestamp,
+    FormTemplateId, KeyId, LegalHoldId, MemberId, OrganizationId, PatientId, Role, Sealed, SpecialistId,
+    StreamKind, Timestamp,
 };
 use carelog_event_log::{RecordedEvent, SealedPart, StreamKey};
 use proptest::prelude::*;
@@ -348,7 +349,8 @@ impl Log {
 
 fn patient_event(choice: u8) -> PatientEvent {
     let consent = ConsentKind::Recording;
-    match choice % 8 {
+    let legal_hold_id = LegalHoldId::new(Uuid::from_u128(u128::from(choice % 3)));
+    match choice % 10 {
         0 => PatientEvent::Onboarded(PatientOnboarded {}),
         1 | 2 => PatientEvent::DetailsChanged(PatientDetailsChanged { personal: None }),
         3 => PatientEvent::ConsentGiven(PatientConsentGiven { consent, version: 1 }),
@@ -358,6 +360,11 @@ fn patient_event(choice: u8) -> PatientEvent {
             PatientEvent::ErasureRequested(PatientErasureRequested { ground })
         }
         6 => PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 }),
+        7 => {
+            let reason = LegalHoldReason::Complaint;
+            PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id, reason })
+        }
+        8 => PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id }),
         _ => PatientEvent::Erased(PatientErased {}),
     }
 }

@@ -1,7 +1,9 @@
-use carelog_audit::Outcome;
+use carelog_audit::{LegalBasis, Outcome};
+use carelog_domain::patient::ConsentKind;
 use carelog_domain::{Actor, ActorKind, EventType, Origin, Role, Timestamp};
 
 use super::*;
+use crate::http::trail::entry::ConsentInForceView;
 
 fn id(number: u128) -> Uuid {
     Uuid::from_u128(number)
@@ -25,11 +27,14 @@ fn entry(event: EventType) -> EntryView {
             on_behalf_of: Some(id(5)),
         },
         purpose: Some(PurposeOfUse::Treatment),
+        legal_basis: LegalBasis::Contract,
+        consents: vec![ConsentInForceView { consent: ConsentKind::DataSharing, version: 2 }],
         occurred_at: at,
         recorded_at: at,
         correlation_id: id(6),
         causation_id: Some(id(7)),
         request_id: Some(id(8)),
+        session_id: None,
         origin: Origin::Live,
     }
 }
@@ -82,6 +87,9 @@ fn a_read_in_r4_keeps_to_its_pattern() {
                 "who": { "identifier": urn(5) },
                 "requestor": true,
                 "purposeOfUse": treatment,
+                "policy": [
+                    "https://w3id.org/dpv/legal/eu/gdpr#A6-1-b", "https://w3id.org/dpv/legal/eu/gdpr#A9-2-h",
+                ],
             },
         ],
         "source": {
@@ -117,6 +125,7 @@ fn a_read_in_r4_keeps_to_its_pattern() {
                     { "type": "correlation-id", "valueString": id(6) },
                     { "type": "data-origin", "valueString": "live" },
                     { "type": "causation-id", "valueString": id(7) },
+                    { "type": "consent-in-force", "valueString": "data_sharing/2" },
                 ],
             },
         ],
@@ -134,6 +143,9 @@ fn a_read_in_r5_names_the_patient_in_an_element_of_its_own() {
     assert_eq!(event["patient"], json!({ "type": "Patient", "identifier": urn(3) }));
     assert_eq!(event["occurredDateTime"], "2026-01-02T03:04:05.000006Z");
     assert_eq!(event["agent"][2]["authorization"][0]["coding"][0]["code"], "TREAT");
+    assert_eq!(event["agent"][2]["policy"][0], "https://w3id.org/dpv/legal/eu/gdpr#A6-1-b");
+    let details = event["entity"][1]["detail"].as_array().unwrap();
+    assert!(details.iter().any(|detail| detail["valueString"] == "data_sharing/2"), "{details:?}");
     assert_eq!(event["entity"][0]["what"]["identifier"], urn(2));
     for older in ["type", "subtype", "period", "purposeOfEvent"] {
         assert_eq!(event.get(older), None, "{older} is of R4");
@@ -153,6 +165,8 @@ fn a_list_is_a_query_whose_words_the_trail_does_not_keep() {
 
     entry.target_kind = StreamKind::Organization;
     let event = audit_event(&entry, Version::R4, "clinic.example/7");
+    let of_nobody = json!(["https://w3id.org/dpv/legal/eu/gdpr#A6-1-b"]);
+    assert_eq!(event["agent"][2]["policy"], of_nobody, "nothing of anybody's health");
     assert!(event["meta"]["profile"][0].as_str().unwrap().ends_with("IHE.BasicAudit.Query"));
 }
 

@@ -1,0 +1,99 @@
+//! Legal holds: while one is in force, nothing of the patient is erased or deleted.
+//!
+//! What an erasure destroys, the aggregate of the patient keeps. Files and what is kept of receivers' answers are no part of
+//! it: whoever asks to remove these is refused here. What ends by its age alone, deliveries of webhooks and what is kept of
+//! their answers, is no record of a patient and goes when its time has come, hold or not; what was sent stays in the log.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use carelog_domain::patient::{LegalHoldReason, Patient, PatientCommand};
+use carelog_domain::{LegalHoldId, PatientId, StreamKind};
+use cqrs_es::Aggregate as _;
+use futures::future::BoxFuture;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::body::{PathId, PathName};
+use super::caller::Caller;
+use super::command::{CommandAnswer, Nothing, Wish};
+use super::problem::Problem;
+use super::{Api, schemas};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new().routes(routes!(place)).routes(routes!(release))
+}
+
+/// Why a patient's data has to be kept.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LegalHoldBody {
+    /// The hold's id; made by the server where it is absent.
+    id: Option<Uuid>,
+    /// Why.
+    #[schema(schema_with = schemas::legal_hold_reason)]
+    reason: LegalHoldReason,
+}
+
+/// A hold that was placed.
+#[derive(Debug, Serialize, ToSchema)]
+struct LegalHoldAnswer {
+    /// The id of the hold, by which it is released.
+    legal_hold_id: Uuid,
+    /// What became of the patient.
+    #[serde(flatten)]
+    patient: CommandAnswer,
+}
+
+/// Have a patient's data kept: until the hold is released, erasing the patient and deleting files about them is refused with
+/// `legal_hold`. Several holds may be in force. Once an erasure has begun none can be placed.
+#[utoipa::path(post, path = "/v1/patients/{patient_id}/legal-holds", tag = "patients",
+    params(("patient_id" = Uuid, Path)), request_body = LegalHoldBody,
+    responses((status = 201, description = "In force.", body = LegalHoldAnswer)))]
+async fn place(caller: Caller, PathId(id): PathId, wish: Wish<LegalHoldBody>) -> Result<Response, Problem> {
+    let legal_hold_id = wish.terms.id_of_new(&caller, wish.body.id);
+    let reason = wish.body.reason;
+    let command = PatientCommand::PlaceLegalHold { legal_hold_id: LegalHoldId::new(legal_hold_id), reason };
+    let done = caller.change::<Patient>(&wish.terms, id, None, command).await?;
+    let answer = LegalHoldAnswer { legal_hold_id, patient: done.answer.clone() };
+    Ok(done.respond(StatusCode::CREATED, &answer))
+}
+
+/// Release a hold: its reason is over.
+#[utoipa::path(delete, path = "/v1/patients/{patient_id}/legal-holds/{legal_hold_id}", tag = "patients",
+    params(("patient_id" = Uuid, Path), ("legal_hold_id" = Uuid, Path)),
+    responses((status = 200, description = "No longer in force.", body = CommandAnswer)))]
+async fn release(
+    caller: Caller,
+    PathId(id): PathId,
+    PathName(legal_hold_id): PathName<LegalHoldId>,
+    wish: Wish<Nothing>,
+) -> Result<Response, Problem> {
+    let command = PatientCommand::ReleaseLegalHold { legal_hold_id };
+    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+}
+
+impl Caller {
+    /// Refuses to remove what is about a patient whom a hold is in force for.
+    ///
+    /// # Errors
+    /// `legal_hold`, or when the log cannot be read.
+    pub(super) fn refuse_held(&self, patient_id: Option<PatientId>) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            let Some(patient_id) = patient_id else { return Ok(()) };
+            let mut patient = Patient::default();
+            for event in self.stream(StreamKind::Patient, patient_id.uuid()).await? {
+                patient.apply(event.decode_as().map_err(|error| Problem::internal(&error))?);
+            }
+            if patient.is_held() {
+                return Err(Problem::new(StatusCode::CONFLICT, "legal_hold")
+                    .detail("the patient's data has to be kept: a legal hold is in force"));
+            }
+            Ok(())
+        })
+    }
+}
