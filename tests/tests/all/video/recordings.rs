@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use carelog_domain::FileId;
+use carelog_domain::file::ContentType;
 use carelog_embedded::daily::{Fault, On};
-use carelog_event_log::Clock as _;
+use carelog_event_log::{Clock as _, new_id};
+use carelog_server::files;
 use carelog_server::serve::Roles;
+use carelog_server::storages::object_key;
 use carelog_tests::{ServerProcess, until};
+use carelog_video::file_of_recording;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -363,4 +368,30 @@ async fn however_a_recording_comes_to_nothing_nobody_in_the_room_can_begin_one_a
 
         scene.product.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_brought_of_a_recording_is_left_alone_however_long_it_takes() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.consultation().await;
+    assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+    scene.is_told(&appointment, "recording_started").await;
+    let recording_id = scene.fact("video_room.recording_started", "recording_id").await.parse().unwrap();
+    let system = scene.product.server.system();
+    let storage = system.storages.get().unwrap().of(scene.organization_id).await.unwrap();
+    let [key, stray] = [file_of_recording(recording_id), FileId::new(new_id())]
+        .map(|file_id| object_key(scene.organization_id, file_id));
+    for key in [&key, &stray] {
+        storage.begin(key, ContentType::Mp4).await.unwrap();
+    }
+
+    let later = scene.clock.now().saturating_add_micros(2 * 3_600_000_000);
+    files::sweep(system, later).await.unwrap();
+
+    let left = [storage.uploads(&key).await.unwrap().len(), storage.uploads(&stray).await.unwrap().len()];
+    assert_eq!(left, [1, 0]);
+    assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+    scene.is_told(&appointment, "recording_stored").await;
+    assert_eq!(storage.uploads(&key).await.unwrap(), []);
+    scene.product.stop().await;
 }
