@@ -21,7 +21,7 @@ use cqrs_es::Aggregate as _;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
 use tracing::{info, warn};
 
-use crate::recordings::{remove_pieces_of, sweep_pieces};
+use crate::recordings::{files_to_come, remove_pieces_of, sweep_pieces};
 use crate::storages::{StoragesError, file_of, object_key, prefix_of};
 use crate::system::System;
 
@@ -219,7 +219,12 @@ async fn remove_unknown(
     let mut tx = read(system).await?;
     let alive = queries::files_alive(&mut tx, organization_id, &ids).await?;
     tx.commit().await?;
-    for file_id in files.into_iter().filter(|file_id| !alive.contains(file_id)) {
+    let unknown: Vec<_> = files.into_iter().filter(|file_id| !alive.contains(file_id)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let to_come = files_to_come(system, organization_id).await?;
+    for file_id in unknown.into_iter().filter(|file_id| !to_come.contains(file_id)) {
         // The records may lag behind; before anything is removed, the log itself is asked.
         if is_alive(system, organization_id, file_id).await? {
             continue;

@@ -1,18 +1,20 @@
 //! Keeps recordings of consultations as files: in the organization's storage, and in the log of its files. Those that a
 //! page of an embedded room makes lie there in pieces until they end.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::time::SystemTime;
 
 use bytes::Bytes;
 use carelog_domain::file::{ContentType, FileKind, FileStatus};
 use carelog_domain::video_room::{DiscardReason, RecordingPhase, Recordings, VideoRoom, VideoRoomEvent};
-use carelog_domain::{AppointmentId, OrganizationId, PatientId, StreamKind};
+use carelog_domain::{AppointmentId, FileId, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::StreamKey;
 use carelog_files::{BringError, Storage, StorageError, sniff};
 use carelog_video::queries::{RoomFilter, list_rooms, rooms_told_of_since};
-use carelog_video::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, room_id};
+use carelog_video::{
+    Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, file_of_recording, room_id,
+};
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -295,16 +297,34 @@ async fn recordings_of(
 /// # Errors
 /// When the log or a database does not answer.
 pub(crate) async fn has_unfinished(system: &System, organization_id: OrganizationId) -> anyhow::Result<bool> {
+    let rooms = told_of(system, organization_id).await?;
+    Ok(rooms.iter().any(|room| room.is_wanted() || room.known().any(|(_, phase)| may_become_a_file(phase))))
+}
+
+/// The files that recordings of an organization are still to become. They are announced once all of their bytes are there,
+/// which may take hours.
+///
+/// # Errors
+/// When the log or a database does not answer.
+pub(crate) async fn files_to_come(
+    system: &System,
+    organization_id: OrganizationId,
+) -> anyhow::Result<BTreeSet<FileId>> {
+    let rooms = told_of(system, organization_id).await?;
+    let unfinished = rooms.iter().flat_map(Recordings::known).filter(|(_, phase)| may_become_a_file(*phase));
+    Ok(unfinished.map(|(recording_id, _)| file_of_recording(recording_id)).collect())
+}
+
+/// The recordings of each room of which something was told of late.
+async fn told_of(system: &System, organization_id: OrganizationId) -> anyhow::Result<Vec<Recordings>> {
     let since = system.log.clock().now().saturating_add_micros(-TOLD_MICROS);
     let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
     let mut tx = system.databases.core_system.begin_with(begin).await?;
     let rooms = rooms_told_of_since(&mut tx, organization_id, since).await?;
     tx.commit().await?;
+    let mut told_of = Vec::with_capacity(rooms.len());
     for appointment_id in rooms {
-        let recordings = recordings_of(system, organization_id, appointment_id).await?;
-        if recordings.is_wanted() || recordings.known().any(|(_, phase)| may_become_a_file(phase)) {
-            return Ok(true);
-        }
+        told_of.push(recordings_of(system, organization_id, appointment_id).await?);
     }
-    Ok(false)
+    Ok(told_of)
 }

@@ -110,6 +110,18 @@ impl Directory {
         })
     }
 
+    /// Whether the organization has given itself an account with Daily, be it that it cannot be used.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn has_daily<'a>(
+        &'a self,
+        connection: &'a mut PgConnection,
+        organization_id: OrganizationId,
+    ) -> BoxFuture<'a, Result<bool, DirectoryError>> {
+        Box::pin(async move { Ok(self.organization(connection, organization_id).await?.daily.is_some()) })
+    }
+
     /// Opens sealed credentials; nothing where their key was destroyed or they are not those of Daily.
     ///
     /// # Errors

@@ -60,6 +60,11 @@ pub struct RecordingPieces {
     pub recording_id: RecordingId,
 }
 
+/// The file that a recording becomes.
+pub fn file_of_recording(recording_id: RecordingId) -> FileId {
+    FileId::new(derived_id(recording_id.uuid(), b"file"))
+}
+
 /// Where a recording lies before it is a file.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
@@ -167,7 +172,7 @@ impl Fetches {
         source: &Source,
     ) -> Result<bool, SettleError> {
         let recording_id = source.recording_id();
-        let file_id = FileId::new(derived_id(recording_id.uuid(), b"file"));
+        let file_id = file_of_recording(recording_id);
         let file = RecordingFile {
             organization_id: key.0,
             patient_id,

@@ -46,7 +46,7 @@ mod sweep;
 mod worker;
 
 pub use directory::{Directory, DirectoryError};
-pub use fetch::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError};
+pub use fetch::{Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, file_of_recording};
 pub use model::{
     OrganizationRow, Page, RoomKey, RoomRow, RoomState, RoomStatus, RoomWish, SealedCredentials, room_id,
 };

@@ -31,6 +31,8 @@ const SHOWN_AFTER: Duration = Duration::from_secs(2);
 pub(crate) const READY_AFTER: Duration = Duration::from_secs(15);
 /// Between two looks at a recording that goes on.
 pub(crate) const LOOKED_AT_EVERY: Duration = Duration::from_mins(5);
+/// By so much Daily's clock may be behind ours.
+const CLOCK_DIFFERENCE: Duration = Duration::from_secs(30);
 /// Rooms that were open one after the other for the same appointment and may still have recordings at Daily.
 const EARLIER_ROOMS: u16 = 2;
 
@@ -47,6 +49,8 @@ struct Look<'a> {
     cause: &'a RecordedEvent,
     row: RoomRow,
     room: Recordings,
+    /// When somebody asked for a recording last.
+    asked_at: Option<Timestamp>,
     leave: RecordingLeave,
     account: DailyAccount,
     next_at: Option<Timestamp>,
@@ -77,6 +81,12 @@ impl Look<'_> {
 
     const fn may_record(&self) -> bool {
         self.room.is_wanted() && self.leave.end().is_none()
+    }
+
+    /// Whether a recording may be kept. What is allowed now says nothing of one that began before somebody asked.
+    fn may_keep(&self, recording: &DailyRecording) -> bool {
+        let began = after(recording.started_at(), CLOCK_DIFFERENCE);
+        self.may_record() && self.asked_at.is_some_and(|asked_at| asked_at <= began)
     }
 }
 
@@ -131,12 +141,12 @@ impl Recorder {
                 return Ok(DONE);
             }
             let leave = self.settler.leave(key.0, row.patient_id).await?;
-            let mut room = self.room(key).await?;
+            let (mut room, asked_at) = self.room(key).await?;
             let was_wanted = room.is_wanted();
             if let Some(reason) = leave.end().filter(|_| was_wanted) {
                 self.settler.tell(key, cause, VideoRoomCommand::RequestRecordingStop { reason }).await?;
                 self.settler.wake(key.1).await?;
-                room = self.room(key).await?;
+                (room, _) = self.room(key).await?;
             }
             let is_unfinished = room
                 .known()
@@ -150,19 +160,22 @@ impl Recorder {
                 return self.bring_own(key, cause, &row, &room, leave).await;
             }
             let Some(account) = self.settler.account(key.0).await? else { return Ok(DONE) };
-            let look = Look { key, cause, row, room, leave, account, next_at: None };
+            let look = Look { key, cause, row, room, asked_at, leave, account, next_at: None };
             self.bring(look).await
         })
     }
 
-    /// The recordings as the log has them.
-    async fn room(&self, key: RoomKey) -> Result<Recordings, SettleError> {
+    /// The recordings as the log has them, and when somebody asked for one last.
+    async fn room(&self, key: RoomKey) -> Result<(Recordings, Option<Timestamp>), SettleError> {
         let stream = StreamKey { organization_id: key.0, kind: StreamKind::VideoRoom, id: room_id(key.1) };
-        let mut room = VideoRoom::default();
+        let (mut room, mut asked_at) = (VideoRoom::default(), None);
         for event in self.settler.log.stream(&stream, 0).await? {
+            if event.event_type == EventType::VideoRoomRecordingRequested {
+                asked_at = Some(event.recorded_at);
+            }
             room.apply(event.decode_as()?);
         }
-        Ok(room.recordings().cloned().unwrap_or_default())
+        Ok((room.recordings().cloned().unwrap_or_default(), asked_at))
     }
 
     async fn bring(&self, mut look: Look<'_>) -> Result<Settled, SettleError> {
@@ -174,23 +187,29 @@ impl Recorder {
     }
 
     async fn try_bring(&self, look: &mut Look<'_>) -> Result<(), Failure> {
-        let mut goes_on = false;
+        let mut has_to_wait = false;
         let earliest = look.row.opening.saturating_sub(EARLIER_ROOMS).max(1);
         for opening in earliest..=look.row.opening {
             let name = RoomName::of(look.key.1, opening);
             let step = if look.may_record() { RecordingStep::Start } else { RecordingStep::Stop };
             let listed = self.settler.daily.recordings(&look.account, &name).await;
-            for recording in listed.map_err(|error| Failure::Daily(step, error))? {
-                goes_on |= self.bring_one(look, &name, &recording).await?;
+            let listed = listed.map_err(|error| Failure::Daily(step, error))?;
+            for recording in &listed {
+                has_to_wait |= self.bring_one(look, &name, recording).await?;
+            }
+            let goes_on = listed.iter().any(|recording| recording.status == DailyRecordingStatus::InProgress);
+            let was_allowed = look.asked_at.is_some() && opening == look.row.opening;
+            if !look.may_record() && (goes_on || was_allowed) {
+                self.forbid(look, &name).await?;
             }
         }
-        if goes_on || !look.may_record() {
+        if has_to_wait || !look.may_record() {
             return Ok(());
         }
         self.start(look).await
     }
 
-    /// Whether the recording goes on, as it may.
+    /// Whether no other recording may begin yet: this one goes on, as it may, or is being ended.
     async fn bring_one(
         &self,
         look: &mut Look<'_>,
@@ -199,8 +218,12 @@ impl Recorder {
     ) -> Result<bool, Failure> {
         let recording_id = recording.recording_id();
         let phase = look.room.phase(recording_id);
+        let may_keep = match phase {
+            None => look.may_keep(recording),
+            Some(_) => look.may_record(),
+        };
         match recording.status {
-            DailyRecordingStatus::InProgress if look.may_record() => {
+            DailyRecordingStatus::InProgress if may_keep => {
                 self.note_start(look, recording).await?;
                 look.again(self.settler.now(), LOOKED_AT_EVERY);
                 Ok(true)
@@ -208,13 +231,12 @@ impl Recorder {
             DailyRecordingStatus::InProgress => {
                 let stopped = self.settler.daily.stop_recording(&look.account, name).await;
                 stopped.map_err(|error| Failure::Daily(RecordingStep::Stop, error))?;
-                self.forbid(look, name).await?;
                 let stopped_at = self.settler.now();
                 let stop = VideoRoomCommand::StopRecording { recording_id, stopped_at };
                 // One that was never allowed to begin is unknown to the room, and is noted when it is deleted.
                 self.tell(look, stop).await?;
                 look.again(stopped_at, READY_AFTER);
-                Ok(false)
+                Ok(true)
             }
             DailyRecordingStatus::Finished => {
                 match phase {
@@ -222,7 +244,7 @@ impl Recorder {
                         self.fetch(look, recording).await?;
                     }
                     // It began and ended between two looks, and was allowed.
-                    None if look.may_record() => {
+                    None if may_keep => {
                         self.note_start(look, recording).await?;
                         self.fetch(look, recording).await?;
                     }
@@ -272,11 +294,14 @@ impl Recorder {
         daily.allow_recording(account, &name, Some(RecordingKind::Cloud)).await.map_err(failed)?;
         // Right before the call: what was in force when the list was asked for may not be any more.
         let leave = self.settler.leave(look.key.0, look.row.patient_id).await?;
-        if leave.end().is_none() && self.room(look.key).await?.is_wanted() {
+        let (room, _) = self.room(look.key).await?;
+        if leave.end().is_none() && room.is_wanted() {
             // Looks at the same state name the same recording, so that two of them begin one.
             let number = look.room.known().count();
             let instance = derived_id(room_id(look.key.1), format!("recording {number}").as_bytes());
             daily.start_recording(account, &name, instance).await.map_err(failed)?;
+        } else {
+            self.forbid(look, &name).await?;
         }
         look.again(now, SHOWN_AFTER);
         Ok(())

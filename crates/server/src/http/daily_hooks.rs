@@ -10,10 +10,12 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use carelog_domain::video_notice::{NoticeBody, ReceiveNotice, VideoNotice, VideoNoticeCommand};
 use carelog_domain::video_room::RoomProvider;
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId};
-use carelog_event_log::{ExecuteError, Scope, derived_id, new_id};
+use carelog_domain::{
+    Actor, AppointmentId, Circumstances, CorrelationId, OrganizationId, PatientId, StreamKind,
+};
+use carelog_event_log::{ExecuteError, Scope, StreamKey, derived_id, new_id};
 use carelog_video::daily::{HookKey, HookNotice, HookRefusal, PROBE, SIGNATURE_HEADER, TIMESTAMP_HEADER};
-use carelog_video::queries;
+use carelog_video::{queries, room_id};
 use http::StatusCode;
 use uuid::Uuid;
 
@@ -51,20 +53,30 @@ async fn take(api: &Api, organization_id: &str, request: Request) -> Result<&'st
         return Ok("probe");
     }
     let mut tx = read(&api.system.databases.core_system, organization_id, None).await?;
-    let account = api.video.daily(&mut tx, organization_id).await?.ok_or_else(refused)?;
+    let Some(account) = api.video.daily(&mut tx, organization_id).await? else {
+        // Nobody can tell whether the signature of one that does not open fits: it is to come again.
+        return Err(if api.video.has_daily(&mut tx, organization_id).await? {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+        } else {
+            refused()
+        });
+    };
     let (timestamp, signature) =
         (text(&parts.headers, TIMESTAMP_HEADER), text(&parts.headers, SIGNATURE_HEADER));
     HookKey::of(&account).verify(timestamp, signature, &bytes, api.now()).map_err(problem)?;
     let notice = HookNotice::read(&bytes).map_err(problem)?;
     // The webhook tells of the whole domain; rooms that are not ours are not our business.
     let Some((appointment_id, _)) = notice.room else { return Ok("foreign_room") };
-    let Some(room) = queries::get_room(&mut tx, organization_id, appointment_id).await? else {
-        return Ok("foreign_room");
-    };
+    let room = queries::get_room(&mut tx, organization_id, appointment_id).await?;
     tx.commit().await?;
+    let patient_id = match room {
+        Some(room) => Some(room.patient_id),
+        None => patient_in(api, organization_id, appointment_id).await?,
+    };
+    let Some(patient_id) = patient_id else { return Ok("foreign_room") };
     let json = String::from_utf8(bytes.to_vec()).map_err(|_| problem(HookRefusal::Malformed))?;
     let command = VideoNoticeCommand::Receive(ReceiveNotice {
-        patient_id: room.patient_id,
+        patient_id,
         appointment_id,
         provider: RoomProvider::Daily,
         kind: notice.kind,
@@ -72,6 +84,17 @@ async fn take(api: &Api, organization_id: &str, request: Request) -> Result<&'st
         body: NoticeBody { json },
     });
     store(api, organization_id, &notice.id, command).await
+}
+
+/// Whose room it is, as the log says: the row may not be there yet, or not again.
+async fn patient_in(
+    api: &Api,
+    organization_id: OrganizationId,
+    appointment_id: AppointmentId,
+) -> Result<Option<PatientId>, Problem> {
+    let stream = StreamKey { organization_id, kind: StreamKind::VideoRoom, id: room_id(appointment_id) };
+    let events = api.log().stream(&stream, 0).await?;
+    Ok(events.first().and_then(|event| event.subject))
 }
 
 /// Under an id that follows from Daily's own, so that what comes again is known.

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use carelog_domain::OrganizationId;
-use carelog_event_log::Clock as _;
+use carelog_domain::organization::{
+    IntegrationCredentials, IntegrationKind, Organization, OrganizationCommand,
+};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId};
+use carelog_event_log::{Clock as _, Scope, new_id};
 use carelog_server::serve::Roles;
 use carelog_tests::until;
 use carelog_video::daily::{DailyAccount, HookKey};
@@ -177,6 +180,44 @@ async fn what_is_unsigned_forged_late_too_long_or_of_another_clinic_is_refused_a
     kept.sort();
     assert_eq!(kept, ["meeting_started", "other"]);
     assert_eq!(scene.told(&appointment).await, ["video_room.created"]);
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_of_a_room_that_is_in_the_log_alone_is_kept() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    scene.product.sql("delete from video.video_rooms").await;
+    let body = json!({
+        "version": "1", "type": "meeting.started", "id": "m1", "event_ts": scene.clock.now().unix_seconds(),
+        "payload": { "room": name_of(&appointment), "meeting_id": Uuid::from_u128(1) },
+    });
+
+    assert_eq!(Sending::to(&scene, &body).send(&scene).await.0, 200);
+
+    assert_eq!(notices(&scene).await, ["meeting_started"]);
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notice_whose_account_does_not_open_is_to_come_again() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    let organization_id = scene.organization_id;
+    let credentials = IntegrationCredentials { settings: BTreeMap::new() };
+    let command =
+        OrganizationCommand::ConfigureIntegration { integration: IntegrationKind::Daily, credentials };
+    let scope = Scope::new(organization_id, Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id())));
+    let log = &scene.product.server.system().log;
+    log.execute::<Organization>(&scope, organization_id.uuid(), command).await.unwrap();
+    scene.product.settled().await;
+    let body = json!({ "version": "1", "type": "meeting.started", "id": "m1" });
+
+    let (status, problem) = Sending::to(&scene, &body).send(&scene).await;
+
+    assert_eq!((status, &problem["code"]), (503, &json!("unavailable")));
     scene.product.stop().await;
 }
 

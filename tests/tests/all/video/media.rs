@@ -223,3 +223,27 @@ async fn on_a_bad_network_pages_measure_it_by_themselves_and_go_on_with_sound_al
     conversation.goes_on().await;
     Box::pin(conversation.end()).await;
 }
+
+/// Until when, in Unix seconds, the relay takes the newest conversation of a page.
+const TAKEN_UNTIL: &str =
+    "Number(window.peers.at(-1).getConfiguration().iceServers[0].username.split(':')[0])";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_extended_can_use_its_relay_until_its_new_end() {
+    let conversation = Conversation::begin().await;
+    let before = conversation.specialist.value_of(TAKEN_UNTIL).await.as_i64().unwrap();
+
+    conversation.specialist.click("#extend").await;
+
+    for page in conversation.pages() {
+        until("the page may use the relay for longer", async || {
+            (page.value_of(TAKEN_UNTIL).await.as_i64() == Some(before + 15 * 60)).then_some(())
+        })
+        .await;
+    }
+    conversation.way.cut();
+    conversation.pages_search(1).await;
+    conversation.way.mend_elsewhere();
+    conversation.sound_is_back("an extended room").await;
+    Box::pin(conversation.end()).await;
+}

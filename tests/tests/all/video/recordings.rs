@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use carelog_domain::FileId;
+use carelog_domain::file::ContentType;
 use carelog_embedded::daily::{Fault, On};
-use carelog_event_log::Clock as _;
+use carelog_event_log::{Clock as _, new_id};
+use carelog_server::files;
 use carelog_server::serve::Roles;
+use carelog_server::storages::object_key;
 use carelog_tests::{ServerProcess, until};
+use carelog_video::file_of_recording;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -304,5 +309,89 @@ async fn a_worker_killed_at_any_step_leaves_one_recording_that_is_stored_once() 
     assert_eq!(scene.asked("POST /rooms/:id/recordings/start"), 3);
     assert!(living.end().await.success());
     scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recording_that_began_before_somebody_asked_for_one_is_not_kept_whatever_is_allowed_by_then() {
+    let scene = Scene::new(Roles::ALL).await;
+    scene.may_record(true).await;
+    scene.product.daily.films(DAILY_KEY, film());
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    scene.product.daily.lets_in(DAILY_KEY, &name_of(&appointment), 2);
+    // By hand, and nothing is told of it.
+    scene.product.daily.records_by_itself(DAILY_KEY, &name_of(&appointment));
+    scene.clock.step_seconds(300);
+    scene.agrees().await;
+
+    assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+    scene.is_told(&appointment, "recording_started").await;
+    assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+
+    let told = scene.is_told(&appointment, "recording_stored").await;
+    assert_eq!(
+        of_recordings(&told),
+        ["requested", "discarded", "started", "stop_requested", "stopped", "stored"]
+    );
+    assert_eq!(scene.fact("video_room.recording_discarded", "reason").await, "not_requested");
+    scene.nothing_is_left().await;
+    let [file] = &scene.stored_files().await[..] else { panic!("one file") };
+    assert_eq!(file["id"], json!(scene.fact("video_room.recording_stored", "file_id").await));
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_a_recording_comes_to_nothing_nobody_in_the_room_can_begin_one_after() {
+    for is_begun in [true, false] {
+        let scene = Scene::new(Roles::ALL).await;
+        let appointment = scene.consultation().await;
+        if is_begun {
+            assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+            scene.is_told(&appointment, "recording_started").await;
+            // It ends by itself.
+            scene.product.daily.lets_in(DAILY_KEY, &name_of(&appointment), 0);
+            scene.is_told(&appointment, "recording_stored").await;
+        } else {
+            scene.product.daily.lets_in(DAILY_KEY, &name_of(&appointment), 0);
+            assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+            scene.is_told(&appointment, "recording_failed").await;
+            assert_eq!(scene.rooms()[0].config["enable_recording"], "cloud");
+            assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+        }
+
+        until("the room cannot be recorded", async || {
+            scene.product.pull_retries().await;
+            scene.rooms()[0].config.get("enable_recording").is_none().then_some(())
+        })
+        .await;
+
+        scene.product.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_brought_of_a_recording_is_left_alone_however_long_it_takes() {
+    let scene = Scene::new(Roles::ALL).await;
+    let appointment = scene.consultation().await;
+    assert_eq!(scene.recording(&appointment, "start").await.0, 202);
+    scene.is_told(&appointment, "recording_started").await;
+    let recording_id = scene.fact("video_room.recording_started", "recording_id").await.parse().unwrap();
+    let system = scene.product.server.system();
+    let storage = system.storages.get().unwrap().of(scene.organization_id).await.unwrap();
+    let [key, stray] = [file_of_recording(recording_id), FileId::new(new_id())]
+        .map(|file_id| object_key(scene.organization_id, file_id));
+    for key in [&key, &stray] {
+        storage.begin(key, ContentType::Mp4).await.unwrap();
+    }
+
+    let later = scene.clock.now().saturating_add_micros(2 * 3_600_000_000);
+    files::sweep(system, later).await.unwrap();
+
+    let left = [storage.uploads(&key).await.unwrap().len(), storage.uploads(&stray).await.unwrap().len()];
+    assert_eq!(left, [1, 0]);
+    assert_eq!(scene.recording(&appointment, "stop").await.0, 202);
+    scene.is_told(&appointment, "recording_stored").await;
+    assert_eq!(storage.uploads(&key).await.unwrap(), []);
     scene.product.stop().await;
 }

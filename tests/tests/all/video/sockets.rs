@@ -495,6 +495,7 @@ async fn the_specialist_extends_the_room_and_nobody_is_left_when_it_expires() {
 
     specialist.say(&json!({ "type": "extend", "minutes": 15 }));
 
+    patient.hears("relays").await;
     let seen = patient.sees(|state| state["expires_at"] != before).await["expires_at"].clone();
     let seconds = super::unix(&seen) - super::unix(&before);
     assert_eq!(seconds, 15 * 60);

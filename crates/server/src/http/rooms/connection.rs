@@ -263,6 +263,14 @@ impl Connection {
         let view = self.view(&present);
         let is_same =
             self.shown.as_ref().is_some_and(|shown| RoomView { now: view.now, ..shown.clone() } == view);
+        let is_moved = self.shown.as_ref().is_some_and(|shown| shown.expires_at != view.expires_at);
+        if is_moved {
+            // What it has to show a relay works until the end that it was told.
+            let relays = relays(&self.rooms.relays, &self.guest);
+            if self.say(&ToPage::Relays { relays }).await.is_break() {
+                return Ok(Flow::Break(None));
+            }
+        }
         if !is_same {
             if self.say(&ToPage::State(view.clone())).await.is_break() {
                 return Ok(Flow::Break(None));

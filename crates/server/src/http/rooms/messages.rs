@@ -108,6 +108,8 @@ pub(super) enum ToPage<'a> {
     MayEnter { participant: ParticipantKind, relays: RelaysView, expires_at: Timestamp, now: Timestamp },
     /// In.
     Welcome { session: Uuid, participant: ParticipantKind, relays: RelaysView },
+    /// The relays take the page for longer: the room's time has changed.
+    Relays { relays: RelaysView },
     /// How the room is.
     State(RoomView),
     /// From the other's browser.

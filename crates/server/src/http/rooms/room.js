@@ -363,7 +363,7 @@ function heard(message, purpose) {
         case "welcome": {
             room.attempts = 0;
             room.participant = message.participant;
-            room.relays = message.relays;
+            useRelays(message.relays);
             document.body.dataset.link = "open";
             const isResumed = room.session === message.session;
             room.session = message.session;
@@ -372,6 +372,8 @@ function heard(message, purpose) {
             if (room.recordingWish !== null) tell({ type: "record", on: room.recordingWish });
             return say("");
         }
+        case "relays":
+            return useRelays(message.relays);
         case "state":
             return look(message);
         case "signal":
@@ -523,6 +525,12 @@ async function stopRecording() {
 function iceOptions() {
     const { ice_servers: iceServers, relay_only: relayOnly } = room.relays;
     return { iceServers, iceTransportPolicy: relayOnly ? "relay" : "all" };
+}
+
+/* A conversation that goes on shows them to its relay when it looks for another way. */
+function useRelays(relays) {
+    room.relays = relays;
+    if (room.talk) room.talk.peer.setConfiguration(iceOptions());
 }
 
 class Talk {
