@@ -15,7 +15,7 @@ begin
                                'pg_database_size', 'pg_stat_file'))
     loop
         execute format('revoke execute on function %s from public', spare);
-        execute format('grant execute on function %s to carelog_system', spare);
+        execute format('grant execute on function %s to carelog_system, carelog_app', spare);
     end loop;
 end $$;
 

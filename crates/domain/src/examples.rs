@@ -34,8 +34,8 @@ use crate::organization::{
 use crate::patient::{
     AgencyKind, AgencyStatement, ConsentKind, ErasureGround, LegalHoldReason, PatientAccountingResumed,
     PatientAccountingSuspended, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
-    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed, PatientLegalHoldPlaced, PatientLegalHoldReleased,
-    PatientOnboarded, PatientRegistered, StatementForm,
+    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
+    PatientLegalHoldPlaced, PatientLegalHoldReleased, PatientOnboarded, PatientRegistered, StatementForm,
 };
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,

@@ -58,8 +58,8 @@ pub use envelope::{Actor, ActorKind, Circumstances, Origin, PurposeOfUse, Role};
 pub use event::{CodecError, EncodedEvent, StreamEvent};
 pub use ids::{
     ApiKeyId, AppointmentId, AssignmentId, ChartLinkId, CorrelationId, DeliveryId, EventId, ExerciseId,
-    FileId, FormId, FormTemplateId, KeyId, LegalHoldId, MemberId, OrganizationId, ParticipantId, PartnerId, PatientId,
-    RecordingId, ReplayId, RequestId, SpecialistId, SubscriptionId, SuspensionId, TreatmentPlanId,
+    FileId, FormId, FormTemplateId, KeyId, LegalHoldId, MemberId, OrganizationId, ParticipantId, PartnerId,
+    PatientId, RecordingId, ReplayId, RequestId, SpecialistId, SubscriptionId, SuspensionId, TreatmentPlanId,
 };
 pub use personal::{DataClass, KeyScope, Personal, PersonalPart, Sealed};
 pub use timestamp::{Timestamp, TimestampError};

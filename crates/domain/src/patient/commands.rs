@@ -2,9 +2,9 @@
 
 use super::events::{ConsentKind, ErasureGround, LegalHoldReason, PatientDetails};
 use super::{ErasureStep, SuspendAccounting};
-use crate::{LegalHoldId, Timestamp};
 use crate::aggregate::rejections;
 use crate::ids::SuspensionId;
+use crate::{LegalHoldId, Timestamp};
 
 /// A wish about a patient.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -74,6 +74,8 @@ const fn rule(event_type: EventType) -> Rule {
         | EventType::PatientConsentWithdrawn
         | EventType::PatientLegalHoldPlaced
         | EventType::PatientLegalHoldReleased
+        | EventType::PatientAccountingSuspended
+        | EventType::PatientAccountingResumed
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
@@ -127,7 +129,9 @@ const fn rule(event_type: EventType) -> Rule {
         | EventType::AccessRecordViewed
         | EventType::AccessRecordExported
         | EventType::AccessDisclosureMade => Rule::Otherwise(LegalBasis::Contract),
-        EventType::OrganizationRegistered
+        EventType::OrganizationPseudonymEpochBegun
+        | EventType::OrganizationPseudonymKeyDestroyed
+        | EventType::OrganizationRegistered
         | EventType::OrganizationSettingsChanged
         | EventType::OrganizationIntegrationConfigured
         | EventType::OrganizationIntegrationRemoved

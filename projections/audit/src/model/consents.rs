@@ -76,6 +76,8 @@ impl ConsentChange {
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::LegalHoldPlaced(_)
             | PatientEvent::LegalHoldReleased(_)
+            | PatientEvent::AccountingSuspended(_)
+            | PatientEvent::AccountingResumed(_)
             | PatientEvent::Erased(_) => return Ok(None),
         };
         Ok(Some(Self {

@@ -180,6 +180,8 @@ pub(super) async fn of(caller: &Caller, patient_id: PatientId) -> Result<Vec<Sus
             | PatientEvent::DetailsChanged(_)
             | PatientEvent::ConsentGiven(_)
             | PatientEvent::ConsentWithdrawn(_)
+            | PatientEvent::LegalHoldPlaced(_)
+            | PatientEvent::LegalHoldReleased(_)
             | PatientEvent::ErasureRequested(_)
             | PatientEvent::KeysDestroyed(_)
             | PatientEvent::Erased(_) => {}

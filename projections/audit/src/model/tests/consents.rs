@@ -132,6 +132,7 @@ fn the_legal_basis_follows_from_type_and_purpose() {
 #[test]
 fn a_disclosure_rests_on_its_own_purpose_and_not_on_that_of_whoever_writes_it_down() {
     let made = AccessEvent::DisclosureMade(AccessDisclosureMade {
+        exclusion: None,
         patient_id: PATIENT,
         purpose: PurposeOfUse::Emergency,
         personal: None,
