@@ -310,5 +310,20 @@ fn count(bytes: u64) -> usize {
 
 /// Makes the names in a folder last.
 pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?)
+}
+
+/// Makes the names in an open folder last.
+pub(super) fn sync(folder: &File) -> io::Result<()> {
+    #[cfg(test)]
+    if FAILS_TO_SYNC.take() {
+        return Err(io::Error::other("the disk does not answer"));
+    }
+    folder.sync_all()
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Whether the next folder that this thread wants to last cannot be made to.
+    pub(super) static FAILS_TO_SYNC: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }

@@ -1,13 +1,13 @@
 //! Small files that say what an object, an upload or a part is.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::blob::{Segment, random_name, sync_folder};
+use super::blob::{Segment, random_name, sync};
 use super::cipher::{open_manifest, seal_manifest};
 use super::error::StoreError;
 use super::tenants::Tenant;
@@ -48,32 +48,54 @@ struct Line {
     blobs: Vec<String>,
 }
 
-/// Writes a manifest under its name, whole or not at all. The caller holds the store's lock.
+/// A manifest has its name. Whether that outlasts a power cut is another question: nothing that it names, or that stood
+/// there before, may be removed until it does.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Named {
+    lasting: io::Result<()>,
+}
+
+impl Named {
+    /// # Errors
+    /// When nobody knows whether the name lasts.
+    pub(super) fn lasts(self) -> Result<(), StoreError> {
+        Ok(self.lasting?)
+    }
+}
+
+/// Writes a manifest under its name, whole or not at all: after an error, what stood there before still does. The caller
+/// holds the store's lock.
 pub(super) fn write<M: Serialize>(
     tenant: &Tenant,
     path: &Path,
     blobs: Vec<String>,
     manifest: &M,
-) -> Result<(), StoreError> {
+) -> Result<Named, StoreError> {
     let unreadable = |error: serde_json::Error| StoreError::Io(error.into());
     let line = serde_json::to_vec(&Line { blobs }).map_err(unreadable)?;
     let plaintext = serde_json::to_vec(manifest).map_err(unreadable)?;
     let sealed = seal_manifest(&tenant.key, &place(tenant, path, &line), &plaintext)?;
-    let folder = path.parent().unwrap_or(path);
-    let unfinished = folder.join(format!("{}.unfinished", random_name()?));
-    let written = (|| {
+    let parent = path.parent().unwrap_or(path);
+    let unfinished = parent.join(format!("{}.unfinished", random_name()?));
+    let written: io::Result<File> = (|| {
         let mut file = File::create_new(&unfinished)?;
         file.write_all(&line)?;
         file.write_all(b"\n")?;
         file.write_all(&sealed)?;
         file.sync_all()?;
+        // Opened before the name is given, because there may be no descriptor left after.
+        let folder = File::open(parent)?;
         fs::rename(&unfinished, path)?;
-        sync_folder(folder)
+        Ok(folder)
     })();
-    if written.is_err() {
-        let _ = fs::remove_file(&unfinished);
+    match written {
+        Ok(folder) => Ok(Named { lasting: sync(&folder) }),
+        Err(error) => {
+            let _ = fs::remove_file(&unfinished);
+            Err(error.into())
+        }
     }
-    Ok(written?)
 }
 
 /// Reads a manifest; nothing where there is none.

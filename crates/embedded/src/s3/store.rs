@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::blob::{Segment, Unnamed, random_name, sync_folder};
 use super::error::StoreError;
-use super::manifest::{self, ObjectManifest, PartManifest, UploadManifest};
+use super::manifest::{self, Named, ObjectManifest, PartManifest, UploadManifest};
 use super::tenants::Tenant;
 use super::terms::etag_of;
 
@@ -113,8 +113,9 @@ impl Store {
         let object = ObjectManifest { key, content_type, etag: etag.clone(), size, modified, segments };
         let mut names = self.lock();
         let before = named_before(&path)?;
-        write_object(&mut names, tenant, &path, &object)?;
+        let written = write_object(&mut names, tenant, &path, &object)?;
         let _ = blob.keep();
+        written.lasts()?;
         self.remove_blobs(tenant, before)?;
         Ok(etag)
     }
@@ -144,6 +145,18 @@ impl Store {
             remove(&folder.join(blob))?;
         }
         Ok(sync_folder(&folder)?)
+    }
+
+    /// Removes blobs of an upload, apart from those of the object of its key: where an error came after the object had its
+    /// name, the upload is still there.
+    fn remove_parts(
+        &self,
+        tenant: &Tenant,
+        key: &str,
+        blobs: impl IntoIterator<Item = String>,
+    ) -> Result<(), StoreError> {
+        let used: BTreeSet<_> = named_before(&self.object_path(tenant, key)?)?.into_iter().collect();
+        self.remove_blobs(tenant, blobs.into_iter().filter(|blob| !used.contains(blob)))
     }
 
     /// Objects whose key begins with `prefix` and comes after `after`, in the order of their keys, and whether there are
@@ -194,7 +207,7 @@ impl Store {
         let path = self.upload_path(tenant, &upload_id)?;
         let _names = self.lock();
         fs::create_dir(&path)?;
-        manifest::write(tenant, &path.join("upload"), Vec::new(), upload)?;
+        manifest::write(tenant, &path.join("upload"), Vec::new(), upload)?.lasts()?;
         sync_folder(path.parent().unwrap_or(&path))?;
         Ok(upload_id)
     }
@@ -247,9 +260,10 @@ impl Store {
         // It may have been finished or given up while the part arrived.
         self.upload(tenant, upload_id, key)?;
         let before = named_before(&path)?;
-        manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
+        let written = manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
         let _ = blob.keep();
-        self.remove_blobs(tenant, before)?;
+        written.lasts()?;
+        self.remove_parts(tenant, key, before)?;
         Ok(part.etag)
     }
 
@@ -289,15 +303,13 @@ impl Store {
         let stored = self.parts(tenant, upload_id, key)?;
         let (segments, etag) = joined(wanted, &stored)?;
         let size = segments.iter().map(|segment| segment.size).sum();
-        let used: BTreeSet<String> = segments.iter().map(|segment| segment.blob.clone()).collect();
         let content_type = upload.content_type;
         let object = ObjectManifest { key: key.to_owned(), content_type, etag, size, modified, segments };
         let before = named_before(&object_path)?;
-        write_object(&mut names, tenant, &object_path, &object)?;
-        self.remove_blobs(tenant, before)?;
-        let unused = stored.into_iter().map(|part| part.segment.blob).filter(|blob| !used.contains(blob));
+        write_object(&mut names, tenant, &object_path, &object)?.lasts()?;
         fs::remove_dir_all(self.upload_path(tenant, upload_id)?)?;
-        self.remove_blobs(tenant, unused)?;
+        let parts = stored.into_iter().map(|part| part.segment.blob);
+        self.remove_parts(tenant, key, before.into_iter().chain(parts))?;
         Ok(object)
     }
 
@@ -307,7 +319,7 @@ impl Store {
         let parts = self.parts(tenant, upload_id, key)?;
         fs::remove_dir_all(&path)?;
         sync_folder(path.parent().unwrap_or(&path))?;
-        self.remove_blobs(tenant, parts.into_iter().map(|part| part.segment.blob))
+        self.remove_parts(tenant, key, parts.into_iter().map(|part| part.segment.blob))
     }
 }
 
@@ -321,13 +333,13 @@ fn write_object(
     tenant: &Tenant,
     path: &Path,
     object: &ObjectManifest,
-) -> Result<(), StoreError> {
+) -> Result<Named, StoreError> {
     let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
-    manifest::write(tenant, path, blobs, object)?;
+    let written = manifest::write(tenant, path, blobs, object)?;
     if let Some(names) = names.get_mut(&tenant.bucket) {
         names.insert(hex::encode(&object.key));
     }
-    Ok(())
+    Ok(written)
 }
 
 fn names_in(objects: &Path) -> Result<BTreeSet<String>, StoreError> {

@@ -1,5 +1,7 @@
 //! The store without a socket, and the gate.
 
+mod faults;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -199,7 +201,10 @@ async fn given_a_crash_in_completion_when_opened_again_then_the_object_keeps_its
     store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0).unwrap();
     // As completion does first, and then no more.
     let path = home.path().join("buckets/clinic-a/objects").join(hex::encode(KEY));
-    manifest::write(&tenant(), &path, vec![segment.blob.clone()], &object(&segment)).unwrap();
+    manifest::write(&tenant(), &path, vec![segment.blob.clone()], &object(&segment))
+        .unwrap()
+        .lasts()
+        .unwrap();
 
     let store = Store::open(home.path(), None).unwrap();
 

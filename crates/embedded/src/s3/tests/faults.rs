@@ -1,0 +1,83 @@
+//! Errors of the disk right after a name was given.
+
+use bytes::Bytes;
+use tempfile::TempDir;
+
+use super::super::blob::FAILS_TO_SYNC;
+use super::super::error::StoreError;
+use super::super::manifest::UploadManifest;
+use super::super::store::Store;
+use super::{KEY, complete, content, open, put, read, tenant, unnamed};
+
+/// An upload with one part, and the part's tag.
+async fn upload(store: &Store, content: &Bytes) -> (String, String) {
+    let upload = UploadManifest { key: KEY.to_owned(), content_type: None, initiated: 0 };
+    let upload_id = store.begin(&tenant(), &upload).unwrap();
+    let blob = unnamed(store, content, content.len() as u64).await.unwrap();
+    let tag = store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0).unwrap();
+    (upload_id, tag)
+}
+
+async fn stored(store: &Store) -> Option<Vec<u8>> {
+    let object = store.object(&tenant(), KEY).unwrap();
+    read(store, &object.segments, 0..object.size).await
+}
+
+#[tokio::test]
+async fn given_an_object_when_the_name_of_the_next_one_may_not_last_then_neither_loses_its_bytes() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let before = put(&store, &content()).await;
+    let next = Bytes::from_static(b"something else");
+    let blob = unnamed(&store, &next, next.len() as u64).await.unwrap();
+
+    FAILS_TO_SYNC.set(true);
+    let replaced = store.put(&tenant(), KEY.to_owned(), None, blob, 0);
+
+    assert!(matches!(replaced, Err(StoreError::Io(_))));
+    assert_eq!(stored(&store).await.unwrap(), next);
+    // A power cut may bring the earlier name back.
+    assert_eq!(read(&store, &[before], 0..content().len() as u64).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn given_a_part_when_the_name_of_the_next_one_may_not_last_then_it_can_be_joined() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let (upload_id, tag) = upload(&store, &Bytes::from_static(b"something else")).await;
+    let blob = unnamed(&store, &content(), content().len() as u64).await.unwrap();
+
+    FAILS_TO_SYNC.set(true);
+    let replaced = store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0);
+
+    assert!(matches!(replaced, Err(StoreError::Io(_))));
+    let parts = store.parts(&tenant(), &upload_id, KEY).unwrap();
+    assert!(parts[0].etag != tag);
+    complete(&store, &upload_id, &[(1, &parts[0].etag)]).unwrap();
+    assert_eq!(stored(&store).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn given_an_object_whose_name_may_not_last_when_its_upload_is_touched_then_it_keeps_its_bytes() {
+    for ends in ["aborted", "completed", "sent"] {
+        let home = TempDir::new().unwrap();
+        let store = open(&home);
+        let (upload_id, tag) = upload(&store, &content()).await;
+        FAILS_TO_SYNC.set(true);
+        assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
+        assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Exists)));
+
+        match ends {
+            "aborted" => store.abort(&tenant(), &upload_id, KEY).unwrap(),
+            "completed" => {
+                store.complete(&tenant(), &upload_id, KEY, &[(1, tag)], 0, false).unwrap();
+            }
+            _ => {
+                let blob = unnamed(&store, &content(), content().len() as u64).await.unwrap();
+                store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0).unwrap();
+            }
+        }
+
+        assert_eq!(stored(&store).await.unwrap(), content(), "{ends}");
+    }
+}
