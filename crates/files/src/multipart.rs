@@ -159,7 +159,7 @@ impl Storage {
     ///
     /// # Errors
     /// When the storage does not answer, or refuses.
-    pub(crate) async fn abort_uploads(&self, key: &str) -> Result<(), StorageError> {
+    pub async fn abort_uploads(&self, key: &str) -> Result<(), StorageError> {
         for UploadId(upload_id) in self.uploads(key).await? {
             let aborted = self
                 .client

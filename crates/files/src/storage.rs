@@ -76,6 +76,19 @@ impl Storage {
         }
     }
 
+    /// Whether there is an object under a key.
+    ///
+    /// # Errors
+    /// When the storage does not answer, or refuses.
+    pub async fn has(&self, key: &str) -> Result<bool, StorageError> {
+        let found = self.client.head_object().bucket(&self.options.bucket).key(key).send().await;
+        match found.map_err(StorageError::of("head_object")) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads an object from beginning to end and says what it is, in constant memory.
     ///
     /// # Errors

@@ -113,9 +113,9 @@ impl Store {
         let object = ObjectManifest { key, content_type, etag: etag.clone(), size, modified, segments };
         let mut names = self.lock();
         let before = named_before(&path)?;
-        let named = write_object(&mut names, tenant, &path, &object)?;
+        let written = write_object(&mut names, tenant, &path, &object)?;
         let _ = blob.keep();
-        named.lasts()?;
+        written.lasts()?;
         self.remove_blobs(tenant, before)?;
         Ok(etag)
     }
@@ -260,9 +260,9 @@ impl Store {
         // It may have been finished or given up while the part arrived.
         self.upload(tenant, upload_id, key)?;
         let before = named_before(&path)?;
-        let named = manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
+        let written = manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
         let _ = blob.keep();
-        named.lasts()?;
+        written.lasts()?;
         self.remove_parts(tenant, key, before)?;
         Ok(part.etag)
     }
@@ -335,11 +335,11 @@ fn write_object(
     object: &ObjectManifest,
 ) -> Result<Named, StoreError> {
     let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
-    let named = manifest::write(tenant, path, blobs, object)?;
+    let written = manifest::write(tenant, path, blobs, object)?;
     if let Some(names) = names.get_mut(&tenant.bucket) {
         names.insert(hex::encode(&object.key));
     }
-    Ok(named)
+    Ok(written)
 }
 
 fn names_in(objects: &Path) -> Result<BTreeSet<String>, StoreError> {

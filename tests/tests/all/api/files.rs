@@ -1,6 +1,9 @@
 //! Files through the API and the storage that it starts itself.
 
+use carelog_domain::OrganizationId;
+use carelog_domain::file::ContentType;
 use carelog_server::files::{clean, sweep};
+use carelog_server::storages::object_key;
 use carelog_tests::{Answer, Api, ApiClinic, ApiKey, follow, send, until};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -251,6 +254,46 @@ async fn a_large_file_is_sent_in_parts_and_goes_on_after_an_interruption() {
     let given = link(&clinic, &clinic.admin, requested.id()).await;
     let fetched = reqwest::get(given.text_at("/url")).await.unwrap().bytes().await.unwrap();
     assert!(fetched == video, "the same bytes come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_parts_were_joined_before_a_crash_is_completed_without_another_byte() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let mut video = b"\x00\x00\x00\x18ftypisom".to_vec();
+    video.resize(64 * 1024 * 1024 + 1_000, 7);
+    let body = json!({
+        "kind": "exercise_video", "content_type": "video/mp4",
+        "size_bytes": video.len(), "content_sha256": digest(&video),
+    });
+    let requested = clinic.post("/v1/files", &body).await;
+    let parts = requested.body["upload"]["parts"].as_array().unwrap();
+    for (part, piece) in parts.iter().zip(video.chunks(16 * 1024 * 1024)) {
+        assert_eq!(follow(part, piece.to_vec()).await.status, 200);
+    }
+    // As completion does first, and then no more.
+    let organization_id = OrganizationId::new(clinic.id);
+    let storages = api.server.system().storages.get().unwrap();
+    let storage = storages.of(organization_id).await.unwrap();
+    let key = object_key(organization_id, requested.id().parse().unwrap());
+    let upload_id = storage.find_upload(&key).await.unwrap().unwrap();
+    let arrived = storage.parts(&key, &upload_id).await.unwrap();
+    storage.complete(&key, &upload_id, &arrived).await.unwrap();
+
+    let resumed = clinic.post(&format!("/v1/files/{}/upload-links", requested.id()), &json!({})).await;
+    let begun = storage.uploads(&key).await.unwrap();
+    // One that was begun beside changes nothing either.
+    storage.begin(&key, ContentType::Mp4).await.unwrap();
+    let done = until("it is read", async || {
+        let done = complete(&clinic, requested.id()).await;
+        (done.status != 202).then_some(done)
+    })
+    .await;
+
+    assert_eq!(resumed.body["arrived"], json!([1, 2, 3, 4, 5]));
+    assert!(resumed.body["parts"].is_null(), "nothing is to be sent");
+    assert_eq!((begun, done.status), (vec![], 200), "{done:?}");
+    assert_eq!(storage.uploads(&key).await.unwrap(), []);
 }
 
 /// Parts are signed without a digest, so that only reading the whole tells.

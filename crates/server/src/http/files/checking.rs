@@ -142,6 +142,10 @@ async fn join_parts(storage: &Storage, announcement: &Announcement, key: &str) -
             return Ok(storage.complete(key, &upload_id, &parts).await?);
         }
     }
+    // Whoever joined them before may have left an upload that was begun beside.
+    if storage.has(key).await? {
+        return Ok(storage.abort_uploads(key).await?);
+    }
     Err(incomplete("parts are missing; upload-links names those that arrived"))
 }
 
