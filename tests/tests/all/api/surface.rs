@@ -164,6 +164,11 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
     };
     let moving = begin("made").await;
     let path = format!("{subscriptions}/{}", moving.id());
+    // Attempts to reach the public address, which no test does, may be told at any time.
+    let stored = async || -> i64 {
+        let stored = "select count(*) from log.events where event_type not like 'webhook\\_delivery.%'";
+        sqlx::query_scalar(stored).fetch_one(&api.core).await.unwrap()
+    };
     let tried = format!("{subscriptions}/{}/test", begin("tried").await.id());
     let try_out = async |key| {
         let wish = clinic.request(Method::POST, &tried).json(&json!({}));
@@ -171,7 +176,7 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
     };
     let tested = try_out("tested").await;
     assert_eq!(tested.status, 202, "{tested:?}");
-    let before = api.event_count().await;
+    let before = stored().await;
 
     for name in ["inner", "mixed"] {
         let made = clinic.post(subscriptions, &wish(name)).await;
@@ -181,7 +186,7 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
             assert_eq!(refused.text_at("/errors/0/pointer"), "/url");
         }
     }
-    assert_eq!(api.event_count().await, before, "nothing is stored");
+    assert_eq!(stored().await, before, "nothing is stored");
     let mut astray = Vec::new();
     for (name, detail) in [("failing", "dns_server_failed"), ("unknown", "dns_no_such_name")] {
         let made = clinic.post(subscriptions, &wish(name)).await;
@@ -192,11 +197,11 @@ async fn a_name_that_leads_inside_is_refused_when_made_when_changed_when_tested_
     api.names.tell("moving.example.com", addresses(&["127.0.0.1"]));
     let shown = clinic.get(&format!("{path}?wait_for={}", moving.position())).await;
     assert_eq!(shown.text_at("/url"), "https://moving.example.com/hook");
-    let before = api.event_count().await;
+    let before = stored().await;
     assert_eq!(try_out("another").await.problem(), (422, "blocked_url"));
     assert_eq!(begin("another").await.problem(), (422, "blocked_url"));
     assert_eq!((begin("made").await.id(), try_out("tested").await.body), (moving.id(), tested.body));
-    assert_eq!(api.event_count().await, before, "nothing is stored, and what was answered is answered again");
+    assert_eq!(stored().await, before, "nothing is stored, and what was answered is answered again");
     clinic.patient("Ada").await.id();
     assert_eq!(first_attempt(&clinic, moving.id()).await, ("blocked_url".to_owned(), Value::Null));
     for (id, detail) in astray {
