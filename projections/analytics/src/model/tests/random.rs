@@ -1,7 +1,10 @@
 //! Random logs: the same facts, however the log is cut into pages.
 
-use carelog_domain::appointment::{AppointmentEvent, AppointmentStarted, TimePrecision};
-use carelog_domain::form::{FormAssigned, FormEvent, FormSaved};
+use carelog_domain::appointment::{
+    AppointmentEvent, AppointmentNoShow, AppointmentOnboarded, AppointmentStarted, TimePrecision,
+};
+use carelog_domain::closed::Sha256Digest;
+use carelog_domain::form::{FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason};
 use carelog_domain::patient::PatientKeysDestroyed;
 use carelog_domain::treatment_plan::{
     SkipReason, TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
@@ -60,6 +63,45 @@ fn step_in_a_room(log: &mut Log, patient_id: PatientId, room: u128, choice: u8) 
     log.append(StreamKind::VideoRoom, room, moment, event);
 }
 
+/// What becomes of an appointment.
+fn step_of_an_appointment(patient_id: PatientId, choice: u8) -> AppointmentEvent {
+    match choice % 7 {
+        0 => AppointmentEvent::Confirmed(AppointmentConfirmed {
+            patient_id,
+            channel: ConfirmationChannel::Reminder,
+        }),
+        1 => AppointmentEvent::Onboarded(AppointmentOnboarded { patient_id }),
+        2 => AppointmentEvent::Rescheduled(AppointmentRescheduled {
+            patient_id,
+            starts_at: at("2026-03-12T14:00:00Z"),
+            ends_at: None,
+            reason: RescheduleReason::PatientRequest,
+        }),
+        3 => AppointmentEvent::Completed(AppointmentCompleted { patient_id, duration_minutes: Some(28) }),
+        4 => AppointmentEvent::Cancelled(AppointmentCancelled {
+            patient_id,
+            cancelled_by: CancelledBy::Patient,
+            reason: CancellationReason::Illness,
+            personal: None,
+        }),
+        5 => AppointmentEvent::NoShow(AppointmentNoShow { patient_id }),
+        _ => AppointmentEvent::Started(AppointmentStarted { patient_id }),
+    }
+}
+
+/// What becomes of a form.
+fn step_of_a_form(patient_id: PatientId, choice: u8) -> FormEvent {
+    match choice % 3 {
+        0 => FormEvent::Signed(FormSigned {
+            patient_id,
+            content_sha256: Sha256Digest::new([1; 32]),
+            signed_by: Signatory::Patient,
+        }),
+        1 => FormEvent::Voided(FormVoided { patient_id, reason: VoidReason::Superseded }),
+        _ => FormEvent::Saved(FormSaved { patient_id, answer_count: 3, personal: None }),
+    }
+}
+
 /// One step of a random log of patients with an appointment, a form, an exercise and a video room each.
 fn step(log: &mut Log, number: u8, choice: u8) {
     let patient_id = patient(number);
@@ -86,8 +128,8 @@ fn step(log: &mut Log, number: u8, choice: u8) {
             );
         }
         0 | 1 if has(appointment) => {
-            let started = AppointmentEvent::Started(AppointmentStarted { patient_id });
-            log.append(StreamKind::Appointment, appointment, moment, started);
+            let event = step_of_an_appointment(patient_id, choice / 8);
+            log.append(StreamKind::Appointment, appointment, moment, event);
         }
         2 if !has(form) => {
             let assigned = FormAssigned {
@@ -100,8 +142,7 @@ fn step(log: &mut Log, number: u8, choice: u8) {
             log.append(StreamKind::Form, form, moment, FormEvent::Assigned(assigned));
         }
         2 | 3 if has(form) => {
-            let saved = FormSaved { patient_id, answer_count: 3, personal: None };
-            log.append(StreamKind::Form, form, moment, FormEvent::Saved(saved));
+            log.append(StreamKind::Form, form, moment, step_of_a_form(patient_id, choice / 8));
         }
         4 if !has(plan) => {
             let assigned = TreatmentPlanExerciseAssigned {
@@ -146,6 +187,11 @@ fn step(log: &mut Log, number: u8, choice: u8) {
                 reason,
             };
             log.append(StreamKind::TreatmentPlan, plan, moment, TreatmentPlanEvent::ExerciseSkipped(skipped));
+        }
+        6 if !has(patient_id.uuid().as_u128()) => {
+            let registered = PatientRegistered { birth_year: Some(1964), personal: None };
+            let id = patient_id.uuid().as_u128();
+            log.append(StreamKind::Patient, id, moment, PatientEvent::Registered(registered));
         }
         7 => {
             let destroyed = PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: 2 });
