@@ -4,7 +4,9 @@ use carelog_domain::appointment::{
     AppointmentEvent, AppointmentNoShow, AppointmentOnboarded, AppointmentStarted, TimePrecision,
 };
 use carelog_domain::closed::Sha256Digest;
-use carelog_domain::form::{FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason};
+use carelog_domain::form::{
+    FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason,
+};
 use carelog_domain::patient::PatientKeysDestroyed;
 use carelog_domain::treatment_plan::{
     SkipReason, TreatmentPlanEvent, TreatmentPlanExerciseAssigned, TreatmentPlanExerciseCompleted,
