@@ -127,6 +127,8 @@ async fn make_next(workshop: &Workshop) -> anyhow::Result<bool> {
         let mut audit = system.databases.audit_system.acquire().await?;
         store::end(&mut audit, &job, owner, End::Failed { failure: "gave_up" }, now).await?;
         warn!(organization.id = %job.organization_id, export.id = %job.export_id, "an export is given up");
+        drop(audit);
+        clear(workshop, &job, true).await;
         return Ok(true);
     }
     let done = Arc::new(AtomicI64::new(0));
@@ -158,12 +160,16 @@ async fn make_next(workshop: &Workshop) -> anyhow::Result<bool> {
             End::Complete { .. } => false,
             End::Failed { .. } => true,
         };
-        if let Err(error) = making::clear(workshop, &job, is_failed).await {
-            let error = format!("{error:#}");
-            warn!(organization.id = %job.organization_id, export.id = %job.export_id, error, "an export left something");
-        }
+        clear(workshop, &job, is_failed).await;
     }
     Ok(true)
+}
+
+async fn clear(workshop: &Workshop, job: &Job, is_failed: bool) {
+    if let Err(error) = making::clear(workshop, job, is_failed).await {
+        let error = format!("{error:#}");
+        warn!(organization.id = %job.organization_id, export.id = %job.export_id, error, "an export left something");
+    }
 }
 
 /// Says how far an export is, until another process has it.

@@ -12,11 +12,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use carelog_audit::queries;
 use carelog_domain::{Actor, Circumstances, CorrelationId};
 use carelog_event_log::{Expected, Scope};
 use carelog_files::{BringError, Brought, Storage};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use sqlx::AssertSqlSafe;
 use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
@@ -33,6 +35,11 @@ const PAGES: &str = "pages.ndjson";
 
 /// Makes the file of an export and puts it into the storage. `done` counts its entries.
 pub(super) async fn make(workshop: &Workshop, job: &Job, done: &Arc<AtomicI64>) -> anyhow::Result<Brought> {
+    let begin = AssertSqlSafe("begin read only; set local search_path to audit, public");
+    let mut tx = workshop.system.databases.audit_system.begin_with(begin).await?;
+    let newest = queries::newest_sequence(&mut tx, job.organization_id).await?;
+    tx.commit().await?;
+    anyhow::ensure!(newest >= job.until_sequence, "the trail is made anew and has come to entry {newest}");
     let storages = workshop.system.storages.get().context("no server was started")?;
     let storage = storages.of(job.organization_id).await?;
     let key = object_key(job.organization_id, job.export_id);

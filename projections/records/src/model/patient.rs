@@ -59,7 +59,8 @@ impl PatientRecord {
         let mut row = existing(row, recorded)?;
         row.change(event, recorded.occurred_at);
         row.stamp.touch(recorded);
-        if row.erased_at.is_none() {
+        // Other events have personal parts of their own.
+        if row.erased_at.is_none() && matches!(event, PatientEvent::DetailsChanged(_)) {
             replace_personal(&mut row.personal, recorded);
         }
         Ok(row)

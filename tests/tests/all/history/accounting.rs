@@ -145,6 +145,10 @@ async fn an_agency_that_asks_for_it_is_kept_from_the_patient_for_a_time_and_not_
     let seen = scene.accesses().await;
     assert_eq!(seen.iter().filter(|event| *event == "access.disclosure_made").count(), 2, "{seen:?}");
     assert!(!seen.iter().any(|event| event.contains("suspended")), "{seen:?}");
+    let newest = scene.clinic.get_as(&scene.key, &format!("{}?limit=1", scene.path("accesses"))).await;
+    assert_eq!(newest.items().len(), 1, "no gap tells of what is hidden: {newest:?}");
+    let shown = scene.clinic.get(&format!("/v1/patients/{}", scene.patient)).await;
+    assert_eq!(shown.text_at("/details/name"), "Ada", "the patient's own details stay");
     let text = scene.clinic.get("/v1/events?limit=200").await.text;
     assert!(!text.contains("Quxfield") && !text.contains("POLICE"), "sealed");
 
@@ -152,13 +156,17 @@ async fn an_agency_that_asks_for_it_is_kept_from_the_patient_for_a_time_and_not_
     let resume = scene.path(&format!("accounting-suspensions/{id}/resume"));
     let resumed = scene.clinic.post(&resume, &json!({})).await;
     assert_eq!(resumed.status, 200, "{resumed:?}");
-    let officer = scene.officer(&resumed).await;
+    let held = scene.clinic.post(&scene.path("legal-holds"), &json!({ "reason": "litigation" })).await;
+    assert!(held.status < 300, "{held:?}");
+    let officer = scene.officer(&held).await;
 
     assert_eq!(told(&officer, POLICE)["suspended_until"], Value::Null);
     assert!(officer["suspensions"][0]["resumed_at"].is_string(), "{officer}");
     assert_eq!(scene.patient("").await, everybody);
     let seen = scene.accesses().await;
     assert_eq!(seen.iter().filter(|event| *event == "access.disclosure_made").count(), 4, "{seen:?}");
+    let is_own = |event: &String| event.contains("accounting") || event.contains("legal_hold");
+    assert!(!seen.iter().any(is_own), "what the clinic does for others is its own: {seen:?}");
     assert_eq!(scene.clinic.post(&resume, &json!({})).await.problem(), (409, "suspension_not_in_force"));
 }
 

@@ -28,10 +28,11 @@ async fn fill(product: &Product, clinic: OrganizationId, count: i64) {
             "insert into audit.trail (
                  organization_id, sequence, position, occurred_at, recorded_at, event_id, correlation_id, subject_id,
                  actor_id, target_id, lane, event_type, action, outcome, actor_kind, actor_role, target_kind, purpose,
-                 origin)
+                 origin, legal_basis, consents)
              select '{clinic}', n, n, at, at, md5('e' || n)::uuid, md5('c' || n)::uuid, md5('p' || n % 100)::uuid,
                     md5('a' || n % 7)::uuid, md5('t' || n)::uuid, 0, 'appointment.booked', 'create', 'success',
-                    'api_key', 'specialist', 'appointment', 'treatment', 'live'
+                    'api_key', 'specialist', 'appointment', 'treatment', 'live',
+                    'contract', ''
              from generate_series(1, {count}::bigint) n
              cross join lateral (select timestamptz '2026-01-01' + n * interval '1 second' as at) moment
              on conflict do nothing"

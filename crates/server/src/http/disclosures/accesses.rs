@@ -7,7 +7,6 @@ use axum::extract::OriginalUri;
 use axum::response::Response;
 use carelog_audit::{Action, Entry, Order, Outcome, TrailFilter, TrailPage, queries};
 use carelog_domain::access::AccessEvent;
-use carelog_domain::patient::PatientEvent;
 use carelog_domain::{EventType, PatientId, PurposeOfUse, StreamKind, Timestamp};
 use carelog_event_log::RecordedEvent;
 use serde::Serialize;
@@ -79,40 +78,53 @@ async fn list_accesses(
     let patient_id = known(&caller, id).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
     let filter = TrailFilter { subject_id: Some(patient_id), ..TrailFilter::default() };
-    let page = TrailPage {
+    let mut page = TrailPage {
         order: Order::NewestFirst,
         after: window.cursor().map(|cursor| cursor.number),
         limit: window.of_records().limit,
     };
-    let mut tx = caller.read_trail().await?;
-    let entries = queries::list_entries(&mut tx, caller.organization_id, &filter, page).await?;
-    tx.commit().await?;
-    let (entries, next) = window.cut(entries, |entry| entry.sequence);
-    let entries = told_to_patient(&caller, patient_id, entries).await?;
+    let wanted = usize::from(page.limit);
+    let mut told = Vec::new();
+    // Until a page is full: a gap would tell of what stands there.
+    loop {
+        let mut tx = caller.read_trail().await?;
+        let entries = queries::list_entries(&mut tx, caller.organization_id, &filter, page).await?;
+        tx.commit().await?;
+        let is_last = entries.len() < wanted;
+        page.after = entries.last().map(|entry| entry.sequence).or(page.after);
+        told.extend(told_to_patient(&caller, patient_id, entries).await?);
+        if is_last || told.len() >= wanted {
+            break;
+        }
+    }
+    let (entries, next) = window.cut(told, |entry| entry.sequence);
     access::record_trail_query(&caller, Some(patient_id), entries.len()).await?;
     let items = entries.into_iter().map(PatientAccessView::from).collect();
     Ok(Page::<PatientAccessView> { items, next }.respond(&uri))
 }
 
-/// Entries without disclosures to agencies for which the account is suspended, and without these suspensions.
+/// Entries without disclosures to agencies for which the account is suspended, and without suspensions and holds, which
+/// are the clinic's own.
 async fn told_to_patient(
     caller: &Caller,
     patient_id: PatientId,
-    entries: Vec<Entry>,
+    mut entries: Vec<Entry>,
 ) -> Result<Vec<Entry>, Problem> {
+    entries.retain(|entry| {
+        !matches!(
+            entry.event_type,
+            EventType::PatientAccountingSuspended
+                | EventType::PatientAccountingResumed
+                | EventType::PatientLegalHoldPlaced
+                | EventType::PatientLegalHoldReleased
+        )
+    });
     let (suspensions, now) = (suspensions::of(caller, patient_id).await?, caller.api.now());
     if !suspensions::any_hold(&suspensions, now) {
         return Ok(entries);
     }
-    let may_be_silent = |entry: &&Entry| {
-        matches!(
-            entry.event_type,
-            EventType::AccessDisclosureMade
-                | EventType::PatientAccountingSuspended
-                | EventType::PatientAccountingResumed
-        )
-    };
-    let sequences: Vec<i64> = entries.iter().filter(may_be_silent).map(|entry| entry.sequence).collect();
+    let disclosures = entries.iter().filter(|entry| entry.event_type == EventType::AccessDisclosureMade);
+    let sequences: Vec<i64> = disclosures.map(|entry| entry.sequence).collect();
     let mut silent = HashSet::new();
     for event in caller.api.log().organization_at(caller.organization_id, &sequences).await? {
         if is_silent(caller, &event, &suspensions, now).await? {
@@ -128,17 +140,9 @@ async fn is_silent(
     suspensions: &[SuspensionView],
     now: Timestamp,
 ) -> Result<bool, Problem> {
-    let failed = |error| Problem::internal(&error);
-    if event.event_type == EventType::AccessDisclosureMade {
-        let AccessEvent::DisclosureMade(made) = event.decode_as().map_err(failed)? else { return Ok(false) };
-        let told = accounting::opened(caller, event, made.personal).await?;
-        let until = told.and_then(|told| suspensions::suspended_until(suspensions, &told.recipient, now));
-        return Ok(until.is_some());
-    }
-    Ok(match event.decode_as().map_err(failed)? {
-        PatientEvent::AccountingSuspended(suspended) => {
-            suspensions::is_silent(suspensions, suspended.suspension_id, now)
-        }
-        _ => false,
-    })
+    let decoded = event.decode_as().map_err(|error| Problem::internal(&error))?;
+    let AccessEvent::DisclosureMade(made) = decoded else { return Ok(false) };
+    let told = accounting::opened(caller, event, made.personal).await?;
+    let until = told.and_then(|told| suspensions::suspended_until(suspensions, &told.recipient, now));
+    Ok(until.is_some())
 }

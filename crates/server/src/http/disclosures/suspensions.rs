@@ -219,11 +219,6 @@ pub(super) fn any_hold(suspensions: &[SuspensionView], now: Timestamp) -> bool {
     suspensions.iter().any(|one| one.holds_until(now).is_some())
 }
 
-/// Whether the patient is not told of what happened to this suspension itself.
-pub(super) fn is_silent(suspensions: &[SuspensionView], id: SuspensionId, now: Timestamp) -> bool {
-    suspensions.iter().any(|one| one.id() == id && one.holds_until(now).is_some())
-}
-
 fn is_same(one: &str, other: &str) -> bool {
     let words = |text: &str| text.to_lowercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     words(one) == words(other)
