@@ -141,6 +141,7 @@ async fn what_was_sent_is_accounted_for_under_the_address_that_it_went_to() {
     let patient = clinic.patient("Ada").await.id().to_owned();
     arrived(&clinic, &patient, 1).await;
     let path = format!("/v1/webhook-subscriptions/{}", subscribed.id());
+    receiver.hook("elsewhere").set_secrets(&[subscribed.text_at("/secret")]).unwrap();
     let moved = json!({ "url": receiver.url("elsewhere") });
     assert_eq!(carelog_tests::send(clinic.request(Method::PATCH, &path).json(&moved)).await.status, 200);
     // A delivery to the new address shows that the change is known to whoever sends.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::worker_processes::{FEW, PROCESS};
 
 /// Entries of the trail: enough for a part of 16 MiB in each form.
-const ENTRIES: i64 = 48_000;
+const ENTRIES: i64 = 80_000;
 /// Every page of a table is kept in the home; these are some of them.
 const FEW_ENTRIES: i64 = 6_000;
 
