@@ -142,7 +142,10 @@ async fn complete(
             warn!(%patient_id, "an erasure waits, because a projection has set events of the patient aside");
             return Ok(());
         }
-        drop_leftovers::<Analytics>(&system.databases.analytics_owner).await?;
+        if !drop_leftovers::<Analytics>(&system.databases.analytics_owner).await? {
+            info!(%patient_id, "an erasure waits for the end of a rebuild");
+            return Ok(());
+        }
         publish_without(system, organization_id, newest.position).await?;
         files::remove_files_of(system, organization_id, patient_id).await?;
         execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;

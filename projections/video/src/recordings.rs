@@ -43,14 +43,16 @@ pub(crate) struct Recorder {
     pub(crate) fetches: Fetches,
 }
 
+/// From when until when somebody wanted a recording.
+type Wanted = Vec<(Timestamp, Option<Timestamp>)>;
+
 /// A look under way.
 struct Look<'a> {
     key: RoomKey,
     cause: &'a RecordedEvent,
     row: RoomRow,
     room: Recordings,
-    /// When somebody asked for a recording last.
-    asked_at: Option<Timestamp>,
+    asked: Wanted,
     leave: RecordingLeave,
     account: DailyAccount,
     next_at: Option<Timestamp>,
@@ -85,9 +87,15 @@ impl Look<'_> {
 
     /// Whether a recording may be kept. What is allowed now says nothing of one that began before somebody asked.
     fn may_keep(&self, recording: &DailyRecording) -> bool {
-        let began = after(recording.started_at(), CLOCK_DIFFERENCE);
-        self.may_record() && self.asked_at.is_some_and(|asked_at| asked_at <= began)
+        self.may_record() && was_wanted(&self.asked, recording.started_at())
     }
+}
+
+/// Whether somebody wanted a recording when this one began.
+fn was_wanted(asked: &[(Timestamp, Option<Timestamp>)], began: Timestamp) -> bool {
+    asked.iter().any(|(from, until)| {
+        *from <= after(began, CLOCK_DIFFERENCE) && until.is_none_or(|until| began <= until)
+    })
 }
 
 pub(crate) fn after(now: Timestamp, pause: Duration) -> Timestamp {
@@ -141,7 +149,7 @@ impl Recorder {
                 return Ok(DONE);
             }
             let leave = self.settler.leave(key.0, row.patient_id).await?;
-            let (mut room, asked_at) = self.room(key).await?;
+            let (mut room, asked) = self.room(key).await?;
             let was_wanted = room.is_wanted();
             if let Some(reason) = leave.end().filter(|_| was_wanted) {
                 self.settler.tell(key, cause, VideoRoomCommand::RequestRecordingStop { reason }).await?;
@@ -160,22 +168,28 @@ impl Recorder {
                 return self.bring_own(key, cause, &row, &room, leave).await;
             }
             let Some(account) = self.settler.account(key.0).await? else { return Ok(DONE) };
-            let look = Look { key, cause, row, room, asked_at, leave, account, next_at: None };
+            let look = Look { key, cause, row, room, asked, leave, account, next_at: None };
             self.bring(look).await
         })
     }
 
-    /// The recordings as the log has them, and when somebody asked for one last.
-    async fn room(&self, key: RoomKey) -> Result<(Recordings, Option<Timestamp>), SettleError> {
+    /// The recordings as the log has them, and from when until when somebody wanted one.
+    async fn room(&self, key: RoomKey) -> Result<(Recordings, Wanted), SettleError> {
         let stream = StreamKey { organization_id: key.0, kind: StreamKind::VideoRoom, id: room_id(key.1) };
-        let (mut room, mut asked_at) = (VideoRoom::default(), None);
+        let (mut room, mut asked) = (VideoRoom::default(), Wanted::new());
         for event in self.settler.log.stream(&stream, 0).await? {
-            if event.event_type == EventType::VideoRoomRecordingRequested {
-                asked_at = Some(event.recorded_at);
+            match event.event_type {
+                EventType::VideoRoomRecordingRequested => asked.push((event.recorded_at, None)),
+                EventType::VideoRoomRecordingStopRequested => {
+                    if let Some((_, until)) = asked.last_mut() {
+                        until.get_or_insert(event.recorded_at);
+                    }
+                }
+                _ => {}
             }
             room.apply(event.decode_as()?);
         }
-        Ok((room.recordings().cloned().unwrap_or_default(), asked_at))
+        Ok((room.recordings().cloned().unwrap_or_default(), asked))
     }
 
     async fn bring(&self, mut look: Look<'_>) -> Result<Settled, SettleError> {
@@ -198,7 +212,7 @@ impl Recorder {
                 has_to_wait |= self.bring_one(look, &name, recording).await?;
             }
             let goes_on = listed.iter().any(|recording| recording.status == DailyRecordingStatus::InProgress);
-            let was_allowed = look.asked_at.is_some() && opening == look.row.opening;
+            let was_allowed = !look.asked.is_empty() && opening == look.row.opening;
             if !look.may_record() && (goes_on || was_allowed) {
                 self.forbid(look, &name).await?;
             }
@@ -381,5 +395,25 @@ const fn unasked(leave: RecordingLeave) -> DiscardReason {
         RecordingLeave { is_enabled: false, .. } => DiscardReason::NotEnabled,
         RecordingLeave { has_consent: false, .. } => DiscardReason::NoConsent,
         RecordingLeave { is_enabled: true, has_consent: true } => DiscardReason::NotRequested,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_was_wanted_where_it_began_between_a_request_and_the_next_wish_to_stop() {
+        let at = |minute: i64| Timestamp::UNIX_EPOCH.saturating_add_micros(minute * 60_000_000);
+        let asked = [(at(10), Some(at(15))), (at(20), None)];
+
+        let wanted: Vec<i64> = (8..24).filter(|minute| was_wanted(&asked, at(*minute))).collect();
+
+        assert_eq!(
+            wanted,
+            [10, 11, 12, 13, 14, 15, 20, 21, 22, 23],
+            "of the first request and of the second"
+        );
+        assert!(!was_wanted(&[], at(10)));
     }
 }

@@ -143,12 +143,21 @@ async fn rebuild_alone<P: Projector>(
 }
 
 /// Drops the tables that rebuilds have left behind which were cut off, so that nothing is kept in them that the live ones
-/// forget. Those of one that is under way stay: it comes to every event by itself.
+/// forget. False where a rebuild is under way: what it replaces is not gone yet.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn drop_leftovers<P: Projector>(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let mut connection = pool.acquire().await?;
+pub async fn drop_leftovers<P: Projector>(pool: &PgPool) -> Result<bool, sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let is_alone = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(hashtext('carelog.rebuild'), hashtext($1)) as "locked!""#,
+        P::NAME
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    if !is_alone {
+        return Ok(false);
+    }
     let leftovers = sqlx::query_scalar!(
         r#"
         select format('drop schema %I cascade', nspname) as "statement!"
@@ -157,24 +166,13 @@ pub async fn drop_leftovers<P: Projector>(pool: &PgPool) -> Result<(), sqlx::Err
         "#,
         P::SCHEMA.name
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(&mut *tx)
     .await?;
-    if leftovers.is_empty() {
-        return Ok(());
+    for statement in leftovers {
+        tx.execute(AssertSqlSafe(statement)).await?;
     }
-    let mut tx = connection.begin().await?;
-    let is_alone = sqlx::query_scalar!(
-        r#"select pg_try_advisory_xact_lock(hashtext('carelog.rebuild'), hashtext($1)) as "locked!""#,
-        P::NAME
-    )
-    .fetch_one(&mut *tx)
-    .await?;
-    if is_alone {
-        for statement in leftovers {
-            tx.execute(AssertSqlSafe(statement)).await?;
-        }
-    }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// Asks the running rebuild of a projection to stop. False when none is running.
