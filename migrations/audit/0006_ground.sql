@@ -1,8 +1,9 @@
--- What made an entry lawful: the legal basis, and what the patient had agreed to.
+-- What made an entry lawful: the legal basis, and what the patient had agreed to. And where it came from: the network
+-- address of the request, and the session of the console.
 --
--- What patients agreed to stands in the log alone. So the trail begins anew here: its projector enters every event once
--- more, from the first, and until it is back at the head the trail lacks the newest entries, as its lag tells. Nothing is
--- lost, since no entry says what the log does not say.
+-- What patients agreed to, addresses and sessions stand in the log alone. So the trail begins anew here: its projector
+-- enters every event once more, from the first, and until it is back at the head the trail lacks the newest entries, as
+-- its lag tells. Nothing is lost, since no entry says what the log does not say.
 
 set local search_path to audit, public;
 
@@ -26,10 +27,15 @@ where projector in ('audit', 'forwarded_trail');
 alter table trail
     add column legal_basis text not null,
     add column consents text not null,
+    add column address_index bytea,
+    add column session_id uuid,
+    add constraint trail_address_index check (octet_length(address_index) = 16),
     add constraint trail_legal_basis check (
         legal_basis in ('consent', 'contract', 'legal_obligation', 'vital_interests', 'legitimate_interests'));
 comment on column trail.legal_basis is 'Which point of GDPR Article 6(1) it rests on by default';
 comment on column trail.consents is 'What the patient had agreed to when it happened, as kind/version, sorted, with spaces between; empty for nothing';
+comment on column trail.address_index is 'Stands for the address that the request came from: a hash under the organization''s key of class network. Null in a second database, where there was no address, and where its key was destroyed before';
+comment on column trail.session_id is 'The session of the console in which it was asked for; null where the address is, and outside of the console';
 
 create table consent_changes (
     organization_id uuid not null,
@@ -54,3 +60,6 @@ create policy own_organization on consent_changes
 grant select, insert on consent_changes to carelog_system;
 
 -- indexes
+
+create index trail_by_address on trail (organization_id, address_index, sequence) where address_index is not null;
+create index trail_by_session on trail (organization_id, session_id, sequence) where session_id is not null;

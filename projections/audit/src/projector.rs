@@ -41,7 +41,6 @@ impl Projector for Audit {
         sql: &[
             include_str!("../../../migrations/audit/0002_audit.sql"),
             include_str!("../../../migrations/audit/0006_ground.sql"),
-            include_str!("../../../migrations/audit/0007_networks.sql"),
         ],
         tables: &["trail", "consent_changes"],
     };

@@ -35,7 +35,7 @@ impl Projector for Records {
         name: "records",
         sql: &[
             include_str!("../../../migrations/core/0004_records.sql"),
-            include_str!("../../../migrations/core/0013_legal_holds.sql"),
+            include_str!("../../../migrations/core/0012_legal_holds.sql"),
         ],
         tables: &[
             "organizations",

@@ -366,9 +366,12 @@ async fn a_worker_that_has_read_for_half_its_lease_sends_nothing_and_gives_it_ba
     start_appointment(product.log(), organization_id).await;
     let waits = "select count(*) from pg_stat_activity
                  where datname = current_database() and wait_event_type = 'Lock'
-                     and query like '%webhook_subscription_parts%'";
-    until("the worker reads the subscription", async || (product.count(waits).await == 1).then_some(()))
-        .await;
+                     and query like '%webhook_subscription_parts%' and query not like '%delete%'";
+    let held = "select count(*) from runtime.effects where reactor = 'webhooks' and owner is not null";
+    until("the worker holds the delivery and reads the subscription", async || {
+        (product.count(held).await == 1 && product.count(waits).await == 1).then_some(())
+    })
+    .await;
 
     worker.signal(Signal::STOP);
     lock.rollback().await.unwrap();

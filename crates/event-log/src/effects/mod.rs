@@ -8,7 +8,7 @@
 //! The effects of one organization and step wait in a queue. Room in a queue is what bounds how many begin: its pace,
 //! its share of the workers, a pause that the receiver asked for, and, once it fails again and again, one at a time
 //! until one succeeds. So one queue with a hundred thousand waiting effects takes nothing from another with ten. The
-//! rules are the functions of `migrations/core/0003_effects.sql` and `0012_revisions.sql`, inside the statements that
+//! rules are the functions of `migrations/core/0003_effects.sql` and `0011_claims.sql`, inside the statements that
 //! insert and claim.
 //!
 //! A queue also tells which version of something else its effects depend on, such as a subscription: whoever takes an
