@@ -28,13 +28,13 @@ const LATE_CANCELS: usize = 4;
 const BOOKABLE: usize = 5;
 const DELIVERED: usize = 6;
 const MEASURES: [Measure; 7] = [
-    Measure { within: None, step: COUNT_STEP },
-    Measure { within: Some(ALL), step: COUNT_STEP },
-    Measure { within: Some(ALL), step: COUNT_STEP },
-    Measure { within: Some(ALL), step: COUNT_STEP },
-    Measure { within: Some(CANCELLED), step: COUNT_STEP },
-    Measure { within: None, step: MINUTES_STEP },
-    Measure { within: None, step: MINUTES_STEP },
+    Measure::whole(COUNT_STEP),
+    Measure::status(),
+    Measure::status(),
+    Measure::status(),
+    Measure::part_of(CANCELLED),
+    Measure::whole(MINUTES_STEP),
+    Measure::whole(MINUTES_STEP),
 ];
 
 pub(super) async fn publish(

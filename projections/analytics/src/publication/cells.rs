@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use carelog_domain::access::{AnalyticsDimension, CellValue};
 use uuid::Uuid;
 
+use super::disclosure::COUNT_STEP;
+
 /// Stands for a patient while figures are made.
 pub type Patient = u32;
 
@@ -15,6 +17,25 @@ pub struct Measure {
     pub within: Option<usize>,
     /// To a multiple of what it is published.
     pub step: u64,
+    /// Whether it says something of each patient whose records it counts, if they are all that a cell has.
+    pub is_status: bool,
+}
+
+impl Measure {
+    /// By itself.
+    pub const fn whole(step: u64) -> Self {
+        Self { within: None, step, is_status: false }
+    }
+
+    /// Some records of another.
+    pub const fn part_of(whole: usize) -> Self {
+        Self { within: Some(whole), step: COUNT_STEP, is_status: false }
+    }
+
+    /// The records of a cell of which one thing became.
+    pub const fn status() -> Self {
+        Self { is_status: true, ..Self::part_of(0) }
+    }
 }
 
 /// How often a patient has a value.

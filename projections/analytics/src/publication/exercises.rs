@@ -13,11 +13,7 @@ use super::rows::{self, Table, rate, sums};
 const ASSIGNED: usize = 0;
 const COMPLETED: usize = 1;
 const SKIPPED: usize = 2;
-const MEASURES: [Measure; 3] = [
-    Measure { within: None, step: COUNT_STEP },
-    Measure { within: Some(ASSIGNED), step: COUNT_STEP },
-    Measure { within: Some(ASSIGNED), step: COUNT_STEP },
-];
+const MEASURES: [Measure; 3] = [Measure::whole(COUNT_STEP), Measure::status(), Measure::status()];
 
 pub(super) async fn publish(
     tx: &mut PgConnection,
@@ -122,7 +118,7 @@ async fn read_streaks(
         organization_id.uuid()
     )
     .fetch(tx);
-    let mut cells = Cells::new([Measure { within: None, step: COUNT_STEP }]);
+    let mut cells = Cells::new([Measure::whole(COUNT_STEP)]);
     while let Some(patient) = patients.try_next().await? {
         let value = match patient.days {
             ..=1 => CellValue::Number(1),

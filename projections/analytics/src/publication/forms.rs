@@ -13,11 +13,7 @@ use super::rows::{Table, figures};
 const ASSIGNED: usize = 0;
 const SIGNED: usize = 1;
 const LATE: usize = 2;
-const MEASURES: [Measure; 3] = [
-    Measure { within: None, step: COUNT_STEP },
-    Measure { within: Some(ASSIGNED), step: COUNT_STEP },
-    Measure { within: Some(SIGNED), step: COUNT_STEP },
-];
+const MEASURES: [Measure; 3] = [Measure::whole(COUNT_STEP), Measure::status(), Measure::part_of(SIGNED)];
 
 pub(super) async fn publish(
     tx: &mut PgConnection,

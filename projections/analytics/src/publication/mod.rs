@@ -9,7 +9,7 @@
 //!
 //! # How
 //! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds out
-//! which figures lead to few patients (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. Of two
+//! which figures lead to few patients (`suppression.rs`), rounds the others (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. Of two
 //! processes that do the same at once, the second begins anew. Nothing is kept from one publication to the next:
 //! the same facts give the same rows, so that a rebuild changes nothing.
 
@@ -19,6 +19,7 @@ pub mod disclosure;
 mod exercises;
 mod forms;
 mod rows;
+mod suppression;
 #[cfg(test)]
 mod tests;
 mod video;

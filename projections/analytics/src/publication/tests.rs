@@ -10,19 +10,19 @@ use super::cells::{Cells, Measure};
 use super::disclosure::{Shown, disclose};
 
 const K: usize = 11;
-const RECORDS: Measure = Measure { within: None, step: 5 };
+const RECORDS: Measure = Measure::whole(5);
 const ALL: CellValue = CellValue::Name(CellName::All);
-
-fn part_of(whole: usize) -> Measure {
-    Measure { within: Some(whole), step: 5 }
-}
 
 /// Records: whose, on which weekday, and the parts that they count for.
 type Record = (u8, u16, [u64; 2]);
 
 /// Records in all and by weekday, with two parts.
 fn cells(records: &[Record]) -> Cells<3> {
-    let mut cells = Cells::new([RECORDS, part_of(0), part_of(0)]);
+    cells_with(Measure::part_of(0), records)
+}
+
+fn cells_with(part: Measure, records: &[Record]) -> Cells<3> {
+    let mut cells = Cells::new([RECORDS, part, part]);
     for (patient, weekday, [first, second]) in records {
         let places = [(Dimension::Clinic, ALL), (Dimension::Weekday, CellValue::Number(*weekday))];
         cells.add(Uuid::from_u128((*patient).into()), &places, [1, *first, *second], [None]);
@@ -126,6 +126,28 @@ fn a_figure_that_is_hidden_for_another_does_not_follow_from_the_other_days() {
 }
 
 #[test]
+fn a_status_that_all_of_a_cell_have_is_hidden_and_does_not_follow() {
+    // On day 1 everybody has the first status, on days 2 and 3 some have it and some the second.
+    let mut records = on(1, 1, 40);
+    records.extend(on(2, 50, 60));
+    records.extend(on(3, 120, 80));
+    for (index, record) in records.iter_mut().enumerate() {
+        record.2 = if index < 40 || index % 2 == 0 { [1, 0] } else { [0, 1] };
+    }
+
+    let shown = disclose(&cells_with(Measure::status(), &records), K);
+
+    assert_eq!(days(&shown, |cell| cell.patients.is_some()), ["1", "2", "3"]);
+    assert_eq!(days(&shown, |cell| cell.figures[1].is_none()), ["1", "2"]);
+    // Of all days together everything is known, so that what day 1 has of the second would tell what it has of the first.
+    assert_eq!(days(&shown, |cell| cell.figures[2].is_none()), ["1", "2"]);
+
+    // What is no status may be all.
+    let shown = disclose(&cells(&records), K);
+    assert_eq!(days(&shown, |cell| cell.figures[1].is_none()), Vec::<String>::new());
+}
+
+#[test]
 fn a_median_of_few_is_hidden_and_numbers_are_rounded() {
     let mut cells = Cells::new([RECORDS]);
     let mut add = |patients: std::ops::Range<u128>, value: CellValue, sample: Option<i32>| {
@@ -185,7 +207,7 @@ fn sums(shown: &[Shown<3>]) -> Vec<Vec<Figure>> {
 
 /// Every figure that is shown, and every one that follows from those by subtraction, step by step, and what several that
 /// are hidden have together, as its patients.
-fn found_out(records: &[Record], shown: &[Shown<3>]) -> Vec<(String, Group)> {
+fn found_out(records: &[Record], shown: &[Shown<3>], is_status: bool) -> Vec<(String, Group)> {
     let of_figure = |(value, figure): Figure| {
         let own = records.iter().filter(|record| value == ALL || value == CellValue::Number(record.1));
         let rest = own.clone().filter(|record| record.2 == [0, 0]);
@@ -198,14 +220,22 @@ fn found_out(records: &[Record], shown: &[Shown<3>]) -> Vec<(String, Group)> {
         .collect();
     let sums = sums(shown);
     loop {
-        let unknown = sums.iter().map(|sum| sum.iter().filter(|figure| !known.contains(*figure)));
-        let sole = unknown.filter(|unknown| unknown.clone().count() == 1);
-        let follows: Vec<Figure> = sole.flatten().copied().collect();
+        let mut follows = Vec::new();
+        for sum in &sums {
+            let unknown: Vec<Figure> = sum.iter().copied().filter(|figure| !known.contains(figure)).collect();
+            // No figure is less than nothing.
+            let are_nothing =
+                known.contains(&sum[0]) && unknown.iter().all(|figure| of_figure(*figure).is_empty());
+            if unknown.len() == 1 || are_nothing {
+                follows.extend(unknown);
+            }
+        }
         if follows.is_empty() {
             break;
         }
         known.extend(follows);
     }
+    let told = if is_status { told(&sums, &known, of_figure) } else { Vec::new() };
     let together = sums.iter().filter(|sum| known.contains(&sum[0])).map(|sum| {
         let mut hidden = Group::new();
         for figure in sum.iter().filter(|figure| !known.contains(*figure)) {
@@ -216,7 +246,36 @@ fn found_out(records: &[Record], shown: &[Shown<3>]) -> Vec<(String, Group)> {
         (format!("what is hidden of {:?}", sum[0]), hidden)
     });
     let known = known.iter().map(|figure| (format!("{figure:?}"), of_figure(*figure)));
-    known.chain(together).collect()
+    known.chain(together).chain(told).collect()
+}
+
+/// Records that are known to have all the same status, told as the one that they have: a group of one.
+fn told(
+    sums: &[Vec<Figure>],
+    known: &BTreeSet<Figure>,
+    of_figure: impl Fn(Figure) -> Group,
+) -> Vec<(String, Group)> {
+    let number = |figures: &[Figure]| {
+        figures.iter().map(|figure| of_figure(*figure).values().sum::<u64>()).sum::<u64>()
+    };
+    let alone = known.iter().map(|figure| vec![*figure]);
+    let of_one_kind =
+        sums.iter().filter(|sum| known.contains(&sum[0]) && sum[1..].iter().all(|of| of.1 == sum[0].1));
+    let together = of_one_kind
+        .map(|sum| sum.iter().copied().filter(|figure| !known.contains(figure)).collect::<Vec<Figure>>());
+    let all_have_it = |figures: &Vec<Figure>| {
+        let records: Vec<Figure> = figures.iter().map(|(value, _)| (*value, 0)).collect();
+        figures.iter().all(|(_, figure)| [1, 2].contains(figure))
+            && records.iter().all(|figure| known.contains(figure))
+            && number(&records) > 0
+            && number(figures) == number(&records)
+    };
+    let one = || Group::from([(0, 1)]);
+    alone
+        .chain(together)
+        .filter(all_have_it)
+        .map(|figures| (format!("all have {figures:?}"), one()))
+        .collect()
 }
 
 proptest! {
@@ -224,17 +283,26 @@ proptest! {
     fn whoever_subtracts_finds_nobody(
         records in prop::collection::vec((0_u8..40, 1_u16..5, 0_usize..4), 1..150),
         busy in prop::option::of((0_u8..40, 1_u16..5, 0_usize..4, 1_usize..200)),
+        of_days in prop::collection::vec(prop::option::of(1_usize..3), 4),
+        has_rest in any::<bool>(),
+        is_status in any::<bool>(),
     ) {
+        // On some days all have the same part, and there may be nobody who has none.
+        let part = |day: u16, part: usize| {
+            let part = of_days[usize::from(day - 1)].unwrap_or(part);
+            if has_rest || part == 1 { part } else { 2 }
+        };
         let parts = |part: usize| [u64::from(part == 1), u64::from(part == 2)];
         let mut records: Vec<Record> =
-            records.into_iter().map(|(patient, day, part)| (patient, day, parts(part))).collect();
+            records.into_iter().map(|(patient, day, of)| (patient, day, parts(part(day, of)))).collect();
         if let Some((patient, day, part, count)) = busy {
             records.extend(vec![(patient, day, parts(part)); count]);
         }
 
-        let shown = disclose(&cells(&records), K);
+        let measure = if is_status { Measure::status() } else { Measure::part_of(0) };
+        let shown = disclose(&cells_with(measure, &records), K);
 
-        for (what, group) in found_out(&records, &shown) {
+        for (what, group) in found_out(&records, &shown, is_status) {
             prop_assert!(!is_revealing(&group), "{what}: {group:?} of {shown:#?}");
         }
     }

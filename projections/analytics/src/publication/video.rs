@@ -23,11 +23,11 @@ const WARNING: usize = 2;
 const BAD: usize = 3;
 const FREEZES: usize = 4;
 const QUALITY: [Measure; 5] = [
-    Measure { within: None, step: COUNT_STEP },
-    Measure { within: Some(SAMPLES), step: COUNT_STEP },
-    Measure { within: Some(SAMPLES), step: COUNT_STEP },
-    Measure { within: Some(SAMPLES), step: COUNT_STEP },
-    Measure { within: None, step: COUNT_STEP },
+    Measure::whole(COUNT_STEP),
+    Measure::part_of(SAMPLES),
+    Measure::part_of(SAMPLES),
+    Measure::part_of(SAMPLES),
+    Measure::whole(COUNT_STEP),
 ];
 const ROUND_TRIP: usize = 0;
 const LOSS: usize = 1;
@@ -35,11 +35,8 @@ const LOSS: usize = 1;
 const STAYS: usize = 0;
 const RECONNECTS: usize = 1;
 const MINUTES: usize = 2;
-const SESSIONS: [Measure; 3] = [
-    Measure { within: None, step: COUNT_STEP },
-    Measure { within: Some(STAYS), step: COUNT_STEP },
-    Measure { within: None, step: MINUTES_STEP },
-];
+const SESSIONS: [Measure; 3] =
+    [Measure::whole(COUNT_STEP), Measure::part_of(STAYS), Measure::whole(MINUTES_STEP)];
 
 pub(super) async fn publish(
     tx: &mut PgConnection,

@@ -1,10 +1,12 @@
-//! How few patients stand behind what is published, by the count of a program that is not ours.
+//! How few patients stand behind what is published, and how little they differ, by the count of SQL and of a program that
+//! is not ours.
 
 use std::ops::RangeInclusive;
 
 use carelog_domain::OrganizationId;
 use carelog_tests::{Product, python_client};
 use serde_json::Value;
+use sqlx::AssertSqlSafe;
 use tempfile::NamedTempFile;
 
 use super::publish_now;
@@ -12,11 +14,11 @@ use super::suppression::{Appointments, clinic, of};
 
 const THRESHOLD: u16 = 11;
 
-/// Each patient of each cell once. What is withheld stands together as the one group that follows by subtraction from
-/// the whole clinic.
+/// What became of the appointments of each patient of each cell. What is withheld stands together as the one group that
+/// follows by subtraction from the whole clinic: whole cells, or what became of them.
 const RECORDS: &str = "
-    select json_build_object('dimension', cells.dimension, 'patient', facts.patient,
-        'value', case when cells.is_suppressed and $2 then 'withheld' else cells.value end)::text
+    select cells.dimension, facts.patient, facts.status,
+        case when cells.is_suppressed and $2 or cells.completed is null and $3 then 'withheld' else cells.value end as value
     from published.appointment_patterns cells
     join analytics.appointment_facts facts on facts.organization_id = cells.organization_id and case cells.dimension
         when 'clinic' then true
@@ -25,20 +27,57 @@ const RECORDS: &str = "
         else false end
     where cells.organization_id = $1";
 
-/// The k-anonymity of the cells, withheld ones together or as if they were shown.
-async fn smallest_group(product: &Product, id: OrganizationId, are_withheld_together: bool) -> u16 {
-    let records: Vec<String> = sqlx::query_scalar(RECORDS)
+/// The k-anonymity and the l-diversity of the cells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Anonymity {
+    k: i64,
+    l: i64,
+}
+
+/// Of all cells as if they were shown, or with the withheld ones together, or with those together of which it is withheld
+/// what became of the appointments.
+#[derive(Clone, Copy)]
+enum Together {
+    None,
+    Cells,
+    Statuses,
+}
+
+async fn anonymity(product: &Product, id: OrganizationId, together: Together) -> Anonymity {
+    let owner = &product.databases().analytics_owner;
+    let (cells, statuses) = (matches!(together, Together::Cells), matches!(together, Together::Statuses));
+    let records = format!("select to_json(records)::text from ({RECORDS}) records");
+    let records: Vec<String> = sqlx::query_scalar(AssertSqlSafe(records))
         .bind(id.uuid())
-        .bind(are_withheld_together)
-        .fetch_all(&product.databases().analytics_owner)
+        .bind(cells)
+        .bind(statuses)
+        .fetch_all(owner)
         .await
         .unwrap();
+    let smallest = format!(
+        "select min(k), min(l) from (
+             select count(distinct patient) as k, count(distinct status) as l from ({RECORDS}) records
+             group by dimension, value) groups"
+    );
+    let (k, l) = sqlx::query_as(AssertSqlSafe(smallest))
+        .bind(id.uuid())
+        .bind(cells)
+        .bind(statuses)
+        .fetch_one(owner)
+        .await
+        .unwrap();
+
     let records: Vec<Value> = records.iter().map(|record| serde_json::from_str(record).unwrap()).collect();
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), serde_json::to_vec(&records).unwrap()).unwrap();
     let output = python_client("anonymity").await.arg(file.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap().trim(),
+        format!("{k} {l}"),
+        "pycanon counts as SQL does"
+    );
+    Anonymity { k, l }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,9 +94,38 @@ async fn pycanon_counts_enough_patients_behind_weekdays_and_reminders_and_what_f
         let id = clinic(&product, THRESHOLD, &appointments).await;
         publish_now(&product, id).await;
 
-        assert_eq!(smallest_group(&product, id, false).await, smallest, "before anything is withheld");
-        let published = smallest_group(&product, id, true).await;
-        assert!(published >= THRESHOLD, "a group of {published} patients can be told");
+        assert_eq!(anonymity(&product, id, Together::None).await.k, smallest, "before anything is withheld");
+        let published = anonymity(&product, id, Together::Cells).await.k;
+        assert!(published >= THRESHOLD.into(), "a group of {published} patients can be told");
+    }
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_group_is_told_of_which_the_same_became_of_all_appointments() {
+    let product = Product::start().await;
+    let on = |weekday: u8, status: &'static str, patients: RangeInclusive<u16>| Appointments {
+        weekday,
+        status,
+        ..of(patients)
+    };
+    let diverse = [
+        on(2, "completed", 1..=60),
+        on(2, "no_show", 20..=50),
+        on(3, "no_show", 1..=40),
+        on(3, "completed", 30..=90),
+    ];
+    for uniform in [
+        vec![on(1, "completed", 1..=40)],
+        vec![on(1, "no_show", 1..=40), on(4, "no_show", 41..=80)],
+        vec![on(1, "cancelled", 1..=40), on(4, "completed", 1..=80)],
+    ] {
+        let id = clinic(&product, THRESHOLD, &[&diverse[..], &uniform].concat()).await;
+        publish_now(&product, id).await;
+
+        assert_eq!(anonymity(&product, id, Together::None).await.l, 1, "before anything is withheld");
+        let published = anonymity(&product, id, Together::Statuses).await;
+        assert!(published.l >= 2 && published.k >= THRESHOLD.into(), "{published:?}");
     }
     product.stop().await;
 }
