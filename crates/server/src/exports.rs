@@ -12,6 +12,7 @@ mod kept;
 mod making;
 mod spool;
 pub mod store;
+mod wanted;
 
 use std::io;
 use std::sync::Arc;
@@ -19,17 +20,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use carelog_analytics::columnar::PARQUET;
 use carelog_domain::{OrganizationId, Timestamp};
 use carelog_files::{BringError, Brought};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 pub use self::folder::Folder;
+pub use self::wanted::{ExportForm, Wanted};
 
 pub(crate) use self::spool::{Spool, SpooledPage};
 
-use self::store::{End, ExportForm, Job};
+use self::store::{End, Job};
 use crate::audit::{ExportError, Exporter};
 use crate::storages::StoragesError;
 use crate::system::System;
@@ -50,31 +51,6 @@ const KEEP_MICROS: i64 = 7 * 24 * 3_600 * 1_000_000;
 const LEFT_OVER_PAUSE_MICROS: i64 = 3_600 * 1_000_000;
 /// Files that are removed in one look.
 const REMOVED_AT_A_TIME: i64 = 50;
-
-impl ExportForm {
-    /// The media type of the file.
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::Csv => "text/csv; charset=utf-8; header=present",
-            Self::Ndjson => "application/x-ndjson",
-            Self::Parquet => PARQUET,
-            Self::FhirR4Ndjson => "application/fhir+ndjson; fhirVersion=4.0",
-            Self::FhirR5Ndjson => "application/fhir+ndjson; fhirVersion=5.0",
-            Self::Bundle => "application/x-tar",
-        }
-    }
-
-    /// The end of the file's name.
-    pub const fn extension(self) -> &'static str {
-        match self {
-            Self::Csv => "csv",
-            Self::Ndjson => "ndjson",
-            Self::FhirR4Ndjson | Self::FhirR5Ndjson => "fhir.ndjson",
-            Self::Parquet => "parquet",
-            Self::Bundle => "tar",
-        }
-    }
-}
 
 /// The key of an export's object.
 pub fn object_key(organization_id: OrganizationId, export_id: Uuid) -> String {

@@ -48,6 +48,11 @@ impl AddressIndex {
         })
     }
 
+    /// What stands in a column; nothing where that is none.
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// As it stands in the column.
     pub const fn bytes(&self) -> &[u8] {
         &self.0

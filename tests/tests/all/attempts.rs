@@ -77,6 +77,17 @@ impl Scene {
             .await
     }
 
+    /// What an erasure or a removal changes: the log, the answers that are kept, and the keys.
+    async fn changeable(&self) -> Vec<String> {
+        let of_core = "select event_id::text from log.events union all select k::text from kept.webhook_answers k order by 1";
+        let mut rows = self.product.texts(of_core).await;
+        let keys = "select k::text from vault.data_keys k order by 1";
+        let keys: Vec<String> =
+            sqlx::query_scalar(keys).fetch_all(&self.product.databases().vault).await.unwrap();
+        rows.extend(keys);
+        rows
+    }
+
     async fn stop(self) {
         self.product.is_sound().await;
         self.product.stop().await;
@@ -334,5 +345,36 @@ async fn erasing_a_patient_reaches_the_answers_about_the_patient() {
     let answer = scene.attempt(&delivery, 1).await["answer"].clone();
     assert_eq!((&answer["is_erased"], &answer["body"]), (&json!(true), &json!("")));
     assert_eq!(scene.kept().await, 1, "the answer to the news of the erasure is not kept");
+    scene.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_legal_hold_nothing_about_the_patient_is_expunged_or_erased() {
+    let scene = Scene::new(says(200, b"hello Zaphodine")).await;
+    let body = json!({ "details": { "name": "Zaphodine" } });
+    let (_, registered) = scene.call(Method::POST, "/v1/patients", Some(&body)).await;
+    let patient = format!("/v1/patients/{}", registered["id"].as_str().unwrap());
+    let delivery = scene.attempted(1).await.remove(0);
+    let reason = json!({ "reason": "litigation" });
+    let (status, placed) = scene.call(Method::POST, &format!("{patient}/legal-holds"), Some(&reason)).await;
+    assert_eq!(status, 201, "{placed}");
+    assert_eq!(scene.attempt(&delivery, 1).await["answer"]["body"], "hello Zaphodine");
+    scene.product.settled().await;
+    let before = scene.changeable().await;
+
+    let expunge = format!("/v1/webhook-deliveries/{delivery}/expunge");
+    let erasure = (format!("{patient}/erasure"), json!({ "ground": "patient_request" }));
+    for (path, body) in [(expunge, json!({})), erasure] {
+        let (status, refused) = scene.call(Method::POST, &path, Some(&body)).await;
+        assert_eq!((status, &refused["code"]), (409, &json!("legal_hold")), "{path}: {refused}");
+    }
+
+    scene.product.settled().await;
+    assert_eq!(scene.changeable().await, before);
+    assert_eq!(scene.attempt(&delivery, 1).await["answer"]["body"], "hello Zaphodine");
+    let hold = format!("{patient}/legal-holds/{}", placed["legal_hold_id"].as_str().unwrap());
+    assert_eq!(scene.call(Method::DELETE, &hold, None).await.0, 200);
+    scene.expunge(&delivery).await;
+    assert_eq!((scene.attempt(&delivery, 1).await["answer"].clone(), scene.kept().await), (Value::Null, 0));
     scene.stop().await;
 }

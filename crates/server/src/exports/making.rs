@@ -23,8 +23,8 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncReadExt;
 
 use super::spool::Spool;
-use super::store::{ExportForm, Job};
-use super::{LEASE_MICROS, Workshop, kept, object_key};
+use super::store::Job;
+use super::{ExportForm, LEASE_MICROS, Workshop, kept, object_key};
 use crate::audit::{ExportOptions, ExportProgress, Exporter, Unfinished};
 use crate::http::{trail_lines, trail_table};
 

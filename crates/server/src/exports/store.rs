@@ -1,45 +1,13 @@
 //! The table of exports. Whoever makes one holds it by a lease, so that two processes never write the same file.
 
-use carelog_audit::Topic;
-use carelog_audit::TrailFilter;
+use carelog_audit::{AddressIndex, Topic};
 use carelog_domain::closed::Sha256Digest;
-use carelog_domain::{OrganizationId, PatientId, Timestamp, closed_enum};
+use carelog_domain::{OrganizationId, PatientId, Timestamp};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-closed_enum! {
-    /// In which form a long export is made.
-    pub enum ExportForm {
-        /// Entries of the trail, as CSV.
-        Csv = "csv",
-        /// Entries of the trail, a JSON object a line.
-        Ndjson = "ndjson",
-        /// Entries of the trail, as Apache Parquet.
-        Parquet = "parquet",
-        /// Entries of the trail, a FHIR R4 AuditEvent a line.
-        FhirR4Ndjson = "fhir_r4_ndjson",
-        /// Entries of the trail, a FHIR R5 AuditEvent a line.
-        FhirR5Ndjson = "fhir_r5_ndjson",
-        /// Events, as a file that proves itself.
-        Bundle = "bundle",
-    }
-}
-
-/// What is to be exported.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// In which form.
-    pub form: ExportForm,
-    /// About this patient.
-    pub patient_id: Option<PatientId>,
-    /// Of this topic.
-    pub topic: Option<Topic>,
-    /// Happened at this moment or later.
-    pub from: Option<Timestamp>,
-    /// Happened before this moment.
-    pub before: Option<Timestamp>,
-}
+use super::wanted::Wanted;
 
 /// An export and how far it has come.
 #[derive(Clone, Debug)]
@@ -80,6 +48,8 @@ struct Row {
     topic: Option<String>,
     occurred_from: Option<OffsetDateTime>,
     occurred_before: Option<OffsetDateTime>,
+    address_index: Option<Vec<u8>>,
+    session_id: Option<Uuid>,
     until_sequence: i64,
     total_count: i64,
     done_count: i64,
@@ -92,19 +62,6 @@ struct Row {
     finished_at: Option<OffsetDateTime>,
 }
 
-impl Wanted {
-    /// The filter of the trail.
-    pub fn filter(&self) -> TrailFilter {
-        TrailFilter {
-            subject_id: self.patient_id,
-            topic: self.topic,
-            occurred_from: self.from,
-            occurred_before: self.before,
-            ..TrailFilter::default()
-        }
-    }
-}
-
 impl TryFrom<Row> for Job {
     type Error = sqlx::Error;
 
@@ -113,6 +70,7 @@ impl TryFrom<Row> for Job {
         let damaged =
             |column| sqlx::Error::Decode(format!("exports.jobs.{column} of {id} does not parse").into());
         let moment = |column, at| Timestamp::try_from(at).map_err(|_| damaged(column));
+        let address = |bytes: Vec<u8>| AddressIndex::read(&bytes).ok_or_else(|| damaged("address_index"));
         let sha256 = |bytes: Vec<u8>| <[u8; 32]>::try_from(bytes).map_err(|_| damaged("content_sha256"));
         Ok(Self {
             organization_id: OrganizationId::new(row.organization_id),
@@ -123,6 +81,8 @@ impl TryFrom<Row> for Job {
                 topic: row.topic.map(|topic| topic.parse().map_err(|_| damaged("topic"))).transpose()?,
                 from: row.occurred_from.map(|at| moment("occurred_from", at)).transpose()?,
                 before: row.occurred_before.map(|at| moment("occurred_before", at)).transpose()?,
+                address: row.address_index.map(address).transpose()?,
+                session_id: row.session_id,
             },
             until_sequence: row.until_sequence,
             total: row.total_count,
@@ -153,8 +113,8 @@ pub async fn request(
     sqlx::query!(
         "
         insert into exports.jobs (organization_id, export_id, form, patient_id, topic, occurred_from, occurred_before,
-                                  until_sequence, total_count, requested_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+                                  until_sequence, total_count, requested_at, address_index, session_id)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
         on conflict do nothing
         ",
         organization_id.uuid(),
@@ -166,7 +126,9 @@ pub async fn request(
         wanted.before.map(OffsetDateTime::from),
         until_sequence,
         total,
-        OffsetDateTime::from(now)
+        OffsetDateTime::from(now),
+        wanted.address.as_ref().map(AddressIndex::bytes),
+        wanted.session_id
     )
     .execute(connection)
     .await?;
@@ -187,7 +149,7 @@ pub async fn get(
         "
         select organization_id, export_id, form, patient_id, topic, occurred_from, occurred_before, until_sequence,
                total_count, done_count, status, failure, attempt_count, size_bytes, content_sha256, requested_at,
-               finished_at
+               finished_at, address_index, session_id
         from exports.jobs
         where organization_id = $1 and export_id = $2
         ",
@@ -244,7 +206,7 @@ pub async fn claim(
             for update skip locked)
         returning organization_id, export_id, form, patient_id, topic, occurred_from, occurred_before, until_sequence,
                   total_count, done_count, status, failure, attempt_count, size_bytes, content_sha256, requested_at,
-                  finished_at
+                  finished_at, address_index, session_id
         ",
         owner,
         OffsetDateTime::from(now),

@@ -24,7 +24,7 @@ use utoipa::openapi::{Array, KnownFormat, SchemaFormat};
 
 use super::disclosures::Excluded;
 use super::trail::TrailFormat;
-use crate::exports::store::ExportForm;
+use crate::exports::ExportForm;
 use crate::past::RecordKind;
 
 fn names(names: impl Iterator<Item = &'static str>) -> Object {

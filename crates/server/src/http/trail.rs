@@ -1,5 +1,6 @@
 //! The audit trail: who did what to whose record. Asking for it is an entry of its own.
 
+mod address;
 mod columns;
 mod entry;
 mod export;
@@ -23,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
+use self::address::AskedAddress;
 use self::entry::EntryView;
 pub(crate) use self::export::{trail_lines, trail_table};
 use self::filter::TrailQuery;
@@ -191,7 +193,7 @@ impl From<Subject> for SubjectView {
 /// a CSV that a spreadsheet would take for a formula begins with an apostrophe. Each form can be asked for by `format` or
 /// by `Accept`, of which the form with the highest weight is given: `application/fhir+json; fhirVersion=4.0` is a Bundle of
 /// a page, `application/fhir+ndjson` an export, with 4.0 or 5.0; R4 keeps to the patterns of IHE BALP.
-#[utoipa::path(get, path = "/v1/trail", tag = "trail", params(TrailQuery),
+#[utoipa::path(get, path = "/v1/trail", tag = "trail", params(TrailQuery, AskedAddress),
     responses((status = 200, description = "One page, or the export.", content(
         (TrailView = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"),
         (Vec<u8> = "application/vnd.apache.parquet"), (Object = "application/fhir+json"), (String = "application/fhir+ndjson")))))]
@@ -199,13 +201,15 @@ async fn list(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
+    address: AskedAddress,
     Query(query): Query<TrailQuery>,
 ) -> Result<Response, Problem> {
     let format = match query.format {
         Some(format) => format,
         None => accepted(&headers)?,
     };
-    let mut response = answer(caller, &uri, &query, format).await?;
+    let filter = query.filter(&caller, address).await?;
+    let mut response = answer(caller, &uri, &query, filter, format).await?;
     varies(response.headers_mut());
     Ok(response)
 }
@@ -224,9 +228,9 @@ async fn answer(
     caller: Caller,
     uri: &Uri,
     query: &TrailQuery,
+    filter: TrailFilter,
     format: TrailFormat,
 ) -> Result<Response, Problem> {
-    let filter = query.filter(&caller).await?;
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
     let form = match format.form() {
         Form::Page(form) => form,
@@ -279,20 +283,20 @@ async fn answer(
 }
 
 /// The patients whom entries are about: how far the reach of a key, of a record or of a wish went. One of `actor_id`,
-/// `on_behalf_of`, `target_id`, `address`, `session_id` and `correlation_id` has to be
-/// given.
-#[utoipa::path(get, path = "/v1/trail/patients", tag = "trail", params(TrailQuery),
+/// `on_behalf_of`, `target_id`, `session_id`, `correlation_id` and the header `Carelog-Address` has to be given.
+#[utoipa::path(get, path = "/v1/trail/patients", tag = "trail", params(TrailQuery, AskedAddress),
     responses((status = 200, description = "One page.", body = SubjectsView)))]
 async fn list_subjects(
     caller: Caller,
     OriginalUri(uri): OriginalUri,
+    address: AskedAddress,
     Query(query): Query<TrailQuery>,
 ) -> Result<Response, Problem> {
     let window = Window::read(query.limit, query.after.as_deref())?;
     if query.order.is_some() || query.format.is_some_and(|format| format != TrailFormat::Json) {
         return Err(Problem::invalid_query("order and format: expected none here"));
     }
-    let filter = query.filter(&caller).await?;
+    let filter = query.filter(&caller, address).await?;
     let is_narrow = filter.actor_id.is_some()
         || filter.on_behalf_of.is_some()
         || filter.target_id.is_some()
@@ -301,7 +305,7 @@ async fn list_subjects(
         || filter.correlation_id.is_some();
     if !is_narrow {
         return Err(Problem::invalid_query(
-            "expected one of actor_id, on_behalf_of, target_id, address, session_id and correlation_id",
+            "expected one of actor_id, on_behalf_of, target_id, session_id, correlation_id and the header Carelog-Address",
         ));
     }
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;

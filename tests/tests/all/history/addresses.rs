@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use carelog_event_log::SystemClock;
 use carelog_event_log::runtime::RebuildScope;
 use carelog_server::config::Config;
@@ -12,6 +13,8 @@ use carelog_tests::{Answer, Api, ApiClinic, rebuild_all, send, until};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Executor, PgPool};
+
+use super::jobs::{ended, fetched, link};
 
 /// A product that believes what this machine says of where a request came from.
 async fn behind_a_proxy() -> Api {
@@ -28,11 +31,16 @@ async fn look(clinic: &ApiClinic<'_>, patient: &str, address: &str) {
     .await;
 }
 
+/// What is asked for by an address.
+async fn by_address(clinic: &ApiClinic<'_>, path: &str, address: &str) -> Answer {
+    send(clinic.request(Method::GET, path).header("carelog-address", address)).await
+}
+
 /// What was looked at from an address, in the order in which it was.
 async fn looked_at(clinic: &ApiClinic<'_>, address: &str) -> Vec<String> {
     let caught_up = clinic.patient("Zoe").await;
     let wait = format!("wait_for={}", caught_up.position());
-    let found = clinic.get(&format!("/v1/trail?order=oldest_first&address={address}&{wait}")).await;
+    let found = by_address(clinic, &format!("/v1/trail?order=oldest_first&{wait}"), address).await;
     assert_eq!(found.body["total"], json!(found.items().len()), "{found:?}");
     found.items().iter().map(|entry| entry["patient_id"].as_str().unwrap().to_owned()).collect()
 }
@@ -67,11 +75,11 @@ async fn entries_are_found_by_the_address_that_was_asked_from_however_it_is_writ
     assert_eq!(looked_at(&clinic, "2001:0db8::0007").await, [ada.as_str()]);
     assert_eq!(looked_at(&clinic, "203.0.113.8").await, Vec::<String>::new());
 
-    let both = clinic.get(&format!("/v1/trail?address=203.0.113.7&patient_id={eve}")).await;
+    let both = by_address(&clinic, &format!("/v1/trail?patient_id={eve}"), "203.0.113.7").await;
     assert_eq!(both.items().len(), 1, "{both:?}");
-    let reached = clinic.get("/v1/trail/patients?address=203.0.113.7").await;
+    let reached = by_address(&clinic, "/v1/trail/patients", "203.0.113.7").await;
     assert_eq!((reached.items().len(), &reached.body["total"]), (2, &json!(2)));
-    let exported = clinic.get("/v1/trail?format=ndjson&address=2001:db8::7").await;
+    let exported = by_address(&clinic, "/v1/trail?format=ndjson", "2001:db8::7").await;
     assert_eq!((exported.text.lines().count(), exported.header("carelog-entries")), (1, "1"));
 }
 
@@ -122,6 +130,30 @@ async fn no_address_stands_in_the_trail() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_by_an_address_follow_each_other_and_lead_on_without_it() {
+    let api = behind_a_proxy().await;
+    let clinic = api.clinic("Klinik").await;
+    let patients = [clinic.patient("Ada").await.id().to_owned(), clinic.patient("Eve").await.id().to_owned()];
+    for patient in &patients {
+        look(&clinic, patient, "203.0.113.7").await;
+        look(&clinic, patient, "203.0.113.8").await;
+    }
+    assert_eq!(looked_at(&clinic, "203.0.113.7").await, patients);
+
+    for path in ["/v1/trail?order=oldest_first&limit=1", "/v1/trail/patients?limit=1"] {
+        let first = by_address(&clinic, path, "203.0.113.7").await;
+        let link = first.header("link");
+        let next = link.strip_prefix('<').and_then(|link| link.split_once('>')).unwrap().0;
+        assert!(!next.contains("203.0.113.7") && !next.contains("address"), "{next}");
+        let second = by_address(&clinic, next, "203.0.113.7").await;
+        let shown = [&first, &second].map(|page| page.items()[0]["patient_id"].as_str().unwrap().to_owned());
+        assert_eq!((shown, second.body.get("next")), (patients.clone(), None), "{path}");
+        let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(first.text_at("/next")).unwrap();
+        assert!(!bytes.windows(4).any(|part| part == [203, 0, 113, 7]), "{bytes:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_address_is_refused_and_asking_is_an_entry() {
     let api = behind_a_proxy().await;
     let clinic = api.clinic("Klinik").await;
@@ -130,15 +162,59 @@ async fn what_is_no_address_is_refused_and_asking_is_an_entry() {
     for wrong in
         ["203.0.113", "203.0.113.256", "localhost", "", "203.0.113.7/24", "[2001:db8::7]", "2001:db8"]
     {
-        let answer = clinic.get(&format!("/v1/trail?address={wrong}")).await;
-        assert_eq!(answer.problem(), (422, "invalid_query"), "{wrong}");
-        assert_eq!(answer.text_at("/errors/0/pointer"), "/address", "{wrong}");
+        for path in ["/v1/trail", "/v1/trail/patients"] {
+            let answer = by_address(&clinic, path, wrong).await;
+            assert_eq!(answer.problem(), (400, "invalid_header"), "{path} {wrong}");
+        }
+    }
+    // Not in the URL, which others keep.
+    for path in ["/v1/trail", "/v1/trail/patients", "/v1/trail/replay"] {
+        let answer = clinic.get(&format!("{path}?address=203.0.113.7")).await;
+        assert_eq!(answer.problem(), (422, "invalid_query"), "{path}");
     }
     assert_eq!(api.event_count().await, before, "nothing was asked");
-    assert_eq!(clinic.get("/v1/trail?address=203.0.113.7").await.items(), &[] as &[Value]);
+    assert_eq!(by_address(&clinic, "/v1/trail", "203.0.113.7").await.items(), &[] as &[Value]);
     let asked = "select event_type from log.events order by recorded_at desc limit 1";
     let asked: String = sqlx::query_scalar(asked).fetch_one(&api.core).await.unwrap();
     assert_eq!((api.event_count().await, &*asked), (before + 1, "access.trail_queried"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_export_and_a_replay_have_what_came_from_an_address_and_keep_it_nowhere() {
+    let api = behind_a_proxy().await;
+    let clinic = api.clinic("Klinik").await;
+    let (ada, eve) =
+        (clinic.patient("Ada").await.id().to_owned(), clinic.patient("Eve").await.id().to_owned());
+    for (patient, address) in [(&ada, "203.0.113.7"), (&eve, "203.0.113.8"), (&ada, "::ffff:203.0.113.7")] {
+        look(&clinic, patient, address).await;
+    }
+    assert_eq!(looked_at(&clinic, "203.0.113.7").await, [ada.as_str(), ada.as_str()]);
+    let ask = async |form: &str, address: &str| {
+        let request = clinic.request(Method::POST, "/v1/trail/exports").header("carelog-address", address);
+        send(request.header("idempotency-key", form).json(&json!({ "form": form }))).await
+    };
+
+    let asked = ask("ndjson", "203.0.113.7").await;
+
+    assert_eq!((asked.status, &asked.body["total"]), (202, &json!(2)), "{asked:?}");
+    assert_eq!(ask("ndjson", "::ffff:203.0.113.7").await.id(), asked.id(), "the same address");
+    assert_eq!(ask("ndjson", "203.0.113.8").await.problem(), (422, "idempotency_key_reused"));
+    assert_eq!(ask("csv", "203.0.113").await.problem(), (400, "invalid_header"));
+    let bundle = ask("bundle", "203.0.113.7").await;
+    assert_eq!((bundle.status, bundle.text_at("/errors/0/pointer")), (422, "/form"));
+    ended(&clinic, asked.id(), "complete").await;
+    let file = String::from_utf8(fetched(&link(&clinic, asked.id()).await.body, 0).await).unwrap();
+    let entries: Vec<Value> = file.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(entries.len() == 2 && entries.iter().all(|entry| entry["patient_id"] == json!(ada)), "{file}");
+    let replayed = by_address(&clinic, "/v1/trail/replay?speed=1000000000", "203.0.113.8").await;
+    assert_eq!((replayed.header("carelog-entries"), replayed.text.lines().count()), ("1", 2));
+    assert!(replayed.text.contains(&eve), "{replayed:?}");
+
+    let jobs = "select address_index, jobs::text from exports.jobs";
+    let jobs: Vec<(Vec<u8>, String)> = sqlx::query_as(jobs).fetch_all(&api.audit).await.unwrap();
+    let [(index, row)] = &jobs[..] else { panic!("{jobs:?}") };
+    assert_eq!(*index, column(&api, "event_type = 'access.record_viewed'").await[0]);
+    assert!(!row.contains("203.0.113") && !row.contains("cb007107"), "{row}");
 }
 
 /// Another server on the same databases, which remembers no key.
@@ -153,9 +229,9 @@ async fn another_server(api: &Api) -> Server {
 
 /// What another server finds by an address.
 async fn found_by(server: &Server, clinic: &ApiClinic<'_>, address: &str) -> Answer {
-    let url = format!("http://{}/v1/trail?address={address}", server.address.unwrap());
+    let url = format!("http://{}/v1/trail", server.address.unwrap());
     let client = Client::builder().no_proxy().build().unwrap();
-    send(client.get(url).bearer_auth(&clinic.admin.text)).await
+    send(client.get(url).bearer_auth(&clinic.admin.text).header("carelog-address", address)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,5 +311,9 @@ async fn entries_are_found_by_the_session_of_the_console() {
     let table = clinic.get(&format!("/v1/trail?format=csv&session_id={second}")).await;
     assert!(table.text.lines().nth(1).unwrap().contains(second), "{table:?}");
     assert_eq!(clinic.get(&format!("/v1/trail/patients?session_id={first}")).await.items(), &[] as &[Value]);
+    let asked = clinic.post("/v1/trail/exports", &json!({ "form": "csv", "session_id": first })).await;
+    assert_eq!((asked.status, &asked.body["total"]), (202, &json!(2)));
+    let replay = format!("/v1/trail/replay?speed=1000000000&session_id={second}");
+    assert_eq!(clinic.get(&replay).await.header("carelog-entries"), "1");
     assert_eq!(clinic.get("/v1/trail?session_id=x").await.problem(), (422, "invalid_query"));
 }

@@ -22,7 +22,7 @@ async fn shown(clinic: &ApiClinic<'_>, id: &str) -> Value {
 }
 
 /// Waits for an export to end so, and gives how it is shown.
-async fn ended(clinic: &ApiClinic<'_>, id: &str, status: &str) -> Value {
+pub(super) async fn ended(clinic: &ApiClinic<'_>, id: &str, status: &str) -> Value {
     until("the export ends", async || {
         let export = shown(clinic, id).await;
         assert!(["running", status].contains(&export["status"].as_str().unwrap()), "{export}");
@@ -31,12 +31,12 @@ async fn ended(clinic: &ApiClinic<'_>, id: &str, status: &str) -> Value {
     .await
 }
 
-async fn link(clinic: &ApiClinic<'_>, id: &str) -> Answer {
+pub(super) async fn link(clinic: &ApiClinic<'_>, id: &str) -> Answer {
     clinic.post(&format!("/v1/trail/exports/{id}/download-links"), &json!({})).await
 }
 
 /// The bytes behind a link, from an offset on, as a client that was cut off asks for them.
-async fn fetched(link: &Value, from: usize) -> Vec<u8> {
+pub(super) async fn fetched(link: &Value, from: usize) -> Vec<u8> {
     let request = Client::builder().no_proxy().build().unwrap().get(link["url"].as_str().unwrap());
     let response = request.header("range", format!("bytes={from}-")).send().await.unwrap();
     assert_eq!(response.status(), 206);

@@ -21,8 +21,8 @@ use serde::Serialize;
 use sqlx::PgPool;
 
 use super::{EntryView, ExportForm, columns, fhir};
-use crate::exports::store::{ExportForm as JobForm, Job};
-use crate::exports::{Spool, SpooledPage};
+use crate::exports::store::Job;
+use crate::exports::{ExportForm as JobForm, Spool, SpooledPage};
 use crate::http::access;
 use crate::http::caller::Caller;
 use crate::http::problem::Problem;

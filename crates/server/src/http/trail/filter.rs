@@ -1,14 +1,13 @@
 //! Which entries are asked for.
 
-use std::net::IpAddr;
-
-use carelog_audit::{Action, AddressIndex, Outcome, Period, Topic, TrailFilter};
+use carelog_audit::{Action, Outcome, Period, Topic, TrailFilter};
 use carelog_domain::patient::{ConsentKind, PatientEvent};
 use carelog_domain::{CorrelationId, PatientId, PurposeOfUse, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use uuid::Uuid;
 
+use super::address::AskedAddress;
 use super::{OrderQuery, TrailFormat};
 use crate::http::caller::Caller;
 use crate::http::past::ends_before_it_begins;
@@ -31,9 +30,6 @@ pub(super) struct TrailQuery {
     target_id: Option<Uuid>,
     /// Event types that begin so: `appointment.`, or a whole type.
     event: Option<String>,
-    /// Asked for from one network address, IPv4 or IPv6: the first entry of each request. Nothing is found any more once
-    /// the clinic's key of network addresses was destroyed.
-    address: Option<String>,
     /// Asked for in one session of the console: the first entry of each request.
     session_id: Option<Uuid>,
     /// Part of one wish.
@@ -79,7 +75,11 @@ impl TrailQuery {
     ///
     /// # Errors
     /// When parts of the query do not fit, or the log does not answer.
-    pub(super) async fn filter(&self, caller: &Caller) -> Result<TrailFilter, Problem> {
+    pub(super) async fn filter(
+        &self,
+        caller: &Caller,
+        address: AskedAddress,
+    ) -> Result<TrailFilter, Problem> {
         let is_type = |text: &str| {
             text.len() <= 64 && text.bytes().all(|b| b.is_ascii_lowercase() || b"._".contains(&b))
         };
@@ -111,19 +111,9 @@ impl TrailQuery {
             on_behalf_of: self.on_behalf_of,
             topic: self.topic,
             outside,
-            address: self.address_index(caller).await?,
+            address: address.index(caller).await?,
             session_id: self.session_id,
         })
-    }
-
-    async fn address_index(&self, caller: &Caller) -> Result<Option<AddressIndex>, Problem> {
-        let Some(text) = &self.address else { return Ok(None) };
-        let address: IpAddr = text.parse().map_err(|_| {
-            let expected = "expected an IPv4 or IPv6 address";
-            Problem::invalid_query(format!("address: {expected}")).and_field("/address", expected)
-        })?;
-        let vault = caller.api.log().vault();
-        Ok(Some(AddressIndex::find(vault, caller.organization_id, address).await?))
     }
 
     /// An export is everything, in one order.

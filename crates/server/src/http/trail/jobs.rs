@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
-use carelog_audit::{Topic, queries};
-use carelog_domain::access::{Access, AccessCommand};
+use carelog_audit::{AddressIndex, Topic, queries};
+use carelog_domain::access::{Access, AccessCommand, AccessRejection};
 use carelog_domain::file::LinkDisposition;
 use carelog_domain::{PatientId, StreamKind, Timestamp};
-use carelog_event_log::new_id;
+use carelog_event_log::{ExecuteError, new_id};
 use carelog_files::Download;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use crate::exports::object_key;
-use crate::exports::store::{self, ExportForm, Job, Wanted};
+use super::address::AskedAddress;
+use crate::exports::store::{self, Job};
+use crate::exports::{ExportForm, Wanted, object_key};
 use crate::http::body::PathId;
 use crate::http::caller::Caller;
 use crate::http::command::{Nothing, Wish, json};
@@ -58,6 +59,8 @@ struct ExportBody {
     /// Entries that happened before this moment; none for a bundle.
     #[schema(value_type = Option<String>, format = DateTime)]
     before: Option<Timestamp>,
+    /// Entries that were asked for in one session of the console, the first of each request; none for a bundle.
+    session_id: Option<Uuid>,
 }
 
 /// An export that was asked for.
@@ -125,13 +128,18 @@ impl From<Job> for ExportView {
 }
 
 impl ExportBody {
-    fn wanted(&self) -> Result<Wanted, Problem> {
+    fn wanted(&self, address: Option<AddressIndex>) -> Result<Wanted, Problem> {
         if self.from.zip(self.before).is_some_and(|(from, before)| before < from) {
             return Err(ends_before_it_begins());
         }
-        let is_narrowed = self.topic.is_some() || self.from.is_some() || self.before.is_some();
+        let is_narrowed = self.topic.is_some()
+            || self.from.is_some()
+            || self.before.is_some()
+            || self.session_id.is_some()
+            || address.is_some();
         if self.form == ExportForm::Bundle && is_narrowed {
-            return Err(Problem::invalid("/form", "is a bundle, which has no topic and no range of time"));
+            let expected = "is a bundle, which has no topic, no range of time, no address and no session";
+            return Err(Problem::invalid("/form", expected));
         }
         Ok(Wanted {
             form: self.form,
@@ -139,6 +147,8 @@ impl ExportBody {
             topic: self.topic,
             from: self.from,
             before: self.before,
+            address,
+            session_id: self.session_id,
         })
     }
 }
@@ -146,10 +156,10 @@ impl ExportBody {
 /// Ask for a long export. It is made by itself, in whatever process, and lies in the clinic's storage for a week. That it
 /// was asked for is in the log before anything is made; each link to it is another access. A clinic waits for so many at a
 /// time; another one is refused with `too_many_exports` until one of them has ended.
-#[utoipa::path(post, path = "/v1/trail/exports", tag = "trail", request_body = ExportBody,
+#[utoipa::path(post, path = "/v1/trail/exports", tag = "trail", params(AskedAddress), request_body = ExportBody,
     responses((status = 202, description = "Asked for.", body = inline(RequestedView<'_>))))]
-async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Problem> {
-    let wanted = wish.body.wanted()?;
+async fn create(caller: Caller, address: AskedAddress, wish: Wish<ExportBody>) -> Result<Response, Problem> {
+    let wanted = wish.body.wanted(address.index(&caller).await?)?;
     // Where files cannot lie, no export is made.
     links::storage(&caller).await?;
     caller.wait_for(None, View::Trail).await?;
@@ -180,8 +190,12 @@ async fn create(caller: Caller, wish: Wish<ExportBody>) -> Result<Response, Prob
     let mut audit = caller.api.system.databases.audit_system.acquire().await?;
     store::request(&mut audit, organization_id, id, &wanted, (until, total), now).await?;
     // As it was asked for first.
-    let total = job(&caller, id).await?.total;
-    let view = RequestedView { id, total, position: done.answer.position.as_deref() };
+    let job = job(&caller, id).await?;
+    // The body tells another wish under the same idempotency key, and the address is not in it.
+    if job.wanted.address != wanted.address {
+        return Err(ExecuteError::<AccessRejection>::KeyReused.into());
+    }
+    let view = RequestedView { id, total: job.total, position: done.answer.position.as_deref() };
     Ok(done.respond(StatusCode::ACCEPTED, &view))
 }
 

@@ -21,6 +21,7 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::EntryView;
+use super::address::AskedAddress;
 use crate::http::accept::{Offer, preferred, varies};
 use crate::http::body::Query;
 use crate::http::caller::Caller;
@@ -84,6 +85,8 @@ pub(super) struct ReplayQuery {
     /// What it is about.
     #[param(schema_with = schemas::topic, required = false)]
     topic: Option<Topic>,
+    /// Asked for in one session of the console: the first entry of each request.
+    session_id: Option<Uuid>,
     /// The `sequence` of the entry after which it goes on.
     after: Option<i64>,
     /// The `position` of a command that the replay has to show.
@@ -99,13 +102,14 @@ pub(super) struct ReplayQuery {
 /// times at once. The end is the event `end`, in NDJSON the
 /// end of the body with `{"end": true}` on the last line. Whoever connects again with `Last-Event-ID: end`, as browsers do
 /// by themselves, is answered 204, with which they stop.
-#[utoipa::path(get, path = "/v1/trail/replay", tag = "trail", params(ReplayQuery),
+#[utoipa::path(get, path = "/v1/trail/replay", tag = "trail", params(ReplayQuery, AskedAddress),
     responses((status = 200, description = "The entries.", content(
         (String = "application/x-ndjson"), (String = "text/event-stream"))),
         (status = 204, description = "The browser has seen the end.")))]
 pub(super) async fn replay(
     caller: Caller,
     headers: HeaderMap,
+    address: AskedAddress,
     Query(query): Query<ReplayQuery>,
 ) -> Result<Response, Problem> {
     let form = preferred(&headers, &FORMS).ok_or_else(|| {
@@ -117,7 +121,7 @@ pub(super) async fn replay(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let pace = query.pace()?;
-    let filter = query.filter()?;
+    let filter = TrailFilter { address: address.index(&caller).await?, ..query.filter()? };
     let after = query.after(&headers)?;
     // Before anything is written down: a replay that is refused is none.
     let seat = place_to_wait(&caller, LONGEST.as_secs())?;
@@ -178,6 +182,7 @@ impl ReplayQuery {
             occurred_from: self.from,
             occurred_before: self.before,
             topic: self.topic,
+            session_id: self.session_id,
             ..TrailFilter::default()
         })
     }
