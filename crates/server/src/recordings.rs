@@ -7,13 +7,16 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use carelog_domain::file::{ContentType, FileKind, FileStatus};
-use carelog_domain::video_room::{DiscardReason, RecordingPhase, Recordings, VideoRoom, VideoRoomEvent};
+use carelog_domain::video_room::{
+    DiscardReason, RecordingPhase, Recordings, RoomProvider, VideoRoom, VideoRoomEvent,
+};
 use carelog_domain::{AppointmentId, FileId, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::StreamKey;
 use carelog_files::{BringError, Storage, StorageError, sniff};
-use carelog_video::queries::{RoomFilter, list_rooms, rooms_told_of_since};
+use carelog_video::queries::{RoomFilter, get_room, list_rooms, open_rooms, rooms_told_of_since};
 use carelog_video::{
-    Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, file_of_recording, room_id,
+    Content, RecordingFile, RecordingPieces, RecordingStore, RoomStatus, StoreError, file_of_recording,
+    room_id,
 };
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
@@ -299,6 +302,50 @@ async fn recordings_of(
 pub(crate) async fn has_unfinished(system: &System, organization_id: OrganizationId) -> anyhow::Result<bool> {
     let rooms = told_of(system, organization_id).await?;
     Ok(rooms.iter().any(|room| room.is_wanted() || room.known().any(|(_, phase)| may_become_a_file(phase))))
+}
+
+/// A room at Daily that is still needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RoomInUse {
+    /// Whose it is.
+    pub(crate) appointment_id: AppointmentId,
+    /// Whether it is open.
+    pub(crate) is_open: bool,
+    /// Its recordings that are still to become files, with one that is asked for and has not begun.
+    pub(crate) unfinished_count: usize,
+}
+
+/// The rooms at Daily that are open, as far as they are looked at together, and those of which a recording is still to
+/// become a file.
+///
+/// # Errors
+/// When the log or a database does not answer.
+pub(crate) async fn rooms_in_use(
+    system: &System,
+    organization_id: OrganizationId,
+) -> anyhow::Result<Vec<RoomInUse>> {
+    let since = system.log.clock().now().saturating_add_micros(-TOLD_MICROS);
+    let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
+    let mut tx = system.databases.core_system.begin_with(begin).await?;
+    let mut ids: BTreeSet<_> = open_rooms(&mut tx, organization_id, None).await?.into_iter().collect();
+    ids.extend(rooms_told_of_since(&mut tx, organization_id, since).await?);
+    let mut rooms = Vec::new();
+    for appointment_id in ids {
+        let room = get_room(&mut tx, organization_id, appointment_id).await?;
+        let room = room.filter(|room| room.provider == Some(RoomProvider::Daily));
+        rooms.extend(room.map(|room| (appointment_id, room.status == RoomStatus::Open)));
+    }
+    tx.commit().await?;
+    let mut in_use = Vec::new();
+    for (appointment_id, is_open) in rooms {
+        let recordings = recordings_of(system, organization_id, appointment_id).await?;
+        let unfinished_count = recordings.known().filter(|(_, phase)| may_become_a_file(*phase)).count();
+        let unfinished_count = unfinished_count.max(recordings.is_wanted().into());
+        if is_open || unfinished_count > 0 {
+            in_use.push(RoomInUse { appointment_id, is_open, unfinished_count });
+        }
+    }
+    Ok(in_use)
 }
 
 /// The files that recordings of an organization are still to become. They are announced once all of their bytes are there,

@@ -226,7 +226,10 @@ pub(crate) fn lacking(
 }
 
 /// Appointments whose room is open, those first whose room opened first.
-pub(crate) fn open_rooms(
+///
+/// # Errors
+/// When the database fails.
+pub fn open_rooms(
     connection: &mut PgConnection,
     organization_id: OrganizationId,
     patient_id: Option<PatientId>,

@@ -316,14 +316,19 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
 /// Makes the names in an open folder last.
 pub(super) fn sync(folder: &File) -> io::Result<()> {
     #[cfg(test)]
-    if FAILS_TO_SYNC.take() {
-        return Err(io::Error::other("the disk does not answer"));
+    match FAILS_TO_SYNC.get() {
+        0 => {}
+        1 => {
+            FAILS_TO_SYNC.set(0);
+            return Err(io::Error::other("the disk does not answer"));
+        }
+        before => FAILS_TO_SYNC.set(before - 1),
     }
     folder.sync_all()
 }
 
 #[cfg(test)]
 thread_local! {
-    /// Whether the next folder that this thread wants to last cannot be made to.
-    pub(super) static FAILS_TO_SYNC: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// Which of the next folders that this thread wants to last cannot be made to: 1 is the next one, 0 none.
+    pub(super) static FAILS_TO_SYNC: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }

@@ -33,6 +33,7 @@ mod blob;
 mod cipher;
 mod error;
 mod gate;
+mod leftovers;
 mod linger;
 mod manifest;
 mod operations;
@@ -42,6 +43,7 @@ mod tenants;
 mod terms;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 pub use error::S3ServerError;
 pub use server::{S3Clock, S3Options, serve};

@@ -6,7 +6,6 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +13,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::blob::{Segment, Unnamed, random_name, sync_folder};
 use super::error::StoreError;
+use super::leftovers::{clean, entries, is_unfinished, remove};
 use super::manifest::{self, Named, ObjectManifest, PartManifest, UploadManifest};
 use super::tenants::Tenant;
 use super::terms::etag_of;
+use super::unsettled::Unsettled;
 
 /// Longest key of an object, in bytes: its name on the disk has twice as many letters, and 255 are allowed.
 const MAX_KEY_BYTES: usize = 120;
@@ -29,6 +30,8 @@ pub(super) struct Store {
     buckets: PathBuf,
     /// The names of the objects of the buckets whose lists somebody wanted; changed with what they name.
     names: Mutex<Names>,
+    /// Objects and buckets.
+    unsettled: Unsettled,
     /// Held as long as anybody may still write.
     _lock: Option<Arc<File>>,
 }
@@ -37,10 +40,12 @@ pub(super) struct Store {
 type Names = HashMap<String, BTreeSet<String>>;
 
 impl Store {
-    /// Opens the directory, under the lock that keeps others from it, and removes what a crash left over.
+    /// Opens the directory, under the lock that keeps others from it, makes the names last that it finds there, and removes
+    /// what a crash left over.
     pub(super) fn open(root: &Path, lock: Option<Arc<File>>) -> Result<Self, StoreError> {
         let buckets = root.join("buckets");
         fs::create_dir_all(&buckets)?;
+        sync_folder(&buckets)?;
         for bucket in entries(&buckets)? {
             match clean(&bucket) {
                 // What it names cannot be told, so nothing of the bucket is removed.
@@ -50,7 +55,7 @@ impl Store {
                 cleaned => cleaned?,
             }
         }
-        Ok(Self { buckets, names: Mutex::default(), _lock: lock })
+        Ok(Self { buckets, names: Mutex::default(), unsettled: Unsettled::default(), _lock: lock })
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {
@@ -71,30 +76,49 @@ impl Store {
     }
 
     pub(super) fn require_bucket(&self, tenant: &Tenant) -> Result<(), StoreError> {
-        if self.has_bucket(tenant) { Ok(()) } else { Err(StoreError::NoSuchBucket) }
+        if !self.has_bucket(tenant) {
+            return Err(StoreError::NoSuchBucket);
+        }
+        // Whoever made it was told that it may not last.
+        if self.unsettled.contains(&self.bucket(tenant)) { self.create_bucket(tenant) } else { Ok(()) }
     }
 
     pub(super) fn create_bucket(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let _names = self.lock();
         let bucket = self.bucket(tenant);
+        self.unsettled.add(&bucket);
         // The folder that says that there is a bucket comes last.
         for folder in ["objects", "uploads", "blobs"] {
             fs::create_dir_all(bucket.join(folder))?;
         }
         sync_folder(&bucket)?;
-        Ok(sync_folder(&self.buckets)?)
+        sync_folder(&self.buckets)?;
+        self.unsettled.remove(&bucket);
+        Ok(())
+    }
+
+    fn objects(&self, tenant: &Tenant) -> PathBuf {
+        self.bucket(tenant).join("objects")
     }
 
     fn object_path(&self, tenant: &Tenant, key: &str) -> Result<PathBuf, StoreError> {
         if key.len() > MAX_KEY_BYTES {
             return Err(StoreError::KeyTooLong);
         }
-        Ok(self.bucket(tenant).join("objects").join(hex::encode(key)))
+        Ok(self.objects(tenant).join(hex::encode(key)))
     }
 
     pub(super) fn object(&self, tenant: &Tenant, key: &str) -> Result<ObjectManifest, StoreError> {
         self.require_bucket(tenant)?;
-        manifest::read(tenant, &self.object_path(tenant, key)?)?.ok_or(StoreError::NoSuchKey)
+        let path = self.object_path(tenant, key)?;
+        let mut found = manifest::read(tenant, &path)?;
+        // Asked afterwards: who saw a name before it lasts finds it here.
+        if self.unsettled.contains(&path) {
+            let _names = self.lock();
+            self.unsettled.settle(&self.objects(tenant))?;
+            found = manifest::read(tenant, &path)?;
+        }
+        found.ok_or(StoreError::NoSuchKey)
     }
 
     /// Makes an object of a blob and gives its tag. What stood there before is gone afterwards.
@@ -113,9 +137,10 @@ impl Store {
         let object = ObjectManifest { key, content_type, etag: etag.clone(), size, modified, segments };
         let mut names = self.lock();
         let before = named_before(&path)?;
-        let written = write_object(&mut names, tenant, &path, &object)?;
+        let written = self.write_object(&mut names, tenant, &path, &object)?;
         let _ = blob.keep();
         written.lasts()?;
+        self.unsettled.remove(&path);
         self.remove_blobs(tenant, before)?;
         Ok(etag)
     }
@@ -124,14 +149,16 @@ impl Store {
         let path = self.object_path(tenant, key)?;
         let mut names = self.lock();
         if !path.exists() {
-            return Ok(());
+            return self.unsettled.settle(&self.objects(tenant));
         }
         let blobs = manifest::blobs(&path)?;
+        self.unsettled.add(&path);
         fs::remove_file(&path)?;
         if let Some(names) = names.get_mut(&tenant.bucket) {
             names.remove(&hex::encode(key));
         }
-        sync_folder(path.parent().unwrap_or(&path))?;
+        sync_folder(&self.objects(tenant))?;
+        self.unsettled.remove(&path);
         self.remove_blobs(tenant, blobs)
     }
 
@@ -171,9 +198,10 @@ impl Store {
         self.require_bucket(tenant)?;
         // Hexadecimal digits keep the order of bytes.
         let (prefix, after) = (hex::encode(prefix), hex::encode(after));
-        let folder = self.bucket(tenant).join("objects");
+        let folder = self.objects(tenant);
         let mut found: Vec<String> = {
             let mut names = self.lock();
+            self.unsettled.settle(&folder)?;
             let known = match names.entry(tenant.bucket.clone()) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unread) => unread.insert(names_in(&folder)?),
@@ -190,6 +218,22 @@ impl Store {
             objects.extend(manifest::read(tenant, &folder.join(name))?);
         }
         Ok((objects, has_more))
+    }
+
+    fn write_object(
+        &self,
+        names: &mut Names,
+        tenant: &Tenant,
+        path: &Path,
+        object: &ObjectManifest,
+    ) -> Result<Named, StoreError> {
+        let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
+        self.unsettled.add(path);
+        let written = manifest::write(tenant, path, blobs, object)?;
+        if let Some(names) = names.get_mut(&tenant.bucket) {
+            names.insert(hex::encode(&object.key));
+        }
+        Ok(written)
     }
 
     fn upload_path(&self, tenant: &Tenant, upload_id: &str) -> Result<PathBuf, StoreError> {
@@ -297,6 +341,8 @@ impl Store {
         let object_path = self.object_path(tenant, key)?;
         let mut names = self.lock();
         if only_new && object_path.exists() {
+            // Who is told so takes the bytes for stored, and ends the upload that has them too.
+            self.unsettled.settle(&self.objects(tenant))?;
             return Err(StoreError::Exists);
         }
         let upload = self.upload(tenant, upload_id, key)?;
@@ -306,7 +352,8 @@ impl Store {
         let content_type = upload.content_type;
         let object = ObjectManifest { key: key.to_owned(), content_type, etag, size, modified, segments };
         let before = named_before(&object_path)?;
-        write_object(&mut names, tenant, &object_path, &object)?.lasts()?;
+        self.write_object(&mut names, tenant, &object_path, &object)?.lasts()?;
+        self.unsettled.remove(&object_path);
         fs::remove_dir_all(self.upload_path(tenant, upload_id)?)?;
         let parts = stored.into_iter().map(|part| part.segment.blob);
         self.remove_parts(tenant, key, before.into_iter().chain(parts))?;
@@ -316,6 +363,8 @@ impl Store {
     pub(super) fn abort(&self, tenant: &Tenant, upload_id: &str, key: &str) -> Result<(), StoreError> {
         let path = self.upload_path(tenant, upload_id)?;
         let _names = self.lock();
+        // An object may have been made of it whose name does not last yet.
+        self.unsettled.settle(&self.objects(tenant))?;
         let parts = self.parts(tenant, upload_id, key)?;
         fs::remove_dir_all(&path)?;
         sync_folder(path.parent().unwrap_or(&path))?;
@@ -326,20 +375,6 @@ impl Store {
 /// The blobs that stood under a name so far.
 fn named_before(path: &Path) -> Result<Vec<String>, StoreError> {
     if path.exists() { manifest::blobs(path) } else { Ok(Vec::new()) }
-}
-
-fn write_object(
-    names: &mut Names,
-    tenant: &Tenant,
-    path: &Path,
-    object: &ObjectManifest,
-) -> Result<Named, StoreError> {
-    let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
-    let written = manifest::write(tenant, path, blobs, object)?;
-    if let Some(names) = names.get_mut(&tenant.bucket) {
-        names.insert(hex::encode(&object.key));
-    }
-    Ok(written)
 }
 
 fn names_in(objects: &Path) -> Result<BTreeSet<String>, StoreError> {
@@ -372,60 +407,4 @@ fn joined(named: &[(u16, String)], stored: &[PartManifest]) -> Result<(Vec<Segme
     let mut etag = hex::encode(digest.finalize());
     etag.truncate(32);
     Ok((segments, format!("{etag}-{}", named.len())))
-}
-
-/// Removes what no manifest names: blobs of writes that were never acknowledged, names that were never given, and uploads
-/// that became objects just before the end.
-fn clean(bucket: &Path) -> Result<(), StoreError> {
-    let objects = bucket.join("objects");
-    let mut named = BTreeSet::new();
-    for path in entries(&objects)? {
-        if is_unfinished(&path) {
-            remove(&path)?;
-        } else {
-            named.extend(manifest::blobs(&path)?);
-        }
-    }
-    for upload in entries(&bucket.join("uploads"))? {
-        let mut of_parts = Vec::new();
-        for path in entries(&upload)? {
-            if is_unfinished(&path) {
-                remove(&path)?;
-            } else {
-                of_parts.extend(manifest::blobs(&path)?);
-            }
-        }
-        let became_an_object = of_parts.iter().any(|blob| named.contains(blob));
-        if became_an_object || !upload.join("upload").exists() {
-            fs::remove_dir_all(&upload)?;
-        } else {
-            named.extend(of_parts);
-        }
-    }
-    for path in entries(&bucket.join("blobs"))? {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !named.contains(name) {
-            remove(&path)?;
-        }
-    }
-    Ok(())
-}
-
-fn is_unfinished(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "unfinished")
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(entries.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        done => done,
-    }
 }

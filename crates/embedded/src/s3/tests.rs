@@ -1,6 +1,7 @@
 //! The store without a socket, and the gate.
 
 mod faults;
+mod reading;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -10,7 +10,8 @@ use carelog_domain::organization::{
 use carelog_domain::{OrganizationId, Timestamp};
 use carelog_event_log::LogPosition;
 use carelog_records::{IntegrationRecord, IntegrationStatus, queries};
-use carelog_video::daily::DailyAccount;
+use carelog_video::daily::{DailyAccount, DailyApi, DailyError};
+use futures::future::BoxFuture;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -19,12 +20,12 @@ use utoipa_axum::routes;
 
 use super::body::{PathName, Query};
 use super::caller::Caller;
-use super::command::{CommandAnswer, Nothing, Wish, json};
+use super::command::{CommandAnswer, Wish, json};
 use super::freshness::{self, View};
 use super::page::{Fresh, Page};
 use super::problem::Problem;
 use super::text::Lines;
-use super::{Api, schemas};
+use super::{Api, schemas, video_rooms};
 use crate::recordings;
 use crate::storages::Storages;
 
@@ -44,6 +45,22 @@ struct ConfigureIntegrationBody {
     /// Value by the name of the setting, all of them.
     #[schema(value_type = BTreeMap<String, String>)]
     settings: BTreeMap<String, Lines<MAX_VALUE>>,
+    /// For `daily`: leave the present account although rooms of it are open or recordings there are no files yet, because
+    /// Daily refuses its key for good, say. Carelog reaches none of them any more: no new link opens such a room, whoever
+    /// has an earlier one may use it until the room's end, which neither a move nor a cancellation of the appointment
+    /// changes there, and recordings that are no files yet are never fetched or deleted.
+    #[serde(default)]
+    abandon_open: bool,
+}
+
+/// How to take an integration away.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RemoveIntegrationBody {
+    /// For `daily`: leave the account although rooms of it are open or recordings there are no files yet, which are lost to
+    /// Carelog as where another account is given.
+    #[serde(default)]
+    abandon_open: bool,
 }
 
 /// An integration, without its credentials.
@@ -87,10 +104,16 @@ async fn list(caller: Caller, Query(fresh): Query<Fresh>) -> Result<Response, Pr
 
 /// Give an integration its settings and credentials.
 ///
-/// `daily` (`api_key`) runs the video rooms that are made from then on. Without it Carelog runs them itself, from browser
-/// to browser. What that cannot enforce: the server neither sees nor can cut sound and picture, so pages obey the end of a
-/// room by themselves; participants learn each other's network addresses, unless the installation lets everything go by
-/// its own relay (`relay_only`); and a page that somebody altered can record without leave.
+/// `daily` (`api_key`) runs the video rooms that are made from then on. While rooms of it are open, or recordings there are
+/// no files yet, the key may be replaced by another of the same domain, and by none else (`video_in_use`, which says how many
+/// are in the way), unless `abandon_open` gives them up. Rooms get leave to record there only while a recording is asked for;
+/// otherwise they are as the domain is, because Daily documents no value of `enable_recording` that forbids it to a room:
+/// leave it unset for the domain.
+///
+/// Without `daily` Carelog runs rooms itself, from browser to browser. What that cannot enforce: the server neither sees nor
+/// can cut sound and picture, so pages obey the end of a room by themselves; participants learn each other's network
+/// addresses, unless the installation lets everything go by its own relay (`relay_only`); and a page that somebody altered
+/// can record without leave.
 #[utoipa::path(put, path = "/v1/integrations/{integration}", tag = "organization",
     params(("integration" = String, Path)), request_body = ConfigureIntegrationBody,
     responses((status = 200, description = "In use.", body = CommandAnswer)))]
@@ -99,7 +122,7 @@ async fn configure(
     PathName(integration): PathName<IntegrationKind>,
     wish: Wish<ConfigureIntegrationBody>,
 ) -> Result<Response, Problem> {
-    let settings = wish.body.settings;
+    let ConfigureIntegrationBody { settings, abandon_open } = wish.body;
     let names_fit = settings.keys().all(|name| (1..=MAX_NAME).contains(&name.len()));
     if settings.len() > MAX_SETTINGS || !names_fit {
         return Err(Problem::invalid(
@@ -110,6 +133,10 @@ async fn configure(
     let settings: BTreeMap<String, String> =
         settings.into_iter().map(|(name, value)| (name, value.into())).collect();
     check(caller.organization_id, integration, &settings)?;
+    if may_be_refused(integration, abandon_open)? {
+        let account = DailyAccount::from_settings(caller.organization_id, &settings).ok();
+        require_same_domain(&caller, account.as_ref()).await?;
+    }
     let credentials = IntegrationCredentials { settings };
     if integration == IntegrationKind::Storage
         && let Some(storages) = caller.api.system.storages.get()
@@ -150,13 +177,7 @@ async fn require_same_storage(
         return Ok(());
     }
     // Also a file or a recording that was asked for a moment ago.
-    let log = caller.api.log();
-    log.refresh_heads().await?;
-    let lane = log.lane_of(caller.organization_id).await?;
-    let place = LogPosition { lane, position: *log.head(lane).borrow() };
-    for view in [View::Records, View::Video] {
-        freshness::wait(&caller.api, place, view).await?;
-    }
+    wait_for_all(caller, &[View::Records, View::Video]).await?;
     let mut tx = caller.read().await?;
     let has_files = queries::has_files(&mut tx, caller.organization_id).await?;
     tx.commit().await?;
@@ -174,19 +195,91 @@ async fn require_same_storage(
     Ok(())
 }
 
+/// Waits until views show everything that has happened to the organization.
+async fn wait_for_all(caller: &Caller, views: &[View]) -> Result<(), Problem> {
+    let log = caller.api.log();
+    log.refresh_heads().await?;
+    let lane = log.lane_of(caller.organization_id).await?;
+    let place = LogPosition { lane, position: *log.head(lane).borrow() };
+    for view in views {
+        freshness::wait(&caller.api, place, *view).await?;
+    }
+    Ok(())
+}
+
+/// Whether rooms and recordings may stand in the way of another account.
+fn may_be_refused(integration: IntegrationKind, abandon_open: bool) -> Result<bool, Problem> {
+    let is_daily = integration == IntegrationKind::Daily;
+    if abandon_open && !is_daily {
+        return Err(Problem::invalid("/abandon_open", "expected for daily alone"));
+    }
+    Ok(is_daily && !abandon_open)
+}
+
+/// Refuses to leave a domain at Daily whose rooms are open, or whose recordings are no files yet: nobody would look at
+/// them any more, whatever is withdrawn.
+fn require_same_domain<'a>(
+    caller: &'a Caller,
+    next: Option<&'a DailyAccount>,
+) -> BoxFuture<'a, Result<(), Problem>> {
+    Box::pin(async move {
+        wait_for_all(caller, &[View::Video]).await?;
+        let in_use = recordings::rooms_in_use(&caller.api.system, caller.organization_id).await;
+        let mut in_use = in_use.map_err(|error| Problem::unavailable(error.as_ref()))?;
+        if let Some(account) = next
+            && !in_use.is_empty()
+            && let Some(domain_id) = domain_of_account(caller, account).await?
+        {
+            let mut elsewhere = Vec::new();
+            for room in in_use {
+                if video_rooms::domain_of(caller, room.appointment_id).await?.as_ref() != Some(&domain_id) {
+                    elsewhere.push(room);
+                }
+            }
+            in_use = elsewhere;
+        }
+        if in_use.is_empty() {
+            return Ok(());
+        }
+        let open_count = in_use.iter().filter(|room| room.is_open).count();
+        let unfinished_count: usize = in_use.iter().map(|room| room.unfinished_count).sum();
+        Err(Problem::new(StatusCode::CONFLICT, "video_in_use").detail(format!(
+            "open rooms at Daily that would be left: {open_count}, recordings that would never become files: \
+             {unfinished_count}; cancel or await these appointments, give a key of their domain, or give them up with \
+             abandon_open"
+        )))
+    })
+}
+
+/// The domain of an account; nothing where Daily refuses its key.
+async fn domain_of_account(caller: &Caller, account: &DailyAccount) -> Result<Option<String>, Problem> {
+    let daily = DailyApi::new(&caller.api.daily_url).map_err(|error| Problem::internal(&error))?;
+    match daily.domain(account).await {
+        Ok(domain) => Ok(Some(domain.domain_id)),
+        Err(DailyError::Credentials { .. }) => Ok(None),
+        Err(error) => Err(Problem::unavailable(&error)),
+    }
+}
+
 /// Take an integration away.
+///
+/// `daily` stays while rooms of it are open, or recordings there are no files yet (`video_in_use`), unless `abandon_open`
+/// gives them up.
 #[utoipa::path(delete, path = "/v1/integrations/{integration}", tag = "organization",
-    params(("integration" = String, Path)),
+    params(("integration" = String, Path)), request_body = RemoveIntegrationBody,
     responses((status = 200, description = "No longer in use.", body = CommandAnswer)))]
 async fn remove(
     caller: Caller,
     PathName(integration): PathName<IntegrationKind>,
-    wish: Wish<Nothing>,
+    wish: Wish<RemoveIntegrationBody>,
 ) -> Result<Response, Problem> {
     if integration == IntegrationKind::Storage
         && let Some(storages) = caller.api.system.storages.get()
     {
         require_same_storage(&caller, storages, None).await?;
+    }
+    if may_be_refused(integration, wish.body.abandon_open)? {
+        require_same_domain(&caller, None).await?;
     }
     let command = OrganizationCommand::RemoveIntegration { integration };
     let id = caller.organization_id.uuid();

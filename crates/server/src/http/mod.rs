@@ -118,6 +118,8 @@ pub struct Api {
     exports: ExportsConfig,
     video: carelog_video::Directory,
     rooms: rooms::Rooms,
+    /// Where Daily is.
+    daily_url: String,
     /// How browsers reach this, in links to rooms.
     public_url: Option<String>,
     /// Which pages may frame a chart.
@@ -134,6 +136,7 @@ impl Api {
             subscriptions: Directory::new(system.log.clone(), pool, vetting.policy().clone()),
             video: carelog_video::Directory::new(system.log.clone()),
             rooms: rooms::Rooms::new(system.clone(), config.video.relays()),
+            daily_url: config.video.daily_url.clone(),
             public_url: config.video.public_url.clone(),
             limits: Limits::new(&config.http),
             keys: KeyCache::new(),

@@ -16,6 +16,7 @@ use carelog_domain::{AppointmentId, ParticipantId, PatientId, StreamKind, Timest
 use carelog_video::queries::{self, RoomFilter};
 use carelog_video::{RoomRow, RoomState, room_id};
 use cqrs_es::Aggregate as _;
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -40,6 +41,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(reissue))
         .routes(routes!(revoke))
         .merge(recording::routes())
+}
+
+/// The domain at Daily whose room an appointment has; nothing where that cannot be told any more.
+pub(super) fn domain_of(
+    caller: &Caller,
+    appointment_id: AppointmentId,
+) -> BoxFuture<'_, Result<Option<String>, Problem>> {
+    Box::pin(async move { Room::load(caller, appointment_id).await?.domain_id(caller).await })
 }
 
 /// The video room of an appointment.

@@ -1,6 +1,7 @@
 //! The way of a file's bytes, against our own server and against one of others.
 
 mod crash;
+mod documents;
 mod suite;
 
 use std::sync::Arc;

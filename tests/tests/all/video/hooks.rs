@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use carelog_domain::organization::{
-    IntegrationCredentials, IntegrationKind, Organization, OrganizationCommand,
-};
-use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId};
-use carelog_event_log::{Clock as _, Scope, new_id};
+use carelog_domain::OrganizationId;
+use carelog_domain::organization::{IntegrationCredentials, IntegrationKind, OrganizationCommand};
+use carelog_event_log::Clock as _;
 use carelog_server::serve::Roles;
 use carelog_tests::until;
 use carelog_video::daily::{DailyAccount, HookKey};
@@ -205,13 +203,10 @@ async fn a_notice_whose_account_does_not_open_is_to_come_again() {
     let scene = Scene::new(Roles::ALL).await;
     let appointment = scene.onboarded(5).await;
     scene.becomes(&appointment, "open").await;
-    let organization_id = scene.organization_id;
     let credentials = IntegrationCredentials { settings: BTreeMap::new() };
     let command =
         OrganizationCommand::ConfigureIntegration { integration: IntegrationKind::Daily, credentials };
-    let scope = Scope::new(organization_id, Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id())));
-    let log = &scene.product.server.system().log;
-    log.execute::<Organization>(&scope, organization_id.uuid(), command).await.unwrap();
+    scene.decides(command).await;
     scene.product.settled().await;
     let body = json!({ "version": "1", "type": "meeting.started", "id": "m1" });
 

@@ -1,5 +1,6 @@
 //! Video rooms from the log, against a Daily that is as strict as the vendor's contract.
 
+mod accounts;
 mod browsers;
 mod cable;
 mod check_in;

@@ -71,6 +71,55 @@ async fn an_appointment_that_is_cancelled_while_its_worker_is_dead_leaves_no_roo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_it_moves_a_room_leaves_one_room_with_the_window_that_was_asked_for() {
+    let scene = without_workers().await;
+    let first = worker(&scene).await;
+    let appointment = scene.onboarded(60).await;
+    scene.becomes(&appointment, "open").await;
+    scene.product.daily.next(On::Update, [PONDERING]);
+    let starts_at = scene.moves(&appointment, 180).await;
+    let has_moved = || scene.rooms()[0].config["nbf"] == starts_at.unix_seconds() - 15 * 60;
+    until("the window moves", async || has_moved().then_some(())).await;
+
+    let owner = first.owner;
+    first.kill();
+    assert_eq!(scene.told(&appointment).await, ["video_room.created"]);
+    scene.product.leases_end(owner).await;
+    let second = worker(&scene).await;
+
+    until("the move is told", async || (scene.told(&appointment).await.len() > 1).then_some(())).await;
+    assert!(second.end().await.success());
+    assert_eq!(scene.told(&appointment).await, ["video_room.created", "video_room.moved"]);
+    assert_eq!((scene.rooms().len(), scene.asked("POST /rooms"), has_moved()), (1, 1, true));
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_killed_while_it_closes_a_room_leaves_none_and_its_end_is_told_once() {
+    let scene = without_workers().await;
+    let first = worker(&scene).await;
+    let appointment = scene.onboarded(60).await;
+    scene.becomes(&appointment, "open").await;
+    scene.product.daily.next(On::Delete, [PONDERING]);
+    scene.happens(&appointment, "cancel", json!({ "reason": "other" })).await;
+    until("the room is taken away", async || scene.rooms().is_empty().then_some(())).await;
+
+    let owner = first.owner;
+    first.kill();
+    assert_eq!(scene.told(&appointment).await, ["video_room.created"]);
+    scene.product.leases_end(owner).await;
+    let second = worker(&scene).await;
+
+    assert_eq!(scene.becomes(&appointment, "closed").await["end_reason"], "appointment_cancelled");
+    assert!(second.end().await.success());
+    assert_eq!(scene.told(&appointment).await, ["video_room.created", "video_room.expired"]);
+    assert_eq!((scene.rooms().len(), scene.asked("POST /rooms")), (0, 1));
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_stopped_beyond_its_lease_does_no_harm_when_it_goes_on() {
     let scene = without_workers().await;
     scene.product.daily.next(On::Create, [Fault::Slow(Duration::from_millis(500))]);

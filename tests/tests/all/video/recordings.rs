@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// A consultation with two people in it that may be recorded.
-    async fn consultation(&self) -> String {
+    pub(super) async fn consultation(&self) -> String {
         self.may_record(true).await;
         self.agrees().await;
         self.product.daily.films(DAILY_KEY, film());

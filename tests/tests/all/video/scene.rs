@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use carelog_domain::{OrganizationId, Timestamp};
+use carelog_domain::organization::{Organization, OrganizationCommand};
+use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Timestamp};
 use carelog_embedded::daily::FakeRoom;
-use carelog_event_log::Clock;
+use carelog_event_log::{Clock, Scope, new_id};
 use carelog_server::serve::Roles;
 use carelog_tests::{Product, ShiftedClock, until};
 use reqwest::Method;
@@ -73,6 +74,14 @@ impl Scene {
     pub(super) async fn configure(&self, key: &str) {
         let settings = json!({ "settings": { "api_key": key } });
         self.done(Method::PUT, "/v1/integrations/daily", settings).await;
+    }
+
+    /// Something that happens to the clinic without the API.
+    pub(super) async fn decides(&self, command: OrganizationCommand) {
+        let circumstances = Circumstances::of(Actor::SYSTEM, CorrelationId::new(new_id()));
+        let scope = Scope::new(self.organization_id, circumstances);
+        let log = &self.product.server.system().log;
+        log.execute::<Organization>(&scope, self.organization_id.uuid(), command).await.unwrap();
     }
 
     /// Books an appointment by video that begins so many minutes from now and takes half an hour.

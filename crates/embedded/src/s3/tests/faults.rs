@@ -31,7 +31,7 @@ async fn given_an_object_when_the_name_of_the_next_one_may_not_last_then_neither
     let next = Bytes::from_static(b"something else");
     let blob = unnamed(&store, &next, next.len() as u64).await.unwrap();
 
-    FAILS_TO_SYNC.set(true);
+    FAILS_TO_SYNC.set(1);
     let replaced = store.put(&tenant(), KEY.to_owned(), None, blob, 0);
 
     assert!(matches!(replaced, Err(StoreError::Io(_))));
@@ -47,7 +47,7 @@ async fn given_a_part_when_the_name_of_the_next_one_may_not_last_then_it_can_be_
     let (upload_id, tag) = upload(&store, &Bytes::from_static(b"something else")).await;
     let blob = unnamed(&store, &content(), content().len() as u64).await.unwrap();
 
-    FAILS_TO_SYNC.set(true);
+    FAILS_TO_SYNC.set(1);
     let replaced = store.put_part(&tenant(), &upload_id, KEY, 1, blob, 0);
 
     assert!(matches!(replaced, Err(StoreError::Io(_))));
@@ -63,7 +63,7 @@ async fn given_an_object_whose_name_may_not_last_when_its_upload_is_touched_then
         let home = TempDir::new().unwrap();
         let store = open(&home);
         let (upload_id, tag) = upload(&store, &content()).await;
-        FAILS_TO_SYNC.set(true);
+        FAILS_TO_SYNC.set(1);
         assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
         assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Exists)));
 
@@ -80,4 +80,83 @@ async fn given_an_object_whose_name_may_not_last_when_its_upload_is_touched_then
 
         assert_eq!(stored(&store).await.unwrap(), content(), "{ends}");
     }
+}
+
+#[tokio::test]
+async fn given_an_object_whose_name_may_not_last_then_nobody_is_told_of_it_before_it_does() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let (upload_id, tag) = upload(&store, &content()).await;
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
+
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))), "again");
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.object(&tenant(), KEY), Err(StoreError::Io(_))), "asked for");
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.list(&tenant(), "", "", 1), Err(StoreError::Io(_))), "listed");
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.abort(&tenant(), &upload_id, KEY), Err(StoreError::Io(_))), "aborted");
+
+    // A power cut may take the object's name, and the upload is what its bytes are left in.
+    assert_eq!(store.parts(&tenant(), &upload_id, KEY).unwrap().len(), 1);
+    assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Exists)));
+    FAILS_TO_SYNC.set(1);
+    assert_eq!(stored(&store).await.unwrap(), content(), "its name lasts, and needs no disk any more");
+    assert_eq!(FAILS_TO_SYNC.take(), 1);
+}
+
+#[tokio::test]
+async fn given_an_object_whose_removal_may_not_last_then_it_is_gone_for_nobody_before_it_does() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    put(&store, &content()).await;
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.delete(&tenant(), KEY), Err(StoreError::Io(_))));
+
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.delete(&tenant(), KEY), Err(StoreError::Io(_))));
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.object(&tenant(), KEY), Err(StoreError::Io(_))));
+
+    store.delete(&tenant(), KEY).unwrap();
+    assert!(matches!(store.object(&tenant(), KEY), Err(StoreError::NoSuchKey)));
+}
+
+#[tokio::test]
+async fn given_a_bucket_whose_name_may_not_last_then_it_is_there_for_nobody_before_it_does() {
+    let home = TempDir::new().unwrap();
+    let store = Store::open(home.path(), None).unwrap();
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.create_bucket(&tenant()), Err(StoreError::Io(_))));
+
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.require_bucket(&tenant()), Err(StoreError::Io(_))));
+
+    store.require_bucket(&tenant()).unwrap();
+    put(&store, &content()).await;
+    assert_eq!(stored(&store).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn given_a_process_that_died_before_a_name_lasted_when_opened_again_then_nothing_is_cleaned_before_it_does()
+ {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let (upload_id, tag) = upload(&store, &content()).await;
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
+    let is_kept = || home.path().join("buckets/clinic-a/uploads").join(&upload_id).exists();
+
+    // The folder of buckets, the bucket, its objects.
+    for folder in 1..=3 {
+        FAILS_TO_SYNC.set(folder);
+        assert!(matches!(Store::open(home.path(), None), Err(StoreError::Io(_))), "{folder}");
+        assert!(is_kept(), "{folder}");
+    }
+
+    let store = Store::open(home.path(), None).unwrap();
+    assert!(!is_kept());
+    assert_eq!(stored(&store).await.unwrap(), content());
 }

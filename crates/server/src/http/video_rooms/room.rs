@@ -173,11 +173,22 @@ impl Room {
         })
     }
 
+    /// The domain at Daily whose room it is; nothing where that cannot be told any more.
+    pub(super) async fn domain_id(&self, caller: &Caller) -> Result<Option<String>, Problem> {
+        Ok(self.known_address(caller).await?.map(|address| address.account))
+    }
+
     async fn address(&self, caller: &Caller) -> Result<RoomAddress, Problem> {
+        let address = self.known_address(caller).await?;
+        address.ok_or_else(|| Problem::fault("a video room is open and its address cannot be opened"))
+    }
+
+    /// Nothing where there was none, or its key is destroyed.
+    async fn known_address(&self, caller: &Caller) -> Result<Option<RoomAddress>, Problem> {
         let part = self.created.as_ref().and_then(|event| Some((event, event.personal.as_ref()?)));
-        let (event, part) = part.ok_or_else(|| Problem::fault("a video room is open and has no address"))?;
+        let Some((event, part)) = part else { return Ok(None) };
         let json = SealedPlace::of(event).open(caller.api.log().vault(), &part.sealed).await?;
-        let json = json.ok_or_else(|| Problem::fault("the key to a video room's address is destroyed"))?;
-        serde_json::from_slice(&json).map_err(|error| Problem::internal(&error))
+        let address = json.map(|json| serde_json::from_slice(&json)).transpose();
+        address.map_err(|error| Problem::internal(&error))
     }
 }
