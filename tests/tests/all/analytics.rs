@@ -30,6 +30,7 @@ use carelog_vault::{PseudonymKind, VaultError};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use sqlx::AssertSqlSafe;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -163,6 +164,26 @@ async fn patients(product: &Product) -> BTreeSet<Uuid> {
     patients.fetch_all(&product.databases().analytics_owner).await.unwrap().into_iter().collect()
 }
 
+/// What stands for anything of a clinic, in every column that holds pseudonyms.
+async fn pseudonyms(product: &Product, id: OrganizationId) -> BTreeSet<Uuid> {
+    let owner = &product.databases().analytics_owner;
+    let columns =
+        "select format('select %I from analytics.%I where organization_id = $1', a.attname, t.relname)
+        from pg_class t join pg_attribute a on a.attrelid = t.oid
+        where t.relnamespace = 'analytics'::regnamespace and t.relkind in ('r', 'p')
+            and col_description(t.oid, a.attnum) like '%Class: pseudonym'";
+    let columns: Vec<String> = sqlx::query_scalar(columns).fetch_all(owner).await.unwrap();
+    assert!(columns.len() >= 15, "{columns:?}");
+    let mut found = BTreeSet::new();
+    for column in columns {
+        let values: Vec<Option<Uuid>> =
+            sqlx::query_scalar(AssertSqlSafe(column)).bind(id.uuid()).fetch_all(owner).await.unwrap();
+        found.extend(values.into_iter().flatten());
+    }
+    assert!(found.len() >= 7, "patient, specialist, appointment, form, plan, exercise and stay: {found:?}");
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn pseudonyms_differ_by_organization_and_epoch_and_an_old_key_is_not_needed_after_a_rebuild() {
     let product = Product::start().await;
@@ -174,17 +195,19 @@ async fn pseudonyms_differ_by_organization_and_epoch_and_an_old_key_is_not_neede
     product.settled().await;
     let first = patients(&product).await;
     assert_eq!(first.len(), 2, "equal ids have different pseudonyms");
+    let of_first = [pseudonyms(&product, one).await, pseudonyms(&product, other).await];
+    assert!(of_first[0].is_disjoint(&of_first[1]), "nothing stands for anything in two clinics");
     let columns = |facts: &Contents| facts["analytics.exercise_session_facts"].len();
     let before = facts(&product).await;
 
-    let pseudonyms = Arc::clone(&product.server.system().pseudonyms);
+    let keys = Arc::clone(&product.server.system().pseudonyms);
     for organization_id in [one, other] {
-        assert_eq!(pseudonyms.rotate(organization_id).await.unwrap(), 2);
+        assert_eq!(keys.rotate(organization_id).await.unwrap(), 2);
     }
     assert_eq!(facts(&product).await, before, "a rotation alone changes nothing");
     let pool = &product.databases().analytics_system;
     for epoch in [1, 2] {
-        let refused = epochs::destroy(pool, &pseudonyms, one, epoch).await.unwrap_err();
+        let refused = epochs::destroy(pool, &keys, one, epoch).await.unwrap_err();
         assert!(matches!(
             refused,
             EpochError::InUse { .. } | EpochError::Vault(VaultError::NewestPseudonymKey { .. })
@@ -194,14 +217,18 @@ async fn pseudonyms_differ_by_organization_and_epoch_and_an_old_key_is_not_neede
     assert_eq!(patients(&product).await.intersection(&first).count(), 1, "the other clinic's is what it was");
     rebuild_analytics(&product, RebuildScope::Everything).await;
     for organization_id in [one, other] {
-        epochs::destroy(pool, &pseudonyms, organization_id, 1).await.unwrap();
+        epochs::destroy(pool, &keys, organization_id, 1).await.unwrap();
     }
 
     let second = patients(&product).await;
     assert!(second.is_disjoint(&first), "no pseudonym survives its epoch");
+    for organization_id in [one, other] {
+        let now = pseudonyms(&product, organization_id).await;
+        assert!(of_first.iter().all(|before| now.is_disjoint(before)), "nor does any other");
+    }
     assert_eq!((count(&facts(&product).await), columns(&before)), (count(&before), 4));
-    assert!(pseudonyms.key(one, 1).await.is_err(), "and none can be made again");
-    let key_of = pseudonyms.key(one, 2).await.unwrap();
+    assert!(keys.key(one, 1).await.is_err(), "and none can be made again");
+    let key_of = keys.key(one, 2).await.unwrap();
     assert!(second.contains(&key_of.pseudonym(PseudonymKind::Patient, patient).uuid()));
     // What comes afterwards falls under the new epoch.
     post(&product, &key, &format!("/v1/patients/{patient}/onboard"), json!({})).await;
