@@ -12,6 +12,9 @@
 //! Where one figure of a relation is not known, it follows from the others. Where those that are not known have nothing
 //! together, each of them is nothing. And what several have together is known as well. No revealing or telling figure may
 //! be known, by itself or together with others. As long as one is, the smallest of what it follows from is hidden.
+//!
+//! This intruder looks at one relation after the other. What only follows from several at once, as from some values of a
+//! dimension and some parts less each other, is not looked for: the rounding of what is shown is all that stands before it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -226,7 +229,7 @@ impl<'a, const M: usize, const Q: usize> Suppression<'a, M, Q> {
         are_revealing
     }
 
-    /// Whether every record of some cells has one status.
+    /// Whether every record of some cells has one status, where it is known of each how many records it has.
     fn are_telling(&self, figures: &[Figure], known: &Known) -> bool {
         let Some(Figure { kind: Kind::Measure(status), .. }) = figures.first() else { return false };
         if self.measures.get(*status).is_none_or(|measure| !measure.is_status) {
