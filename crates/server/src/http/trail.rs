@@ -24,7 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use self::address::AskedAddress;
+use self::address::{AskedAddress, Mark};
 use self::entry::EntryView;
 pub(crate) use self::export::{trail_lines, trail_table};
 use self::filter::TrailQuery;
@@ -240,6 +240,10 @@ async fn answer(
         }
     };
     let window = Window::read(query.limit, query.after.as_deref())?;
+    let mark = Mark::of(filter.address.as_ref());
+    if let Some(cursor) = window.cursor() {
+        Mark::from_id(cursor.id).refuse_unless(mark)?;
+    }
     let page = TrailPage {
         order: match query.order.unwrap_or_default() {
             OrderQuery::NewestFirst => Order::NewestFirst,
@@ -258,7 +262,7 @@ async fn answer(
         queries::count_entries(&mut tx, organization_id, &filter, i64::MAX, MOST_COUNTED + 1).await?
     };
     tx.commit().await?;
-    let (entries, next) = window.cut(entries, |entry| entry.sequence);
+    let (entries, next) = window.cut_at(entries, |entry| Cursor { number: entry.sequence, id: mark.id() });
     access::record_trail_query(&caller, filter.subject_id, entries.len()).await?;
     let total_is_more = filter != TrailFilter::default() && counted > MOST_COUNTED;
     let total = if total_is_more { MOST_COUNTED } else { counted };
@@ -308,6 +312,10 @@ async fn list_subjects(
             "expected one of actor_id, on_behalf_of, target_id, session_id, correlation_id and the header Carelog-Address",
         ));
     }
+    let mark = Mark::of(filter.address.as_ref());
+    if let Some(cursor) = window.cursor() {
+        Mark::from_number(cursor.number).refuse_unless(mark)?;
+    }
     caller.wait_for(query.wait_for.as_deref(), View::Trail).await?;
     let after = window.cursor().map_or(Uuid::nil(), |cursor| cursor.id);
     let mut tx = caller.read_trail().await?;
@@ -317,7 +325,7 @@ async fn list_subjects(
     let total = queries::count_subjects(&mut tx, caller.organization_id, &filter).await?;
     tx.commit().await?;
     let (subjects, next) =
-        window.cut_at(subjects, |subject| Cursor { number: 0, id: subject.subject_id.uuid() });
+        window.cut_at(subjects, |subject| Cursor { number: mark.number(), id: subject.subject_id.uuid() });
     access::record_trail_query(&caller, filter.subject_id, subjects.len()).await?;
     let view = SubjectsView { items: subjects.into_iter().map(SubjectView::from).collect(), total, next };
     Ok(linked(&uri, view.next.as_deref(), &view))

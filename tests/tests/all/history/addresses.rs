@@ -154,6 +154,42 @@ async fn pages_by_an_address_follow_each_other_and_lead_on_without_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_refused_where_the_one_before_was_asked_for_by_another_address_or_by_none() {
+    let api = behind_a_proxy().await;
+    let clinic = api.clinic("Klinik").await;
+    for name in ["Ada", "Eve"] {
+        let patient = clinic.patient(name).await.id().to_owned();
+        look(&clinic, &patient, "203.0.113.7").await;
+        look(&clinic, &patient, "203.0.113.8").await;
+    }
+    assert_eq!(looked_at(&clinic, "203.0.113.7").await.len(), 2);
+
+    let of_admin = format!("/v1/trail/patients?limit=1&actor_id={}", clinic.admin.id);
+    for path in ["/v1/trail?limit=1", "/v1/trail?limit=1&format=fhir_r4", &of_admin] {
+        let next = |page: &Answer| {
+            let link = page.header("link").strip_prefix('<').unwrap();
+            link.split_once('>').unwrap().0.to_owned()
+        };
+        let by_seven = next(&by_address(&clinic, path, "203.0.113.7").await);
+        let by_none = next(&clinic.get(path).await);
+        let before = api.event_count().await;
+
+        for (refused, what_to_do) in [
+            (clinic.get(&by_seven).await, "send its Carelog-Address"),
+            (by_address(&clinic, &by_seven, "203.0.113.8").await, "begin without after"),
+            (by_address(&clinic, &by_none, "203.0.113.7").await, "leave Carelog-Address out"),
+        ] {
+            assert_eq!(refused.problem(), (400, "another_address"), "{path}");
+            assert!(refused.text_at("/detail").contains(what_to_do), "{refused:?}");
+        }
+
+        assert_eq!(api.event_count().await, before, "nothing was read");
+        assert_eq!(by_address(&clinic, &by_seven, "::ffff:203.0.113.7").await.status, 200, "{path}");
+        assert_eq!(clinic.get(&by_none).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_address_is_refused_and_asking_is_an_entry() {
     let api = behind_a_proxy().await;
     let clinic = api.clinic("Klinik").await;

@@ -2,16 +2,18 @@
 //!
 //! It comes in a header: an address is personal, and what stands in a URL stays in the logs of proxies and in the histories
 //! of browsers. Of a body a hash is kept beside its idempotency key, and there are few enough addresses to try them all. No
-//! cursor holds it, so that each page is asked for with the header again.
+//! cursor holds it, so that each page is asked for with the header again: half of the keyed hash that stands in the trail is
+//! in the cursor, so that a page is never one of another list.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use carelog_audit::AddressIndex;
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, StatusCode};
 use utoipa::IntoParams;
+use uuid::Uuid;
 
 use crate::http::Api;
 use crate::http::caller::Caller;
@@ -24,7 +26,7 @@ const HEADER: &str = "carelog-address";
 #[into_params(parameter_in = Header)]
 pub(super) struct AskedAddress {
     /// Asked for from one network address, IPv4 or IPv6: the first entry of each request. Each page is asked for with it
-    /// again. Nothing is found any more once the clinic's key of network addresses was destroyed.
+    /// again, and refused with `another_address` otherwise. Nothing is found any more once the clinic's key of network addresses was destroyed.
     #[param(rename = "Carelog-Address", value_type = Option<String>, required = false)]
     address: Option<IpAddr>,
 }
@@ -49,6 +51,61 @@ impl AskedAddress {
         let Some(address) = self.address else { return Ok(None) };
         let vault = caller.api.log().vault();
         Ok(Some(AddressIndex::find(vault, caller.organization_id, address).await?))
+    }
+}
+
+/// What a cursor tells of the address that its list was asked for by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    /// Of a list that was asked for by no address.
+    const NONE: Self = Self(0);
+
+    pub(super) fn of(address: Option<&AddressIndex>) -> Self {
+        let half = address.and_then(|index| index.bytes().first_chunk());
+        half.map_or(Self::NONE, |half| Self(u64::from_be_bytes(*half)))
+    }
+
+    /// As an id, in cursors whose list needs none.
+    pub(super) const fn id(self) -> Uuid {
+        Uuid::from_u64_pair(0, self.0)
+    }
+
+    pub(super) const fn from_id(id: Uuid) -> Self {
+        Self(id.as_u64_pair().1)
+    }
+
+    /// As a number, in cursors whose list needs none.
+    pub(super) const fn number(self) -> i64 {
+        self.0.cast_signed()
+    }
+
+    pub(super) const fn from_number(number: i64) -> Self {
+        Self(number.cast_unsigned())
+    }
+
+    /// Refuses to go on with a list that was asked for by another address.
+    ///
+    /// # Errors
+    /// `another_address`.
+    pub(super) fn refuse_unless(self, asked_by: Self) -> Result<(), Problem> {
+        if self == asked_by {
+            return Ok(());
+        }
+        let detail = match (self, asked_by) {
+            (_, Self::NONE) => {
+                "the page before was asked for by an address: send its Carelog-Address with each page"
+            }
+            (Self::NONE, _) => {
+                "the page before was asked for by no address: leave Carelog-Address out, or begin without after"
+            }
+            _ => {
+                "the page before was asked for by another address: send its Carelog-Address with each page, or begin \
+                 without after"
+            }
+        };
+        Err(Problem::new(StatusCode::BAD_REQUEST, "another_address").detail(detail))
     }
 }
 
