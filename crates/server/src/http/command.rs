@@ -132,6 +132,15 @@ impl Terms {
         Self { idempotency: None, ..self }
     }
 
+    /// The same wish with something that its body does not tell, and that makes another wish of it.
+    pub(super) fn with(self, told_beside: &[u8]) -> Self {
+        let idempotency = self.idempotency.map(|Idempotency { key, fingerprint }| {
+            let fingerprint = Sha256::new().chain_update(fingerprint).chain_update(told_beside);
+            Idempotency { key, fingerprint: fingerprint.finalize().into() }
+        });
+        Self { idempotency, ..self }
+    }
+
     /// The key under which the first answer is kept. A partner and a patient have keys of their own, so that none of
     /// them finds what another one wished.
     fn kept(&self, caller: &Caller) -> Option<Idempotency> {

@@ -253,6 +253,38 @@ async fn a_long_export_and_a_replay_have_what_came_from_an_address_and_keep_it_n
     assert!(!row.contains("203.0.113") && !row.contains("cb007107"), "{row}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_whose_row_was_lost_is_made_for_the_address_that_it_was_asked_for_by_and_no_other() {
+    let api = behind_a_proxy().await;
+    let clinic = api.clinic("Klinik").await;
+    let ada = clinic.patient("Ada").await.id().to_owned();
+    look(&clinic, &ada, "203.0.113.7").await;
+    assert_eq!(looked_at(&clinic, "203.0.113.7").await, [ada.as_str()]);
+    let ask = async |address: Option<&str>| {
+        let mut request = clinic.request(Method::POST, "/v1/trail/exports").header("idempotency-key", "one");
+        if let Some(address) = address {
+            request = request.header("carelog-address", address);
+        }
+        send(request.json(&json!({ "form": "ndjson" }))).await
+    };
+    let first = ask(Some("203.0.113.7")).await;
+    assert_eq!(first.status, 202, "{first:?}");
+    // As if the process had died between the event and the row.
+    let removed = api.audit.execute("delete from exports.jobs").await.unwrap();
+    assert_eq!(removed.rows_affected(), 1);
+
+    for address in [Some("203.0.113.8"), None] {
+        assert_eq!(ask(address).await.problem(), (422, "idempotency_key_reused"), "{address:?}");
+    }
+    let again = ask(Some("203.0.113.7")).await;
+
+    assert_eq!((again.status, again.id(), &again.body["total"]), (202, first.id(), &json!(1)), "{again:?}");
+    ended(&clinic, again.id(), "complete").await;
+    let jobs: Vec<Vec<u8>> =
+        sqlx::query_scalar("select address_index from exports.jobs").fetch_all(&api.audit).await.unwrap();
+    assert_eq!(jobs, column(&api, "event_type = 'access.record_viewed'").await);
+}
+
 /// Another server on the same databases, which remembers no key.
 async fn another_server(api: &Api) -> Server {
     let [core, audit, analytics, vault] = api.database_urls().clone().map(|url| url.parse().unwrap());

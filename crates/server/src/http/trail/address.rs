@@ -1,9 +1,9 @@
 //! The network address by which entries are asked for.
 //!
 //! It comes in a header: an address is personal, and what stands in a URL stays in the logs of proxies and in the histories
-//! of browsers. Of a body a hash is kept beside its idempotency key, and there are few enough addresses to try them all. No
-//! cursor holds it, so that each page is asked for with the header again: half of the keyed hash that stands in the trail is
-//! in the cursor, so that a page is never one of another list.
+//! of browsers. No cursor holds it, so that each page is asked for with the header again; half of the keyed hash that stands
+//! in the trail is in the cursor, so that no page is one of another list. Of a body a hash is kept beside its idempotency key,
+//! and there are few enough addresses to try them all: what is mixed into that is the keyed hash too.
 
 use std::net::IpAddr;
 use std::sync::Arc;
