@@ -6,12 +6,14 @@ pub(crate) mod tests;
 use uuid::Uuid;
 
 use crate::access::AccessEvent;
+use crate::accounting::AccountingEvent;
 use crate::appointment::AppointmentEvent;
 use crate::catalogue::{EventType, StreamKind};
 use crate::event::{CodecError, EncodedEvent, StreamEvent};
 use crate::file::FileEvent;
 use crate::form::FormEvent;
 use crate::ids::PatientId;
+use crate::legal_hold::LegalHoldEvent;
 use crate::organization::OrganizationEvent;
 use crate::patient::PatientEvent;
 use crate::personal::PersonalPart;
@@ -84,6 +86,8 @@ macro_rules! any_event {
 any_event! {
     Organization(OrganizationEvent),
     Patient(PatientEvent),
+    LegalHold(LegalHoldEvent),
+    Accounting(AccountingEvent),
     Specialist(SpecialistEvent),
     Appointment(AppointmentEvent),
     Form(FormEvent),
@@ -114,7 +118,7 @@ impl Event {
     /// The patient whom the event is about: the one in its facts, or the one whose stream it stands in.
     pub fn patient_id(&self, stream_id: Uuid) -> Option<PatientId> {
         match self {
-            Self::Patient(_) => Some(PatientId::new(stream_id)),
+            Self::Patient(_) | Self::LegalHold(_) | Self::Accounting(_) => Some(PatientId::new(stream_id)),
             Self::Organization(_)
             | Self::Specialist(_)
             | Self::Appointment(_)

@@ -14,6 +14,10 @@ closed_enum! {
         Organization = "organization",
         /// A patient.
         Patient = "patient",
+        /// The legal holds on a patient's data.
+        LegalHold = "legal_hold",
+        /// The accounting of disclosures that a patient gets.
+        Accounting = "accounting",
         /// A specialist.
         Specialist = "specialist",
         /// An appointment.
@@ -106,13 +110,13 @@ catalogue! {
         PatientConsentGiven = "patient.consent_given", v 1, public;
         /// The patient took an agreement back.
         PatientConsentWithdrawn = "patient.consent_withdrawn", v 1, public;
-        /// For a time the patient gets no account of disclosures to an agency.
+        /// As `accounting.suspended`, which is written in its place.
         PatientAccountingSuspended = "patient.accounting_suspended", v 1, internal;
-        /// The patient gets the whole account again.
+        /// As `accounting.resumed`, which is written in its place.
         PatientAccountingResumed = "patient.accounting_resumed", v 1, internal;
-        /// The patient's data has to be kept, whoever asks for its erasure.
+        /// As `legal_hold.placed`, which is written in its place.
         PatientLegalHoldPlaced = "patient.legal_hold_placed", v 1, internal;
-        /// It need not be kept for that reason any more.
+        /// As `legal_hold.released`, which is written in its place.
         PatientLegalHoldReleased = "patient.legal_hold_released", v 1, internal;
         /// Erasure was asked for; the intent stands before any key is destroyed.
         PatientErasureRequested = "patient.erasure_requested", v 1, internal;
@@ -120,6 +124,18 @@ catalogue! {
         PatientKeysDestroyed = "patient.keys_destroyed", v 1, internal;
         /// Every projection confirmed the erasure.
         PatientErased = "patient.erased", v 1, public;
+    }
+    LegalHold in legal_hold {
+        /// A patient's data has to be kept, whoever asks for its erasure.
+        LegalHoldPlaced = "legal_hold.placed", v 1, internal;
+        /// It need not be kept for that reason any more.
+        LegalHoldReleased = "legal_hold.released", v 1, internal;
+    }
+    Accounting in accounting {
+        /// For a time a patient gets no account of disclosures to an agency.
+        AccountingSuspended = "accounting.suspended", v 1, internal;
+        /// The patient gets the whole account again.
+        AccountingResumed = "accounting.resumed", v 1, internal;
     }
     Specialist in specialist {
         /// A specialist joined.

@@ -10,6 +10,9 @@ use crate::access::{
     AccessRecordExported, AccessRecordViewed, AccessTrailQueried, AnalyticsDimension, AnalyticsFormat,
     AnalyticsView, CellValue, DenialReason, Disclosure, DisclosureExclusion, Interaction, YearMonth,
 };
+use crate::accounting::{
+    AccountingEvent, AccountingResumed, AccountingSuspended, AgencyKind, AgencyStatement, StatementForm,
+};
 use crate::appointment::{
     AppointmentBooked, AppointmentCancelled, AppointmentCompleted, AppointmentConfirmed, AppointmentEvent,
     AppointmentMode, AppointmentNoShow, AppointmentNote, AppointmentOnboarded, AppointmentRescheduled,
@@ -24,6 +27,7 @@ use crate::file::{
 use crate::form::{
     FormAnswers, FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason,
 };
+use crate::legal_hold::{LegalHoldEvent, LegalHoldPlaced, LegalHoldReason, LegalHoldReleased};
 use crate::organization::{
     IntegrationCredentials, IntegrationKind, OrganizationApiKeyIssued, OrganizationApiKeyRevoked,
     OrganizationEvent, OrganizationIntegrationConfigured, OrganizationIntegrationRemoved,
@@ -32,10 +36,10 @@ use crate::organization::{
     StaffProfile,
 };
 use crate::patient::{
-    AgencyKind, AgencyStatement, ConsentKind, ErasureGround, LegalHoldReason, PatientAccountingResumed,
-    PatientAccountingSuspended, PatientConsentGiven, PatientConsentWithdrawn, PatientDetails,
-    PatientDetailsChanged, PatientErased, PatientErasureRequested, PatientEvent, PatientKeysDestroyed,
-    PatientLegalHoldPlaced, PatientLegalHoldReleased, PatientOnboarded, PatientRegistered, StatementForm,
+    ConsentKind, ErasureGround, PatientAccountingResumed, PatientAccountingSuspended, PatientConsentGiven,
+    PatientConsentWithdrawn, PatientDetails, PatientDetailsChanged, PatientErased, PatientErasureRequested,
+    PatientEvent, PatientKeysDestroyed, PatientLegalHoldPlaced, PatientLegalHoldReleased, PatientOnboarded,
+    PatientRegistered,
 };
 use crate::specialist::{
     DeactivationReason, Profession, SpecialistAdded, SpecialistDeactivated, SpecialistEvent,
@@ -203,6 +207,8 @@ pub(crate) fn events(v: Variation) -> Vec<Event> {
     let mut events = Vec::new();
     events.extend(organization_events(v).into_iter().map(Event::from));
     events.extend(patient_events(v).into_iter().map(Event::from));
+    events.extend(hold_events(v).into_iter().map(Event::from));
+    events.extend(accounting_events(v).into_iter().map(Event::from));
     events.extend(specialist_events(v).into_iter().map(Event::from));
     events.extend(appointment_events(v).into_iter().map(Event::from));
     events.extend(form_events(v).into_iter().map(Event::from));
@@ -293,6 +299,30 @@ fn patient_events(v: Variation) -> Vec<PatientEvent> {
         PatientEvent::ErasureRequested(PatientErasureRequested { ground: ErasureGround::PatientRequest }),
         PatientEvent::KeysDestroyed(PatientKeysDestroyed { key_count: v.number }),
         PatientEvent::Erased(PatientErased {}),
+    ]
+}
+
+fn hold_events(v: Variation) -> Vec<LegalHoldEvent> {
+    vec![
+        LegalHoldEvent::Placed(LegalHoldPlaced {
+            legal_hold_id: v.id(4),
+            reason: LegalHoldReason::Litigation,
+        }),
+        LegalHoldEvent::Released(LegalHoldReleased { legal_hold_id: v.id(4) }),
+    ]
+}
+
+fn accounting_events(v: Variation) -> Vec<AccountingEvent> {
+    vec![
+        AccountingEvent::Suspended(AccountingSuspended {
+            suspension_id: v.id(9),
+            agency_kind: AgencyKind::LawEnforcement,
+            form: StatementForm::Written,
+            stated_at: v.moment,
+            ends_at: v.moment,
+            personal: Some(Personal::Open(agency_statement())),
+        }),
+        AccountingEvent::Resumed(AccountingResumed { suspension_id: v.id(9) }),
     ]
 }
 

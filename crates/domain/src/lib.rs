@@ -4,7 +4,8 @@
 //! come out; ids and moments are values that the caller brings. The crate has no I/O, reads no clock and draws
 //! no random value.
 //!
-//! Main types: one module per aggregate ([`organization`], [`patient`], [`specialist`], [`appointment`],
+//! Main types: one module per aggregate ([`organization`], [`patient`], [`legal_hold`],
+//! [`accounting`], [`specialist`], [`appointment`],
 //! [`form`], [`treatment_plan`], [`file`], [`video_room`], [`webhook_subscription`], [`webhook_delivery`],
 //! [`webhook_replay`],
 //! [`access`]), the [`EventType`] catalogue,
@@ -23,6 +24,7 @@
 #![warn(missing_docs)]
 
 pub mod access;
+pub mod accounting;
 mod aggregate;
 mod any;
 pub mod appointment;
@@ -35,6 +37,7 @@ mod examples;
 pub mod file;
 pub mod form;
 mod ids;
+pub mod legal_hold;
 pub mod organization;
 pub mod patient;
 mod personal;

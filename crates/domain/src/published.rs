@@ -51,7 +51,7 @@ pub const fn example_id(number: u8) -> Uuid {
 pub const fn example_stream(kind: StreamKind) -> Uuid {
     match kind {
         StreamKind::Organization => example_id(1),
-        StreamKind::Patient => example_id(2),
+        StreamKind::Patient | StreamKind::LegalHold | StreamKind::Accounting => example_id(2),
         StreamKind::Specialist => example_id(3),
         StreamKind::Appointment => example_id(4),
         StreamKind::Form => example_id(5),
@@ -86,6 +86,8 @@ pub fn example(event_type: EventType) -> Option<Event> {
             Some(Event::WebhookSubscription(WebhookSubscriptionEvent::TestRequested(facts)))
         }
         StreamKind::Organization
+        | StreamKind::LegalHold
+        | StreamKind::Accounting
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

@@ -46,6 +46,7 @@ impl EventLog {
         let request = AppendRequest {
             stream,
             expected_version: 0,
+            premise: None,
             circumstances: scope.circumstances,
             network: scope.network.clone(),
             idempotency: scope.idempotency.clone(),

@@ -32,7 +32,9 @@ mod store;
 mod tail;
 mod warm;
 
-pub use append::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Verdict};
+pub use append::{
+    AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Premise, Verdict,
+};
 pub use clock::{Clock, SystemClock, derived_id, new_id};
 pub use history::HistoryError;
 pub use log::{EventLog, OpenError};

@@ -33,7 +33,9 @@ pub enum SealError {
 /// The patient whom an event of this stream is about.
 pub(crate) fn subject_of(stream: &StreamKey, named: Option<PatientId>) -> Option<PatientId> {
     match stream.kind {
-        StreamKind::Patient => Some(PatientId::new(stream.id)),
+        StreamKind::Patient | StreamKind::LegalHold | StreamKind::Accounting => {
+            Some(PatientId::new(stream.id))
+        }
         StreamKind::Organization
         | StreamKind::Specialist
         | StreamKind::Appointment

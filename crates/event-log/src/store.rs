@@ -17,7 +17,7 @@ use cqrs_es::{Aggregate, AggregateContext, AggregateError, CqrsFramework, EventE
 use uuid::Uuid;
 
 use crate::append::{
-    AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, Verdict, remember_unchanged,
+    AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, Premise, Verdict, remember_unchanged,
 };
 use crate::log::EventLog;
 use crate::read::ReadError;
@@ -44,6 +44,8 @@ pub struct Scope {
     pub network: Option<Sealed>,
     /// Which version of the stream the caller has in mind.
     pub expected: Expected,
+    /// Another stream that the caller read for the command.
+    pub premise: Option<Premise>,
     /// Whether nobody waits for the answer, so that the append may wait a moment for others.
     pub can_wait: bool,
 }
@@ -58,6 +60,7 @@ impl Scope {
             idempotency: None,
             network: None,
             expected: Expected::Any,
+            premise: None,
             can_wait: false,
         }
     }
@@ -100,6 +103,9 @@ pub enum ExecuteError<R: std::error::Error + 'static> {
         /// Its version.
         current_version: i64,
     },
+    /// The stream that the command rests on has moved since it was read: read it again, and decide anew.
+    #[error("the stream that the command rests on has moved, try again")]
+    PremiseMoved,
     /// Others kept changing the stream.
     #[error("the stream kept changing, try again")]
     Contended,
@@ -166,6 +172,12 @@ impl EventLog {
                     return match self.known_answer(scope).await.map_err(ExecuteError::Read)? {
                         Some(known) => replay(scope, known),
                         None => Err(ExecuteError::StaleVersion { current_version }),
+                    };
+                }
+                (_, Some(End::PremiseMoved)) => {
+                    return match self.known_answer(scope).await.map_err(ExecuteError::Read)? {
+                        Some(known) => replay(scope, known),
+                        None => Err(ExecuteError::PremiseMoved),
                     };
                 }
                 (_, Some(End::Conflict)) => {
@@ -243,6 +255,7 @@ enum End {
     Unchanged(i64),
     Known(KnownAnswer),
     Conflict,
+    PremiseMoved,
     Stale(i64),
     Failed(Failure),
 }
@@ -370,6 +383,7 @@ where
         let request = AppendRequest {
             stream,
             expected_version: context.version,
+            premise: self.scope.premise,
             circumstances: self.scope.circumstances,
             network: self.scope.network.clone(),
             idempotency: self.scope.idempotency.clone(),
@@ -391,6 +405,7 @@ where
                 Expected::Version(_) => End::Stale(current_version),
                 Expected::Any | Expected::New => End::Conflict,
             },
+            Verdict::PremiseMoved => End::PremiseMoved,
             Verdict::Known(known) => End::Known(known),
         };
         Err(self.ended(end))

@@ -144,21 +144,63 @@ pub fn events(
     Box::pin(async move { log.stream(&StreamKey { organization_id, kind: kind.stream_kind(), id }, 0).await })
 }
 
-/// A record as it was; `events` are all of its stream, in order.
+/// Every event of other streams that the record shows, in order: the legal holds of a patient.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn events_beside(
+    log: &EventLog,
+    organization_id: OrganizationId,
+    kind: RecordKind,
+    id: Uuid,
+) -> BoxFuture<'_, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        match kind {
+            RecordKind::Patient => {
+                log.stream(&StreamKey { organization_id, kind: StreamKind::LegalHold, id }, 0).await
+            }
+            RecordKind::Appointment
+            | RecordKind::Form
+            | RecordKind::TreatmentPlan
+            | RecordKind::File
+            | RecordKind::VideoRoom
+            | RecordKind::WebhookSubscription => Ok(Vec::new()),
+        }
+    })
+}
+
+/// A record as it was; `events` are all of its stream, in order, and `beside` those of other streams that it shows. They
+/// belong to the version that was the newest when they were written.
 ///
 /// # Errors
 /// When there is no such record, version or past, or an event cannot be folded.
-pub fn fold(kind: RecordKind, events: &[RecordedEvent], moment: Moment) -> Result<Past, PastError> {
+pub fn fold(
+    kind: RecordKind,
+    events: &[RecordedEvent],
+    beside: &[RecordedEvent],
+    moment: Moment,
+) -> Result<Past, PastError> {
     let last = events.last().ok_or(PastError::Unknown)?.version;
     if matches!(moment, Moment::Version(version) if version > last) {
         return Err(PastError::VersionBeyondLast { last });
     }
     let mut folding = Folding::new(kind);
     let (mut version, mut event_count) = (0, 0);
-    for event in events.iter().filter(|event| moment.includes(event)) {
+    let mut all: Vec<&RecordedEvent> = events.iter().chain(beside).collect();
+    all.sort_by_key(|event| event.position);
+    let mut newest = 0;
+    for event in all {
+        let is_own = event.stream.kind == kind.stream_kind();
+        if is_own {
+            newest = event.version;
+        }
+        if !moment.includes(event, newest) {
+            continue;
+        }
         // Nothing builds upon a record that does not exist yet.
-        let is_taken = (version > 0 || event.version == 1) && folding.take(event, moment.is_of_time())?;
-        if is_taken {
+        let is_taken =
+            (version > 0 || is_own && event.version == 1) && folding.take(event, moment.is_of_time())?;
+        if is_taken && is_own {
             (version, event_count) = (event.version, event_count + 1);
         }
     }
@@ -167,10 +209,11 @@ pub fn fold(kind: RecordKind, events: &[RecordedEvent], moment: Moment) -> Resul
 }
 
 impl Moment {
-    fn includes(self, event: &RecordedEvent) -> bool {
+    /// Whether an event belongs to it that was written when the record was at this version.
+    fn includes(self, event: &RecordedEvent, newest: i64) -> bool {
         match self {
             Self::Newest => true,
-            Self::Version(version) => event.version <= version,
+            Self::Version(version) => newest <= version,
             Self::KnownAt(moment) => event.recorded_at <= moment,
             Self::TrueAt(moment) => event.occurred_at <= moment,
         }

@@ -181,7 +181,9 @@ impl State {
             // Without a row, they leave no facts.
             (Event::Patient(_) | Event::Appointment(_) | Event::Form(_) | Event::TreatmentPlan(_), None)
             | (
-                Event::Specialist(_)
+                Event::LegalHold(_)
+                | Event::Accounting(_)
+                | Event::Specialist(_)
                 | Event::File(_)
                 | Event::WebhookSubscription(_)
                 | Event::WebhookDelivery(_)

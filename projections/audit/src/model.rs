@@ -165,6 +165,10 @@ pub const fn action(event_type: EventType) -> Action {
         | EventType::PatientAccountingResumed
         | EventType::PatientLegalHoldPlaced
         | EventType::PatientLegalHoldReleased
+        | EventType::LegalHoldPlaced
+        | EventType::LegalHoldReleased
+        | EventType::AccountingSuspended
+        | EventType::AccountingResumed
         | EventType::PatientErasureRequested
         | EventType::SpecialistDeactivated
         | EventType::AppointmentConfirmed
@@ -253,6 +257,10 @@ fn outcome(event: &RecordedEvent) -> Result<Outcome, CodecError> {
         | EventType::PatientConsentWithdrawn
         | EventType::PatientLegalHoldPlaced
         | EventType::PatientLegalHoldReleased
+        | EventType::LegalHoldPlaced
+        | EventType::LegalHoldReleased
+        | EventType::AccountingSuspended
+        | EventType::AccountingResumed
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased
@@ -353,6 +361,8 @@ fn target(event: &RecordedEvent) -> Result<(StreamKind, Option<Uuid>), CodecErro
         | StreamKind::WebhookSubscription
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay => Ok((event.stream.kind, Some(event.stream.id))),
+        // What is kept, or kept silent about, is the patient's record.
+        StreamKind::LegalHold | StreamKind::Accounting => Ok((StreamKind::Patient, Some(event.stream.id))),
         StreamKind::Access => target_of_access(event),
     }
 }

@@ -58,12 +58,14 @@ impl<'a> DecodedEvent<'a> {
         match recorded.stream.kind {
             StreamKind::Organization
             | StreamKind::Patient
+            | StreamKind::LegalHold
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form
             | StreamKind::File
             | StreamKind::TreatmentPlan => Ok(Some(Self { recorded, event: recorded.decode()? })),
-            StreamKind::VideoRoom
+            StreamKind::Accounting
+            | StreamKind::VideoRoom
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -128,7 +130,10 @@ impl Needed {
             StreamKind::Form => self.forms.insert(key),
             StreamKind::File => self.files.insert(key),
             StreamKind::TreatmentPlan => self.plans.insert(key),
-            StreamKind::VideoRoom
+            // Its row is the patient's, whichever stream began first.
+            StreamKind::LegalHold
+            | StreamKind::Accounting
+            | StreamKind::VideoRoom
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
             | StreamKind::WebhookReplay
@@ -147,6 +152,9 @@ impl Needed {
             Event::Patient(PatientEvent::ConsentWithdrawn(withdrawn)) => {
                 self.consents.insert((organization_id, stream.id, withdrawn.consent));
             }
+            Event::LegalHold(_) => {
+                self.patients.insert((organization_id, stream.id));
+            }
             Event::TreatmentPlan(event) => {
                 let key = plan::exercise_of(event).map(|id| (organization_id, stream.id, id));
                 self.exercises.extend(key);
@@ -163,6 +171,7 @@ impl Needed {
                 | PatientEvent::LegalHoldReleased(_)
                 | PatientEvent::Erased(_),
             )
+            | Event::Accounting(_)
             | Event::Specialist(_)
             | Event::Appointment(_)
             | Event::Form(_)
@@ -244,6 +253,9 @@ impl State {
         match event {
             Event::Organization(event) => self.apply_organization(event, recorded),
             Event::Patient(event) => self.apply_patient(key, event, recorded),
+            Event::LegalHold(event) => {
+                self.patients.change(key, |row| PatientRecord::hold(row, event, recorded))
+            }
             Event::Specialist(event) => {
                 self.specialists.change(key, |row| SpecialistRecord::apply(row, event, recorded))
             }
@@ -253,7 +265,8 @@ impl State {
             Event::Form(event) => self.forms.change(key, |row| FormRecord::apply(row, event, recorded)),
             Event::File(event) => self.files.change(key, |row| FileRecord::apply(row, event, recorded)),
             Event::TreatmentPlan(event) => self.apply_plan(key, event, recorded),
-            Event::VideoRoom(_)
+            Event::Accounting(_)
+            | Event::VideoRoom(_)
             | Event::WebhookSubscription(_)
             | Event::WebhookDelivery(_)
             | Event::WebhookReplay(_)

@@ -58,6 +58,8 @@ pub(crate) fn room_of(event: &RecordedEvent) -> Result<Option<RoomKey>, CodecErr
         StreamKind::Organization
         | StreamKind::VideoNotice
         | StreamKind::Patient
+        | StreamKind::LegalHold
+        | StreamKind::Accounting
         | StreamKind::Specialist
         | StreamKind::File
         | StreamKind::TreatmentPlan
@@ -81,7 +83,9 @@ impl Page {
             StreamKind::VideoRoom => self.fold_room(event, &event.decode_as()?),
             StreamKind::VideoNotice => self.intents.push(look(event)),
             StreamKind::Patient => self.fold_patient(event, &event.decode_as()?),
-            StreamKind::Specialist
+            StreamKind::LegalHold
+            | StreamKind::Accounting
+            | StreamKind::Specialist
             | StreamKind::Form
             | StreamKind::File
             | StreamKind::TreatmentPlan

@@ -161,7 +161,9 @@ fn data_schema(event_type: EventType, id: &str) -> Value {
 const fn own_id(kind: StreamKind) -> &'static str {
     match kind {
         StreamKind::Organization => "The organization that it happened to.",
-        StreamKind::Patient => "The patient whom it happened to.",
+        StreamKind::Patient | StreamKind::LegalHold | StreamKind::Accounting => {
+            "The patient whom it happened to."
+        }
         StreamKind::Specialist => "The specialist whom it happened to.",
         StreamKind::Appointment => "The appointment that it happened to.",
         StreamKind::Form => "The form that it happened to.",

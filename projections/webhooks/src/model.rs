@@ -178,6 +178,8 @@ impl Page {
             StreamKind::WebhookReplay => self.fold_replay(event, event.decode_as()?),
             StreamKind::Organization
             | StreamKind::Patient
+            | StreamKind::LegalHold
+            | StreamKind::Accounting
             | StreamKind::Specialist
             | StreamKind::Appointment
             | StreamKind::Form

@@ -4,10 +4,11 @@ use carelog_domain::appointment::{Appointment, AppointmentCommand, AppointmentRe
 use carelog_domain::patient::{Patient, PatientCommand, PatientRejection};
 use carelog_domain::{EventType, RequestId, StreamKind};
 use carelog_event_log::{
-    Appended, ExecuteError, Expected, Network, RecordedEvent, Scope, SealedPlace, StreamKey, new_id,
+    Appended, ExecuteError, Executed, Expected, Network, Premise, RecordedEvent, Scope, SealedPlace,
+    StreamKey, new_id,
 };
 use carelog_tests::{
-    ManualClock, TestSystem, appended, at, book, book_for, check_immutable, check_invariants, confirm,
+    ManualClock, TestSystem, appended, at, book, book_for, check_immutable, check_invariants, confirm, keyed,
     register, reschedule, run, scope, start_appointment,
 };
 use uuid::Uuid;
@@ -161,6 +162,31 @@ async fn a_stale_version_refuses_before_and_at_the_commit() {
 
     assert_eq!(first.version, 2);
     assert!(matches!(stale, Err(ExecuteError::StaleVersion { current_version: 2 })), "{stale:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rests_on_a_stream_that_has_moved_is_refused_and_stored_nowhere() {
+    let system = TestSystem::new().await;
+    let organization_id = system.organization_in(1).await;
+    let [stream_id, other] = [0; 2].map(|_| new_id());
+    let premise = |id, version| {
+        let stream = StreamKey { organization_id, kind: StreamKind::Appointment, id };
+        Scope { premise: Some(Premise { stream, version }), ..keyed(organization_id, "rests", "on it") }
+    };
+
+    let first = run::<Appointment>(system.log(), &premise(other, 0), stream_id, book()).await;
+    run::<Appointment>(system.log(), &scope(organization_id), other, book()).await;
+    let again = system.log().execute::<Appointment>(&premise(other, 0), stream_id, book()).await.unwrap();
+    let stale = Scope { idempotency: None, ..premise(other, 0) };
+    let refused = system.log().execute::<Appointment>(&stale, stream_id, confirm()).await;
+    let fresh = Scope { idempotency: None, ..premise(other, 1) };
+    let second = run::<Appointment>(system.log(), &fresh, stream_id, confirm()).await;
+
+    assert!(matches!(&again, Executed::Replayed(known) if known.appended == first), "{again:?}");
+    assert!(matches!(refused, Err(ExecuteError::PremiseMoved)), "{refused:?}");
+    assert_eq!((first.version, second.version), (1, 2));
+    assert_eq!(system.count("select count(*) from log.events").await, 3);
+    check_invariants(&system.owner).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,6 +22,7 @@ fn onboarding(organization_id: OrganizationId, stream_id: Uuid, expected_version
     AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: stream_id },
         expected_version,
+        premise: None,
         circumstances: scope(organization_id).circumstances,
         network: None,
         idempotency: None,

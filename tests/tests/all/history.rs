@@ -16,3 +16,4 @@ mod questions;
 mod replay;
 mod resumed;
 mod served;
+mod silence;

@@ -159,6 +159,7 @@ fn moves(organization_id: OrganizationId, stream_id: Uuid, count: u32) -> Append
     AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: stream_id },
         expected_version: 1,
+        premise: None,
         circumstances: scope.circumstances,
         network: None,
         idempotency: None,

@@ -33,9 +33,11 @@ fn json_of_every_event_is_pinned() {
 
 #[test]
 fn codes_of_every_rejection_are_pinned() {
-    let lists: [(StreamKind, &[(&str, RejectionKind)]); 13] = [
+    let lists: [(StreamKind, &[(&str, RejectionKind)]); 15] = [
         (StreamKind::Organization, crate::organization::OrganizationRejection::CODES),
         (StreamKind::Patient, crate::patient::PatientRejection::CODES),
+        (StreamKind::LegalHold, crate::legal_hold::LegalHoldRejection::CODES),
+        (StreamKind::Accounting, crate::accounting::AccountingRejection::CODES),
         (StreamKind::Specialist, crate::specialist::SpecialistRejection::CODES),
         (StreamKind::Appointment, crate::appointment::AppointmentRejection::CODES),
         (StreamKind::Form, crate::form::FormRejection::CODES),
@@ -97,12 +99,14 @@ fn personal_parts_about_a_patient_name_the_patient() {
 }
 
 #[test]
-fn stream_id_is_the_patient_in_patient_streams_only() {
+fn stream_id_is_the_patient_in_the_streams_of_a_patient_only() {
     let stream_id = Uuid::from_u128(99);
     for event in events(Variation::fixed()) {
         let is_stream = event.patient_id(stream_id) == Some(PatientId::new(stream_id));
 
-        assert_eq!(is_stream, event.kind() == StreamKind::Patient, "{}", event.event_type());
+        let is_of_patient =
+            matches!(event.kind(), StreamKind::Patient | StreamKind::LegalHold | StreamKind::Accounting);
+        assert_eq!(is_stream, is_of_patient, "{}", event.event_type());
     }
 }
 

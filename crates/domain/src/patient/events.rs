@@ -1,6 +1,8 @@
 //! What can happen to a patient's record as such.
 
+use crate::accounting::{AgencyKind, AgencyStatement, StatementForm};
 use crate::ids::SuspensionId;
+use crate::legal_hold::LegalHoldReason;
 use crate::personal::personal_structs;
 use crate::{LegalHoldId, Timestamp, closed_enum, events, facts};
 
@@ -30,53 +32,7 @@ closed_enum! {
     }
 }
 
-closed_enum! {
-    /// What kind of agency may ask that a patient gets no account of disclosures to it (45 CFR 164.528(a)(2)).
-    pub enum AgencyKind {
-        /// It oversees health care (45 CFR 164.512(d)).
-        HealthOversight = "health_oversight",
-        /// It enforces the law (45 CFR 164.512(f)).
-        LawEnforcement = "law_enforcement",
-    }
-}
-
-closed_enum! {
-    /// How an agency asked.
-    pub enum StatementForm {
-        /// In writing, with a time.
-        Written = "written",
-        /// By word of mouth, which holds for 30 days at most.
-        Oral = "oral",
-    }
-}
-
-closed_enum! {
-    /// Why a patient's data has to be kept (GDPR Article 17(3)).
-    pub enum LegalHoldReason {
-        /// Legal claims are made, defended against, or expected.
-        Litigation = "litigation",
-        /// An authority or a court looks into something.
-        Investigation = "investigation",
-        /// Somebody complained of the treatment.
-        Complaint = "complaint",
-        /// The law says for how long it has to be kept.
-        RetentionDuty = "retention_duty",
-    }
-}
-
 personal_structs! {
-    /// An agency's statement that an account of disclosures to it would be likely to impede what it does.
-    pub struct AgencyStatement {
-        /// The agency, as recipients are named when disclosures are written down.
-        pub agency: String,
-        /// Who spoke or signed for it.
-        #[serde(default)]
-        pub official: Option<String>,
-        /// What was said.
-        #[serde(default)]
-        pub statement: Option<String>,
-    }
-
     /// Who a patient is and how to reach them.
     pub struct PatientDetails {
         /// Full name.
@@ -212,13 +168,13 @@ events! {
         ConsentGiven(PatientConsentGiven) = PatientConsentGiven,
         /// The patient took an agreement back.
         ConsentWithdrawn(PatientConsentWithdrawn) = PatientConsentWithdrawn,
-        /// For a time the patient gets no account of disclosures to an agency.
+        /// What an [`AccountingEvent`](crate::accounting::AccountingEvent) tells now.
         AccountingSuspended(PatientAccountingSuspended) = PatientAccountingSuspended,
-        /// The patient gets the whole account again.
+        /// What an [`AccountingEvent`](crate::accounting::AccountingEvent) tells now.
         AccountingResumed(PatientAccountingResumed) = PatientAccountingResumed,
-        /// The patient's data has to be kept.
+        /// What a [`LegalHoldEvent`](crate::legal_hold::LegalHoldEvent) tells now.
         LegalHoldPlaced(PatientLegalHoldPlaced) = PatientLegalHoldPlaced,
-        /// It need not be kept for that reason any more.
+        /// What a [`LegalHoldEvent`](crate::legal_hold::LegalHoldEvent) tells now.
         LegalHoldReleased(PatientLegalHoldReleased) = PatientLegalHoldReleased,
         /// Erasure was asked for.
         ErasureRequested(PatientErasureRequested) = PatientErasureRequested,

@@ -1,13 +1,12 @@
-//! A patient of one clinic: joining, consents, holds, what accounts of disclosures leave out for a time, and being
-//! forgotten.
+//! A patient of one clinic: joining, consents, and being forgotten.
 //!
 //! Erasure is a sequence of events, each of which can be repeated after a crash: the intent, the destruction of
 //! the keys, the confirmation of all projections. From the intent on nothing else happens to the patient.
 //!
-//! A legal hold stops an erasure before it begins; several may be in force, each for a reason of its own. Once the intent
-//! is recorded none can be placed: keys may be gone already.
+//! A legal hold stops an erasure before it begins. Holds, and suspensions of the accounting of disclosures, have streams of
+//! their own ([`legal_hold`](crate::legal_hold), [`accounting`](crate::accounting)), because patients are shown the version
+//! and the times of theirs. Those that were written here before count there.
 
-mod accounting;
 mod commands;
 mod events;
 #[cfg(test)]
@@ -19,12 +18,12 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
-use accounting::Suspensions;
-pub use accounting::{ORAL_DAYS, SuspendAccounting};
 pub use commands::*;
 pub use events::*;
 
+use crate::accounting::Suspensions;
 use crate::aggregate::write_all;
+use crate::legal_hold::LegalHolds;
 use crate::{LegalHoldId, Personal, StreamKind, closed_enum};
 
 closed_enum! {
@@ -50,8 +49,9 @@ struct Registration {
     is_onboarded: bool,
     /// Consents in force and their versions.
     consents: BTreeMap<ConsentKind, u16>,
+    /// Written before they had a stream of their own.
     suspensions: Suspensions,
-    /// Those in force.
+    /// Those in force, as far as they were written before they had a stream of their own.
     legal_holds: BTreeSet<LegalHoldId>,
     erasure: Option<ErasureStep>,
 }
@@ -62,9 +62,19 @@ impl Patient {
         self.registration.as_ref().and_then(|registration| registration.consents.get(&consent).copied())
     }
 
-    /// Whether a legal hold is in force.
-    pub fn is_held(&self) -> bool {
-        self.registration.as_ref().is_some_and(|registration| !registration.legal_holds.is_empty())
+    /// Whether there is such a patient, erased or not.
+    pub const fn is_registered(&self) -> bool {
+        self.registration.is_some()
+    }
+
+    /// The legal holds in force that this stream tells of; [`LegalHolds::in_force`] knows them all.
+    pub fn legal_holds(&self) -> BTreeSet<LegalHoldId> {
+        self.registration.as_ref().map(|registration| registration.legal_holds.clone()).unwrap_or_default()
+    }
+
+    /// The suspensions of the accounting of disclosures that this stream tells of.
+    pub(crate) fn suspensions(&self) -> Suspensions {
+        self.registration.as_ref().map(|registration| registration.suspensions.clone()).unwrap_or_default()
     }
 
     /// How far erasure has come; nothing while nobody asked for it.
@@ -96,7 +106,9 @@ impl Registration {
     fn decide(&self, command: PatientCommand) -> Decision {
         match command {
             PatientCommand::Register { .. } => Err(PatientRejection::AlreadyRegistered),
-            PatientCommand::RequestErasure { ground } => self.request_erasure(ground),
+            PatientCommand::RequestErasure { ground, legal_holds } => {
+                self.request_erasure(ground, &legal_holds)
+            }
             PatientCommand::RecordKeysDestroyed { key_count } => self.record_keys_destroyed(key_count),
             PatientCommand::CompleteErasure => self.complete_erasure(),
             PatientCommand::Onboard => self.unless_erasing().and_then(|()| self.onboard()),
@@ -110,16 +122,6 @@ impl Registration {
             PatientCommand::WithdrawConsent { consent } => {
                 self.unless_erasing().and_then(|()| self.withdraw_consent(consent))
             }
-            PatientCommand::SuspendAccounting(wish) => {
-                self.unless_erasing().and_then(|()| self.suspensions.suspend(wish))
-            }
-            PatientCommand::ResumeAccounting { suspension_id, now } => {
-                self.unless_erasing().and_then(|()| self.suspensions.resume(suspension_id, now))
-            }
-            PatientCommand::PlaceLegalHold { legal_hold_id, reason } => {
-                self.unless_erasing().and_then(|()| self.place_legal_hold(legal_hold_id, reason))
-            }
-            PatientCommand::ReleaseLegalHold { legal_hold_id } => self.release_legal_hold(legal_hold_id),
         }
     }
 
@@ -151,23 +153,11 @@ impl Registration {
         Ok(PatientEvent::ConsentWithdrawn(PatientConsentWithdrawn { consent }))
     }
 
-    fn place_legal_hold(&self, legal_hold_id: LegalHoldId, reason: LegalHoldReason) -> Decision {
-        if self.legal_holds.contains(&legal_hold_id) {
-            return Err(PatientRejection::LegalHoldAlreadyPlaced);
-        }
-        Ok(PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id, reason }))
-    }
-
-    fn release_legal_hold(&self, legal_hold_id: LegalHoldId) -> Decision {
-        if !self.legal_holds.contains(&legal_hold_id) {
-            return Err(PatientRejection::LegalHoldNotPlaced);
-        }
-        Ok(PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id }))
-    }
-
-    fn request_erasure(&self, ground: ErasureGround) -> Decision {
+    fn request_erasure(&self, ground: ErasureGround, legal_holds: &LegalHolds) -> Decision {
         match self.erasure {
-            None if !self.legal_holds.is_empty() => Err(PatientRejection::UnderLegalHold),
+            None if !legal_holds.in_force(&self.legal_holds).is_empty() => {
+                Err(PatientRejection::UnderLegalHold)
+            }
             None => Ok(PatientEvent::ErasureRequested(PatientErasureRequested { ground })),
             Some(step) => Err(PatientRejection::ErasureAlreadyRequested { step }),
         }
@@ -223,8 +213,12 @@ impl Aggregate for Patient {
             PatientEvent::ConsentWithdrawn(withdrawn) => {
                 registration.consents.remove(&withdrawn.consent);
             }
-            PatientEvent::AccountingSuspended(suspended) => registration.suspensions.add(&suspended),
-            PatientEvent::AccountingResumed(resumed) => registration.suspensions.lift(&resumed),
+            PatientEvent::AccountingSuspended(suspended) => {
+                registration.suspensions.add(suspended.suspension_id, suspended.ends_at);
+            }
+            PatientEvent::AccountingResumed(resumed) => {
+                registration.suspensions.lift(resumed.suspension_id);
+            }
             PatientEvent::LegalHoldPlaced(placed) => {
                 registration.legal_holds.insert(placed.legal_hold_id);
             }

@@ -2,24 +2,16 @@
 
 use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 
-use uuid::Uuid;
-
 use super::*;
-use crate::examples::{agency_statement, at, patient_details};
-use crate::ids::SuspensionId;
-
-const SUSPENSION: SuspensionId = SuspensionId::new(Uuid::from_u128(1));
+use crate::examples::patient_details;
+use crate::legal_hold::{LegalHoldEvent, LegalHoldPlaced, LegalHoldReason, LegalHoldReleased};
 
 const GIVE: PatientCommand = PatientCommand::GiveConsent { consent: ConsentKind::Recording, version: 2 };
 const WITHDRAW: PatientCommand = PatientCommand::WithdrawConsent { consent: ConsentKind::Recording };
-const REQUEST: PatientCommand = PatientCommand::RequestErasure { ground: ErasureGround::PatientRequest };
 const RECORD: PatientCommand = PatientCommand::RecordKeysDestroyed { key_count: 2 };
 
 const HOLD: LegalHoldId = LegalHoldId::new(uuid::Uuid::from_u128(7));
 const OTHER_HOLD: LegalHoldId = LegalHoldId::new(uuid::Uuid::from_u128(8));
-const PLACE: PatientCommand =
-    PatientCommand::PlaceLegalHold { legal_hold_id: HOLD, reason: LegalHoldReason::Litigation };
-const RELEASE: PatientCommand = PatientCommand::ReleaseLegalHold { legal_hold_id: HOLD };
 
 fn given(events: impl Into<Vec<PatientEvent>>) -> AggregateTestExecutor<Patient> {
     TestFramework::with(()).given(events.into())
@@ -27,6 +19,21 @@ fn given(events: impl Into<Vec<PatientEvent>>) -> AggregateTestExecutor<Patient>
 
 fn register() -> PatientCommand {
     PatientCommand::Register { birth_year: Some(1964), details: Some(patient_details()) }
+}
+
+/// Asks for the erasure of a patient on whose data these holds were placed or released.
+fn request(holds: impl IntoIterator<Item = LegalHoldEvent>) -> PatientCommand {
+    let mut legal_holds = LegalHolds::default();
+    holds.into_iter().for_each(|event| legal_holds.apply(event));
+    PatientCommand::RequestErasure { ground: ErasureGround::PatientRequest, legal_holds }
+}
+
+fn placed(legal_hold_id: LegalHoldId) -> LegalHoldEvent {
+    LegalHoldEvent::Placed(LegalHoldPlaced { legal_hold_id, reason: LegalHoldReason::Litigation })
+}
+
+fn released(legal_hold_id: LegalHoldId) -> LegalHoldEvent {
+    LegalHoldEvent::Released(LegalHoldReleased { legal_hold_id })
 }
 
 fn change_details() -> PatientCommand {
@@ -80,111 +87,6 @@ fn erasing() -> [(Vec<PatientEvent>, ErasureStep); 3] {
     ]
 }
 
-fn suspend(form: StatementForm, ends_at: &str) -> PatientCommand {
-    PatientCommand::SuspendAccounting(SuspendAccounting {
-        suspension_id: SUSPENSION,
-        agency_kind: AgencyKind::LawEnforcement,
-        form,
-        stated_at: at("2026-03-01T00:00:00Z"),
-        ends_at: at(ends_at),
-        statement: agency_statement(),
-        now: at("2026-03-02T00:00:00Z"),
-    })
-}
-
-fn suspended(form: StatementForm, ends_at: &str) -> PatientEvent {
-    PatientEvent::AccountingSuspended(PatientAccountingSuspended {
-        suspension_id: SUSPENSION,
-        agency_kind: AgencyKind::LawEnforcement,
-        form,
-        stated_at: at("2026-03-01T00:00:00Z"),
-        ends_at: at(ends_at),
-        personal: Some(Personal::Open(agency_statement())),
-    })
-}
-
-fn resume(now: &str) -> PatientCommand {
-    PatientCommand::ResumeAccounting { suspension_id: SUSPENSION, now: at(now) }
-}
-
-fn resumed() -> PatientEvent {
-    PatientEvent::AccountingResumed(PatientAccountingResumed { suspension_id: SUSPENSION })
-}
-
-#[test]
-fn given_registered_when_accounting_is_suspended_then_suspended() {
-    for (form, ends_at) in
-        [(StatementForm::Written, "2027-03-01T00:00:00Z"), (StatementForm::Oral, "2026-03-31T00:00:00Z")]
-    {
-        given([registered()]).when(suspend(form, ends_at)).then_expect_events(vec![suspended(form, ends_at)]);
-    }
-}
-
-#[test]
-fn given_an_oral_statement_when_suspended_for_more_than_thirty_days_then_oral_suspension_too_long() {
-    let (ends_at, latest) = (at("2026-03-31T00:00:00.000001Z"), at("2026-03-31T00:00:00Z"));
-
-    given([registered()])
-        .when(suspend(StatementForm::Oral, "2026-03-31T00:00:00.000001Z"))
-        .then_expect_error(PatientRejection::OralSuspensionTooLong { ends_at, latest });
-}
-
-#[test]
-fn given_an_end_that_is_over_when_suspended_then_suspension_ends_in_past() {
-    let now = at("2026-03-02T00:00:00Z");
-
-    given([registered()])
-        .when(suspend(StatementForm::Written, "2026-03-02T00:00:00Z"))
-        .then_expect_error(PatientRejection::SuspensionEndsInPast { ends_at: now, now });
-}
-
-#[test]
-fn given_a_statement_of_tomorrow_when_suspended_then_stated_in_future() {
-    let PatientCommand::SuspendAccounting(wish) = suspend(StatementForm::Written, "2027-03-01T00:00:00Z")
-    else {
-        panic!("it is one")
-    };
-    let (stated_at, now) = (at("2026-03-02T00:00:00.000001Z"), wish.now);
-
-    given([registered()])
-        .when(PatientCommand::SuspendAccounting(SuspendAccounting { stated_at, ..wish }))
-        .then_expect_error(PatientRejection::StatedInFuture { stated_at, now });
-}
-
-#[test]
-fn given_a_suspension_when_made_again_then_suspension_already_made() {
-    let events = vec![registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z"), resumed()];
-
-    given(events)
-        .when(suspend(StatementForm::Written, "2027-03-01T00:00:00Z"))
-        .then_expect_error(PatientRejection::SuspensionAlreadyMade { suspension_id: SUSPENSION });
-}
-
-#[test]
-fn given_a_suspension_when_resumed_then_resumed() {
-    given([registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z")])
-        .when(resume("2026-04-01T00:00:00Z"))
-        .then_expect_events(vec![resumed()]);
-}
-
-#[test]
-fn given_a_suspension_that_has_ended_when_resumed_then_suspension_not_in_force() {
-    let lifted = vec![registered(), suspended(StatementForm::Written, "2027-03-01T00:00:00Z"), resumed()];
-    let over = vec![registered(), suspended(StatementForm::Written, "2026-04-01T00:00:00Z")];
-    for events in [lifted, over] {
-        given(events)
-            .when(resume("2026-04-01T00:00:00Z"))
-            .then_expect_error(PatientRejection::SuspensionNotInForce { suspension_id: SUSPENSION });
-    }
-}
-
-#[test]
-fn given_no_suspension_when_resumed_then_suspension_unknown() {
-    given([registered()])
-        .when(resume("2026-04-01T00:00:00Z"))
-        .then_expect_error(PatientRejection::SuspensionUnknown { suspension_id: SUSPENSION });
-}
-
 #[test]
 fn given_nothing_when_registered_then_registered() {
     given([]).when(register()).then_expect_events(vec![registered()]);
@@ -206,12 +108,8 @@ fn given_nothing_when_anything_else_then_not_registered() {
         change_details(),
         GIVE,
         WITHDRAW,
-        PLACE,
-        RELEASE,
-        REQUEST,
+        request([]),
         RECORD,
-        suspend(StatementForm::Written, "2027-03-01T00:00:00Z"),
-        resume("2026-04-01T00:00:00Z"),
         PatientCommand::CompleteErasure,
     ];
     for command in commands {
@@ -292,60 +190,27 @@ fn given_no_consent_in_force_when_withdrawn_then_consent_not_given() {
 }
 
 #[test]
-fn given_registered_when_hold_placed_then_hold_placed() {
-    given([registered()]).when(PLACE).then_expect_events(vec![hold_placed(HOLD)]);
-}
-
-#[test]
-fn given_another_hold_when_hold_placed_then_hold_placed() {
-    given([registered(), hold_placed(OTHER_HOLD)]).when(PLACE).then_expect_events(vec![hold_placed(HOLD)]);
-}
-
-#[test]
-fn given_hold_when_the_same_is_placed_then_legal_hold_already_placed() {
-    given([registered(), hold_placed(HOLD)])
-        .when(PLACE)
-        .then_expect_error(PatientRejection::LegalHoldAlreadyPlaced);
-}
-
-#[test]
-fn given_hold_when_released_then_hold_released() {
-    given([registered(), hold_placed(HOLD)]).when(RELEASE).then_expect_events(vec![hold_released(HOLD)]);
-}
-
-#[test]
-fn given_no_such_hold_when_released_then_legal_hold_not_placed() {
-    for events in [
-        vec![registered()],
-        vec![registered(), hold_placed(OTHER_HOLD)],
-        vec![registered(), hold_placed(HOLD), hold_released(HOLD)],
-    ] {
-        given(events).when(RELEASE).then_expect_error(PatientRejection::LegalHoldNotPlaced);
-    }
-}
-
-#[test]
-fn given_released_hold_when_placed_again_then_hold_placed() {
-    given([registered(), hold_placed(HOLD), hold_released(HOLD)])
-        .when(PLACE)
-        .then_expect_events(vec![hold_placed(HOLD)]);
-}
-
-#[test]
 fn given_any_hold_in_force_when_erasure_requested_then_legal_hold() {
-    for events in [
-        vec![registered(), hold_placed(HOLD)],
-        vec![registered(), hold_placed(HOLD), hold_placed(OTHER_HOLD), hold_released(HOLD)],
+    for (events, holds) in [
+        (vec![registered()], vec![placed(HOLD)]),
+        (vec![registered()], vec![placed(HOLD), placed(OTHER_HOLD), released(HOLD)]),
+        (vec![registered(), hold_placed(HOLD)], vec![]),
+        (vec![registered(), hold_placed(HOLD)], vec![placed(OTHER_HOLD), released(OTHER_HOLD)]),
+        (vec![registered(), hold_placed(HOLD), hold_placed(OTHER_HOLD), hold_released(HOLD)], vec![]),
     ] {
-        given(events).when(REQUEST).then_expect_error(PatientRejection::UnderLegalHold);
+        given(events).when(request(holds)).then_expect_error(PatientRejection::UnderLegalHold);
     }
 }
 
 #[test]
 fn given_every_hold_released_when_erasure_requested_then_erasure_requested() {
-    given([registered(), hold_placed(HOLD), hold_released(HOLD)])
-        .when(REQUEST)
-        .then_expect_events(vec![erasure_requested()]);
+    for (events, holds) in [
+        (vec![registered()], vec![placed(HOLD), released(HOLD)]),
+        (vec![registered(), hold_placed(HOLD)], vec![released(HOLD)]),
+        (vec![registered(), hold_placed(HOLD), hold_released(HOLD)], vec![]),
+    ] {
+        given(events).when(request(holds)).then_expect_events(vec![erasure_requested()]);
+    }
 }
 
 #[test]
@@ -358,7 +223,7 @@ fn given_hold_when_anything_but_erasure_then_it_happens() {
 
 #[test]
 fn given_registered_when_erasure_requested_then_erasure_requested() {
-    given([registered()]).when(REQUEST).then_expect_events(vec![erasure_requested()]);
+    given([registered()]).when(request([])).then_expect_events(vec![erasure_requested()]);
 }
 
 #[test]
@@ -375,9 +240,7 @@ fn given_keys_destroyed_when_erasure_completed_then_erased() {
 
 #[test]
 fn given_erasure_under_way_when_anything_but_its_steps_then_erasure_under_way() {
-    let suspend = suspend(StatementForm::Written, "2027-03-01T00:00:00Z");
-    let resume = resume("2026-04-01T00:00:00Z");
-    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW, PLACE, suspend, resume] {
+    for command in [PatientCommand::Onboard, change_details(), GIVE, WITHDRAW] {
         for (events, step) in erasing() {
             given(events).when(command.clone()).then_expect_error(PatientRejection::ErasureUnderWay { step });
         }
@@ -387,7 +250,7 @@ fn given_erasure_under_way_when_anything_but_its_steps_then_erasure_under_way() 
 #[test]
 fn given_erasure_under_way_when_requested_again_then_erasure_already_requested() {
     for (events, step) in erasing() {
-        given(events).when(REQUEST).then_expect_error(PatientRejection::ErasureAlreadyRequested { step });
+        given(events).when(request([])).then_expect_error(PatientRejection::ErasureAlreadyRequested { step });
     }
 }
 
@@ -426,7 +289,7 @@ fn state_tells_the_consent_in_force_the_holds_and_the_erasure() {
     for event in [registered(), consent_given(2), hold_placed(HOLD)] {
         patient.apply(event);
     }
-    assert!(patient.is_held());
+    assert_eq!(patient.legal_holds(), [HOLD].into());
     for event in [hold_released(HOLD), erasure_requested()] {
         patient.apply(event);
     }
@@ -434,5 +297,5 @@ fn state_tells_the_consent_in_force_the_holds_and_the_erasure() {
     assert_eq!(patient.consent(ConsentKind::Recording), Some(2));
     assert_eq!(patient.consent(ConsentKind::Research), None);
     assert_eq!(patient.erasure(), Some(ErasureStep::Requested));
-    assert!(!patient.is_held());
+    assert_eq!(patient.legal_holds(), [].into());
 }

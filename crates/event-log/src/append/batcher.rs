@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carelog_domain::Timestamp;
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tokio::sync::Semaphore;
 use tracing::warn;
 
 use super::arrays::{self, BatchAnswer, Hashed, Refusal};
+use super::premise;
 use super::queue::{Answer, BatcherHandle, Waiting, queue};
 use super::request::{AppendError, AppendRequest, Appended, KnownAnswer, Verdict};
 use crate::clock::Clock;
@@ -129,7 +130,12 @@ impl Batcher {
         is_retry: bool,
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
         let mut connection = self.connections.acquire().await.map_err(unavailable)?;
-        let written = self.write_with(&mut connection, batch, recorded_at, is_retry).await;
+        let written = if batch.iter().any(|command| command.request.premise.is_some()) {
+            Box::pin(self.write_on_premises(&mut connection, batch, recorded_at, is_retry)).await
+        } else {
+            let answers = batch.iter().map(|_| None).collect();
+            self.write_with(&mut connection, batch, answers, recorded_at, is_retry).await
+        };
         if written.is_ok() {
             self.connections.put_back(connection);
         } else {
@@ -138,16 +144,45 @@ impl Batcher {
         written
     }
 
-    /// Writes the commands that are not refused, in the order in which they came.
-    async fn write_with(
+    /// Writes a batch with decisions that rest on other streams, and refuses those whose streams have moved.
+    async fn write_on_premises(
         &mut self,
         connection: &mut PgConnection,
         batch: &[Hashed<'_>],
         recorded_at: Timestamp,
         is_retry: bool,
     ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
+        // Not while the lane is locked.
         self.ensure_leaf(connection).await.map_err(unavailable)?;
-        let mut answers: Vec<Option<Answer>> = batch.iter().map(|_| None).collect();
+        let mut tx = connection.begin().await.map_err(unavailable)?;
+        premise::lock_lane(&mut tx, self.lane).await.map_err(unavailable)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for Hashed { request, .. } in batch {
+            let has_moved = match &request.premise {
+                Some(premise) => premise::has_moved(&mut tx, premise).await.map_err(unavailable)?,
+                None => false,
+            };
+            answers.push(if has_moved {
+                Some(self.unless_written(&mut tx, request, is_retry, || Ok(Verdict::PremiseMoved)).await?)
+            } else {
+                None
+            });
+        }
+        let written = self.write_with(&mut tx, batch, answers, recorded_at, is_retry).await?;
+        tx.commit().await.map_err(unavailable)?;
+        Ok(written)
+    }
+
+    /// Writes the commands that are not answered and not refused, in the order in which they came.
+    async fn write_with(
+        &mut self,
+        connection: &mut PgConnection,
+        batch: &[Hashed<'_>],
+        mut answers: Vec<Option<Answer>>,
+        recorded_at: Timestamp,
+        is_retry: bool,
+    ) -> Result<(Vec<Answer>, Vec<Arc<RecordedEvent>>), AppendError> {
+        self.ensure_leaf(connection).await.map_err(unavailable)?;
         let mut recorded = Vec::new();
         loop {
             let (places, left): (Vec<usize>, Vec<&Hashed<'_>>) = (0..)
@@ -184,15 +219,8 @@ impl Batcher {
                     }
                     for refusal in refusals {
                         let Some(Hashed { request, .. }) = left.get(refusal.command) else { continue };
-                        let earlier =
-                            if is_retry { self.already_written(connection, request).await? } else { None };
-                        let verdict = match earlier {
-                            Some(appended) => {
-                                self.tail.heard_of(appended.position.position);
-                                Ok(Verdict::Accepted(appended))
-                            }
-                            None => self.refused(&refusal),
-                        };
+                        let refused = || self.refused(&refusal);
+                        let verdict = self.unless_written(connection, request, is_retry, refused).await?;
                         answer(refusal.command, verdict);
                     }
                 }
@@ -200,6 +228,24 @@ impl Batcher {
         }
         let answers = answers.into_iter().map(|answer| answer.unwrap_or(Err(AppendError::Closing))).collect();
         Ok((answers, recorded))
+    }
+
+    /// What is answered to a command that is refused, unless an earlier try of it was committed.
+    async fn unless_written(
+        &self,
+        connection: &mut PgConnection,
+        request: &AppendRequest,
+        is_retry: bool,
+        refused: impl FnOnce() -> Answer,
+    ) -> Result<Answer, AppendError> {
+        let earlier = if is_retry { self.already_written(connection, request).await? } else { None };
+        Ok(match earlier {
+            Some(appended) => {
+                self.tail.heard_of(appended.position.position);
+                Ok(Verdict::Accepted(appended))
+            }
+            None => refused(),
+        })
     }
 
     fn refused(&self, refusal: &Refusal) -> Answer {

@@ -4,11 +4,14 @@
 
 mod arrays;
 mod batcher;
+mod premise;
 mod queue;
 mod request;
 mod unchanged;
 
 pub(crate) use batcher::Batcher;
 pub(crate) use queue::BatcherHandle;
-pub use request::{AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Verdict};
+pub use request::{
+    AppendError, AppendRequest, Appended, Idempotency, KnownAnswer, NewEvent, Premise, Verdict,
+};
 pub(crate) use unchanged::remember_unchanged;

@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::{HashSet, VecDeque};
+use std::iter;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -76,8 +77,8 @@ impl Queue {
         !self.first.is_empty()
     }
 
-    /// Takes what is there. A second command for the same stream or under the same idempotency key waits for the next
-    /// batch, so that it is judged by what the first one wrote.
+    /// Takes what is there. A second command for the same stream, on a decision that rests on it, or under the same
+    /// idempotency key waits for the next batch, so that it is judged by what the first one wrote.
     pub(super) fn take_batch(&mut self) -> Vec<Waiting> {
         let mut batch = Vec::new();
         let mut streams = HashSet::new();
@@ -89,11 +90,15 @@ impl Queue {
             let request = &next.request;
             let key =
                 request.idempotency.as_ref().map(|known| (request.stream.organization_id, known.key.clone()));
-            if streams.contains(&request.stream) || key.as_ref().is_some_and(|key| keys.contains(key)) {
+            let mut named = iter::once(request.stream).chain(request.premise.map(|premise| premise.stream));
+            if named.any(|stream| streams.contains(&stream))
+                || key.as_ref().is_some_and(|key| keys.contains(key))
+            {
                 later.push_back(next);
                 continue;
             }
             streams.insert(request.stream);
+            streams.extend(request.premise.map(|premise| premise.stream));
             keys.extend(key);
             bytes += request.events.iter().map(size_of_event).sum::<usize>();
             batch.push(next);

@@ -14,6 +14,8 @@ pub struct AppendRequest {
     pub stream: StreamKey,
     /// The version that the decision was made on; 0 for a new stream.
     pub expected_version: i64,
+    /// Another stream that the decision rests on.
+    pub premise: Option<Premise>,
     /// Who, why, and as part of what.
     pub circumstances: Circumstances,
     /// Sealed network address and user agent; stored with the first event.
@@ -24,6 +26,16 @@ pub struct AppendRequest {
     pub events: Vec<NewEvent>,
     /// Whether nobody waits for the answer, so that the batch may wait a moment for more commands.
     pub can_wait: bool,
+}
+
+/// Another stream of the same organization that a decision rests on, as it was read. What was decided is appended only if
+/// that stream has not moved since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Premise {
+    /// The stream.
+    pub stream: StreamKey,
+    /// Its version when it was read; 0 where there was none.
+    pub version: i64,
 }
 
 /// An event on its way into the log.
@@ -62,6 +74,8 @@ pub enum Verdict {
         /// The stream's version now.
         current_version: i64,
     },
+    /// The stream that the decision rests on has moved since it was read; nothing was written.
+    PremiseMoved,
     /// The idempotency key was used before; nothing was written.
     Known(KnownAnswer),
 }

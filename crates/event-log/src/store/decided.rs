@@ -40,6 +40,7 @@ impl EventLog {
             (Ok(_), Some(End::Unchanged(version))) => Ok(Executed::Unchanged { version }),
             (_, Some(End::Known(known))) => replay(scope, known),
             (_, Some(End::Stale(current_version))) => Err(ExecuteError::StaleVersion { current_version }),
+            (_, Some(End::PremiseMoved)) => Err(ExecuteError::PremiseMoved),
             (_, Some(End::Failed(failure))) => Err(failure.into_error()),
             (Ok(_) | Err(_), _) => Err(ExecuteError::Contended),
         }

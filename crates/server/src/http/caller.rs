@@ -281,6 +281,7 @@ impl Caller {
                 idempotency,
                 network,
                 expected,
+                premise: None,
                 can_wait: false,
             })
         })

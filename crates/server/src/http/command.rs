@@ -1,5 +1,7 @@
 //! From a request to an executed command, and from there to the answer.
 
+mod resting;
+
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Request};
@@ -15,6 +17,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::caller::{Caller, text};
+use super::limits::InFlight;
 use super::problem::Problem;
 use super::{Api, body, freshness};
 
@@ -229,25 +232,31 @@ impl Caller {
             return Err(Problem::invalid("/occurred_at", "lies in the future"));
         }
         let idempotency = terms.kept(self);
-        let _claim = match &idempotency {
-            Some(kept) => Some(self.api.limits.begin(self.organization_id, &kept.key)?),
-            None => None,
-        };
+        let _claim = self.claim(idempotency.as_ref())?;
         let expected = terms.if_match.map_or(expected, Expected::Version);
         let scope = self.scope(expected, occurred_at, idempotency).await?;
         let executed = self.api.log().execute::<A>(&scope, stream_id, command).await?;
-        Ok(match executed {
-            Executed::Appended(appended) => Done::new(stream_id, &appended, false),
-            Executed::Replayed(known) => Done::new(known.stream_id, &known.appended, true),
-            Executed::Unchanged { version } => Done {
-                answer: CommandAnswer { id: stream_id, version, position: None, events: 0 },
-                is_replayed: false,
-            },
-        })
+        Ok(Done::of(stream_id, executed))
+    }
+
+    /// Keeps others from wishing under a key while its first wish is under way.
+    fn claim(&self, idempotency: Option<&Idempotency>) -> Result<Option<InFlight<'_>>, Problem> {
+        idempotency.map(|kept| self.api.limits.begin(self.organization_id, &kept.key)).transpose()
     }
 }
 
 impl Done {
+    fn of(stream_id: Uuid, executed: Executed) -> Self {
+        match executed {
+            Executed::Appended(appended) => Self::new(stream_id, &appended, false),
+            Executed::Replayed(known) => Self::new(known.stream_id, &known.appended, true),
+            Executed::Unchanged { version } => Self {
+                answer: CommandAnswer { id: stream_id, version, position: None, events: 0 },
+                is_replayed: false,
+            },
+        }
+    }
+
     fn new(id: Uuid, appended: &Appended, is_replayed: bool) -> Self {
         let answer = CommandAnswer {
             id,

@@ -1,15 +1,15 @@
 //! Legal holds: while one is in force, nothing of the patient is erased or deleted.
 //!
-//! What an erasure destroys, the aggregate of the patient keeps. Files and what is kept of receivers' answers are no part of
+//! What an erasure destroys, the aggregates keep: each of the two is decided on what the other's stream tells. Files and what is kept of receivers' answers are no part of
 //! it: whoever asks to remove these is refused here. What ends by its age alone, deliveries of webhooks and what is kept of
 //! their answers, is no record of a patient and goes when its time has come, hold or not; what was sent stays in the log.
 
 use std::sync::Arc;
 
 use axum::response::Response;
-use carelog_domain::patient::{LegalHoldReason, Patient, PatientCommand};
-use carelog_domain::{LegalHoldId, PatientId, StreamKind};
-use cqrs_es::Aggregate as _;
+use carelog_domain::legal_hold::{LegalHoldCommand, LegalHoldReason, LegalHolds};
+use carelog_domain::patient::Patient;
+use carelog_domain::{LegalHoldId, PatientId};
 use futures::future::BoxFuture;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -44,9 +44,9 @@ struct LegalHoldBody {
 struct LegalHoldAnswer {
     /// The id of the hold, by which it is released.
     legal_hold_id: Uuid,
-    /// What became of the patient.
+    /// What became of the patient's holds: `id` is the patient's, and `version` that of the holds.
     #[serde(flatten)]
-    patient: CommandAnswer,
+    holds: CommandAnswer,
 }
 
 /// Have a patient's data kept: until the hold is released, erasing the patient and deleting files about them is refused with
@@ -56,10 +56,10 @@ struct LegalHoldAnswer {
     responses((status = 201, description = "In force.", body = LegalHoldAnswer)))]
 async fn place(caller: Caller, PathId(id): PathId, wish: Wish<LegalHoldBody>) -> Result<Response, Problem> {
     let legal_hold_id = wish.terms.id_of_new(&caller, wish.body.id);
-    let reason = wish.body.reason;
-    let command = PatientCommand::PlaceLegalHold { legal_hold_id: LegalHoldId::new(legal_hold_id), reason };
-    let done = caller.change::<Patient>(&wish.terms, id, None, command).await?;
-    let answer = LegalHoldAnswer { legal_hold_id, patient: done.answer.clone() };
+    let (id_of_hold, reason) = (LegalHoldId::new(legal_hold_id), wish.body.reason);
+    let command = |patient| LegalHoldCommand::Place { legal_hold_id: id_of_hold, reason, patient };
+    let done = caller.change_resting_on::<Patient, LegalHolds>(&wish.terms, id, command).await?;
+    let answer = LegalHoldAnswer { legal_hold_id, holds: done.answer.clone() };
     Ok(done.respond(StatusCode::CREATED, &answer))
 }
 
@@ -73,8 +73,8 @@ async fn release(
     PathName(legal_hold_id): PathName<LegalHoldId>,
     wish: Wish<Nothing>,
 ) -> Result<Response, Problem> {
-    let command = PatientCommand::ReleaseLegalHold { legal_hold_id };
-    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+    let command = |patient| LegalHoldCommand::Release { legal_hold_id, patient };
+    Ok(caller.change_resting_on::<Patient, LegalHolds>(&wish.terms, id, command).await?.changed())
 }
 
 impl Caller {
@@ -85,11 +85,9 @@ impl Caller {
     pub(super) fn refuse_held(&self, patient_id: Option<PatientId>) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             let Some(patient_id) = patient_id else { return Ok(()) };
-            let mut patient = Patient::default();
-            for event in self.stream(StreamKind::Patient, patient_id.uuid()).await? {
-                patient.apply(event.decode_as().map_err(|error| Problem::internal(&error))?);
-            }
-            if patient.is_held() {
+            let (patient, _) = self.folded::<Patient>(patient_id.uuid()).await?;
+            let (legal_holds, _) = self.folded::<LegalHolds>(patient_id.uuid()).await?;
+            if !legal_holds.in_force(&patient.legal_holds()).is_empty() {
                 return Err(Problem::new(StatusCode::CONFLICT, "legal_hold")
                     .detail("the patient's data has to be kept: a legal hold is in force"));
             }

@@ -226,7 +226,8 @@ async fn state(
 ) -> Result<Response, Problem> {
     let moment = query.moment()?;
     let events = read(&caller, path).await?;
-    let past = fold(path.kind, &events, moment)?;
+    let beside = read_beside(&caller, path).await?;
+    let past = fold(path.kind, &events, &beside, moment)?;
     let newest_version = events.last().map_or(0, |event| event.version);
     let (version, event_count) = (past.version, past.event_count);
     let state = StateView::open(&caller, past.record).await?;
@@ -272,11 +273,12 @@ async fn changes(
         return Err(ends_before_it_begins());
     }
     let events = read(&caller, path).await?;
+    let beside = read_beside(&caller, path).await?;
     // The later one is looked at first: it is the one that may not be there.
-    let after = compared(&caller, fold(path.kind, &events, Moment::Version(to))?).await?;
+    let after = compared(&caller, fold(path.kind, &events, &beside, Moment::Version(to))?).await?;
     let before = match from {
         0 => Value::Object(serde_json::Map::new()),
-        from => compared(&caller, fold(path.kind, &events, Moment::Version(from))?).await?,
+        from => compared(&caller, fold(path.kind, &events, &beside, Moment::Version(from))?).await?,
     };
     let changes = differences(&before, &after);
     record_read(&caller, path, &events).await?;
@@ -306,8 +308,18 @@ async fn read(caller: &Caller, path: RecordPath) -> Result<Vec<RecordedEvent>, P
     if events.is_empty() { Err(Problem::not_found()) } else { Ok(events) }
 }
 
-fn fold(kind: RecordKind, events: &[RecordedEvent], moment: Moment) -> Result<Past, Problem> {
-    past::fold(kind, events, moment).map_err(|error| match error {
+async fn read_beside(caller: &Caller, path: RecordPath) -> Result<Vec<RecordedEvent>, Problem> {
+    let log = caller.api.log();
+    Ok(past::events_beside(log, caller.organization_id, path.kind, path.record_id).await?)
+}
+
+fn fold(
+    kind: RecordKind,
+    events: &[RecordedEvent],
+    beside: &[RecordedEvent],
+    moment: Moment,
+) -> Result<Past, Problem> {
+    past::fold(kind, events, beside, moment).map_err(|error| match error {
         PastError::Unknown => Problem::not_found(),
         PastError::VersionBeyondLast { last } => Problem::new(StatusCode::NOT_FOUND, "version_beyond_last")
             .detail(format!("the record has {last} versions")),

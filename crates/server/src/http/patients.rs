@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::OriginalUri;
 use axum::response::Response;
+use carelog_domain::legal_hold::LegalHolds;
 use carelog_domain::patient::{ConsentKind, ErasureGround, Patient, PatientCommand, PatientDetails};
 use carelog_domain::{PatientId, Role, StreamKind, Timestamp};
 use carelog_records::queries;
@@ -308,8 +309,9 @@ async fn withdraw_consent(
     params(("patient_id" = Uuid, Path)), request_body = ErasureBody,
     responses((status = 200, description = "Begun.", body = CommandAnswer)))]
 async fn erase(caller: Caller, PathId(id): PathId, wish: Wish<ErasureBody>) -> Result<Response, Problem> {
-    let command = PatientCommand::RequestErasure { ground: wish.body.ground };
-    let done = caller.change::<Patient>(&wish.terms, id, None, command).await?;
+    let ground = wish.body.ground;
+    let command = |legal_holds| PatientCommand::RequestErasure { ground, legal_holds };
+    let done = caller.change_resting_on::<LegalHolds, Patient>(&wish.terms, id, command).await?;
     caller.api.forget_patient(caller.organization_id, PatientId::new(id));
     Ok(done.changed())
 }

@@ -300,9 +300,11 @@ impl<R: Rejection> From<ExecuteError<R>> for Problem {
                 Self::new(StatusCode::PRECONDITION_FAILED, "stale_version")
                     .detail(format!("it is at version {current_version}"))
             }
-            ExecuteError::Contended => Self::new(StatusCode::CONFLICT, "contended")
-                .detail("others kept changing it, try again")
-                .retry_after(1),
+            ExecuteError::Contended | ExecuteError::PremiseMoved => {
+                Self::new(StatusCode::CONFLICT, "contended")
+                    .detail("others kept changing it, try again")
+                    .retry_after(1)
+            }
             ExecuteError::KeyReused => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused")
                 .detail("the idempotency key was used for another request"),
             ExecuteError::Seal(SealError::SubjectErased) => Self::new(StatusCode::CONFLICT, "patient_erased")

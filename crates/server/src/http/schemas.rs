@@ -2,14 +2,16 @@
 
 use carelog_audit::{Action, LegalBasis, Outcome, Topic};
 use carelog_domain::access::{AnalyticsDimension, AnalyticsFormat, AnalyticsView, DisclosureExclusion};
+use carelog_domain::accounting::{AgencyKind, StatementForm};
 use carelog_domain::appointment::{
     AppointmentMode, AppointmentStatus, CancellationReason, CancelledBy, ConfirmationChannel,
     RescheduleReason, TimePrecision,
 };
 use carelog_domain::file::{ContentType, FileKind, FileStatus, LinkDisposition};
 use carelog_domain::form::{FormStatus, Signatory, VoidReason};
+use carelog_domain::legal_hold::LegalHoldReason;
 use carelog_domain::organization::{IntegrationKind, Scope};
-use carelog_domain::patient::{AgencyKind, ConsentKind, ErasureGround, LegalHoldReason, StatementForm};
+use carelog_domain::patient::{ConsentKind, ErasureGround};
 use carelog_domain::specialist::{DeactivationReason, Profession};
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason};
 use carelog_domain::video_room::{ParticipantKind, RoomEnd, RoomFailure, RoomProvider};

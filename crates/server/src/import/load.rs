@@ -278,7 +278,7 @@ async fn append<E: StreamEvent>(
     let scope = Scope { expected: Expected::New, ..Scope::new(history.organization_id, circumstances) };
     match log.append_history(&scope, history.stream_id, history.events).await? {
         Verdict::Accepted(_) => Ok((types, true)),
-        Verdict::Conflict { .. } | Verdict::Known(_) => Ok((types, false)),
+        Verdict::Conflict { .. } | Verdict::PremiseMoved | Verdict::Known(_) => Ok((types, false)),
     }
 }
 

@@ -94,7 +94,9 @@ impl<'a> Known<'a> {
             | StreamKind::Form
             | StreamKind::TreatmentPlan
             | StreamKind::VideoRoom => known.read(decode(recorded)?, asked),
-            StreamKind::Specialist
+            StreamKind::LegalHold
+            | StreamKind::Accounting
+            | StreamKind::Specialist
             | StreamKind::File
             | StreamKind::WebhookSubscription
             | StreamKind::WebhookDelivery
@@ -136,6 +138,8 @@ impl<'a> Known<'a> {
                 video::session_of(event).map(|id| record(self.part(id)))
             }
             Event::Organization(_)
+            | Event::LegalHold(_)
+            | Event::Accounting(_)
             | Event::Specialist(_)
             | Event::File(_)
             | Event::WebhookSubscription(_)
@@ -250,6 +254,8 @@ impl Needed {
                 Event::VideoRoom(_) => needed.video_sessions.extend(row),
                 Event::Patient(_)
                 | Event::Organization(_)
+                | Event::LegalHold(_)
+                | Event::Accounting(_)
                 | Event::Specialist(_)
                 | Event::File(_)
                 | Event::WebhookSubscription(_)

@@ -76,6 +76,10 @@ const fn rule(event_type: EventType) -> Rule {
         | EventType::PatientLegalHoldReleased
         | EventType::PatientAccountingSuspended
         | EventType::PatientAccountingResumed
+        | EventType::LegalHoldPlaced
+        | EventType::LegalHoldReleased
+        | EventType::AccountingSuspended
+        | EventType::AccountingResumed
         | EventType::PatientErasureRequested
         | EventType::PatientKeysDestroyed
         | EventType::PatientErased

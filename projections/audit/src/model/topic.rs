@@ -31,6 +31,8 @@ impl Topic {
             ],
             Self::Consent => &[EventType::PatientConsentGiven, EventType::PatientConsentWithdrawn],
             Self::Erasure => &[
+                EventType::LegalHoldPlaced,
+                EventType::LegalHoldReleased,
                 EventType::PatientLegalHoldPlaced,
                 EventType::PatientLegalHoldReleased,
                 EventType::PatientErasureRequested,
@@ -51,6 +53,8 @@ impl Topic {
                 EventType::OrganizationApiKeyRevoked,
                 EventType::OrganizationPseudonymEpochBegun,
                 EventType::OrganizationPseudonymKeyDestroyed,
+                EventType::AccountingSuspended,
+                EventType::AccountingResumed,
                 EventType::PatientAccountingSuspended,
                 EventType::PatientAccountingResumed,
             ],

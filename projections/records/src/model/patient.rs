@@ -1,5 +1,6 @@
 //! How events change the rows of a patient and of what the patient agreed to.
 
+use carelog_domain::legal_hold::LegalHoldEvent;
 use carelog_domain::patient::{
     ConsentKind, PatientConsentGiven, PatientConsentWithdrawn, PatientEvent, PatientRegistered,
 };
@@ -62,6 +63,22 @@ impl PatientRecord {
         // Other events have personal parts of their own.
         if row.erased_at.is_none() && matches!(event, PatientEvent::DetailsChanged(_)) {
             replace_personal(&mut row.personal, recorded);
+        }
+        Ok(row)
+    }
+
+    /// The stamp stays: it is of the patient's own stream, and shown to the patient.
+    pub(super) fn hold(
+        row: Option<Self>,
+        event: &LegalHoldEvent,
+        recorded: &RecordedEvent,
+    ) -> Result<Self, FoldError> {
+        let mut row = existing(row, recorded)?;
+        match event {
+            LegalHoldEvent::Placed(placed) => row.legal_holds.push(placed.legal_hold_id),
+            LegalHoldEvent::Released(released) => {
+                row.legal_holds.retain(|id| *id != released.legal_hold_id);
+            }
         }
         Ok(row)
     }

@@ -15,13 +15,14 @@ use carelog_domain::file::{
     ContentType, FileDeleted, FileDeletion, FileEvent, FileKind, FileLinkIssued, FileStatus, FileStored,
     FileUploadFailed, FileUploadRequested, LinkDisposition, StorageEncryption, UploadFailure,
 };
+use carelog_domain::legal_hold::{LegalHoldEvent, LegalHoldPlaced, LegalHoldReason, LegalHoldReleased};
 use carelog_domain::organization::{
     OrganizationApiKeyRevoked, OrganizationEvent, OrganizationIntegrationConfigured,
     OrganizationIntegrationRemoved, OrganizationMemberRemoved, OrganizationSettings,
     OrganizationSettingsChanged,
 };
 use carelog_domain::patient::{
-    LegalHoldReason, PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientKeysDestroyed,
+    PatientConsentGiven, PatientConsentWithdrawn, PatientErased, PatientKeysDestroyed,
     PatientLegalHoldPlaced, PatientLegalHoldReleased,
 };
 use carelog_domain::treatment_plan::{PlanOutcome, PlanStatus, SkipReason, TreatmentPlanCompleted};
@@ -302,6 +303,30 @@ fn a_patient_has_the_holds_that_are_in_force_in_their_order() {
     log.patient(PatientEvent::LegalHoldReleased(PatientLegalHoldReleased { legal_hold_id: one }));
 
     assert_eq!(Tables::of(&log.events).patient().legal_holds, [three, two]);
+}
+
+#[test]
+fn holds_with_a_stream_of_their_own_change_nothing_that_tells_of_the_stream_of_the_patient() {
+    let mut log = Log::default();
+    log.register_patient(PATIENT);
+    let [old, new, released] = [1, 2, 3].map(|number| LegalHoldId::new(Uuid::from_u128(number)));
+    let reason = LegalHoldReason::Litigation;
+    let placed = |legal_hold_id| LegalHoldEvent::Placed(LegalHoldPlaced { legal_hold_id, reason });
+    log.patient(PatientEvent::LegalHoldPlaced(PatientLegalHoldPlaced { legal_hold_id: old, reason }));
+    let before = Tables::of(&log.events).patient().clone();
+
+    for event in [placed(new), placed(released)] {
+        log.hold(event);
+    }
+    let held = Tables::of(&log.events).patient().clone();
+    for legal_hold_id in [released, old] {
+        log.hold(LegalHoldEvent::Released(LegalHoldReleased { legal_hold_id }));
+    }
+    let after = Tables::of(&log.events).patient().clone();
+
+    assert_eq!(held.legal_holds, [old, new, released]);
+    assert_eq!(after.legal_holds, [new]);
+    assert_eq!([held.stamp, after.stamp], [before.stamp; 2]);
 }
 
 #[test]

@@ -44,7 +44,8 @@ pub(super) async fn write_patients(
             personal_event_id = excluded.personal_event_id,
             personal_event_type = excluded.personal_event_type,
             personal_schema_version = excluded.personal_schema_version, legal_holds = excluded.legal_holds
-        where t.position < excluded.position
+        -- A hold changes the row, and not the place that the row comes from.
+        where t.position <= excluded.position
         ",
         &each(rows, |r| r.organization_id.uuid()),
         &each(rows, |r| r.patient_id.uuid()),

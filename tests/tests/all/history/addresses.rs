@@ -286,7 +286,7 @@ async fn an_export_whose_row_was_lost_is_made_for_the_address_that_it_was_asked_
 }
 
 /// Another server on the same databases, which remembers no key.
-async fn another_server(api: &Api) -> Server {
+pub(super) async fn another_server(api: &Api) -> Server {
     let [core, audit, analytics, vault] = api.database_urls().clone().map(|url| url.parse().unwrap());
     let options = DatabaseOptions { core, audit, analytics, vault };
     let mut config = Config { home: api.home().to_path_buf(), ..Config::default() };

@@ -1,8 +1,10 @@
 //! Legal holds: what has to be kept is erased and deleted by nobody.
 
 use carelog_tests::{Answer, Api, ApiClinic, send, until};
-use reqwest::Method;
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
+
+use super::addresses::another_server;
 
 async fn place(clinic: &ApiClinic<'_>, patient: &str, reason: &str) -> Answer {
     clinic.post(&format!("/v1/patients/{patient}/legal-holds"), &json!({ "reason": reason })).await
@@ -79,11 +81,48 @@ async fn administrators_and_compliance_officers_see_holds_and_nobody_else_does()
         let refused = api.call(Method::DELETE, &format!("{path}/{hold}"), &key.text, None).await;
         assert_eq!(refused.problem(), (403, "wrong_role"));
     }
-    // As it was before and after.
-    for (version, expected) in [(1, json!([])), (2, json!([hold]))] {
-        let past = clinic.get(&format!("/v1/records/patient/{ada}?version={version}")).await;
-        assert_eq!(past.body["state"]["legal_holds"], expected);
+    // As it was while each version was the newest, and before the hold.
+    let named = json!({ "name": "Ada Lovelace" });
+    let path = format!("/v1/patients/{ada}/details");
+    assert_eq!(api.call(Method::PUT, &path, &clinic.admin.text, Some(&named)).await.status, 200);
+    let released = release(&clinic, &ada, hold).await;
+    assert_eq!(released.status, 200);
+    let registered = clinic.get(&format!("/v1/records/patient/{ada}/versions")).await;
+    let registered = registered.items()[0]["recorded_at"].as_str().unwrap().to_owned();
+    for (moment, version, expected) in [
+        ("version=1".to_owned(), 1, json!([hold])),
+        ("version=2".to_owned(), 2, json!([])),
+        (format!("known_at={registered}"), 1, json!([])),
+        (format!("true_at={registered}"), 1, json!([])),
+    ] {
+        let past = clinic.get(&format!("/v1/records/patient/{ada}?{moment}")).await;
+        assert_eq!((&past.body["state"]["legal_holds"], &past.body["version"]), (&expected, &json!(version)));
+        assert_eq!(past.body["newest_version"], 2, "{moment}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_hold_and_an_erasure_that_are_asked_for_at_once_one_happens_and_never_both() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let server = another_server(&api).await;
+    let elsewhere = format!("http://{}", server.address.unwrap());
+    let client = Client::builder().no_proxy().build().unwrap();
+    for round in 0..25 {
+        let patient = clinic.patient("Ada").await.id().to_owned();
+        let url = format!("{elsewhere}/v1/patients/{patient}/erasure");
+        let erasure = client.post(url).bearer_auth(&clinic.admin.text);
+        let erasure = send(erasure.json(&json!({ "ground": "patient_request" })));
+
+        let (held, erased) = tokio::join!(place(&clinic, &patient, "litigation"), erasure);
+
+        match (held.status, erased.status) {
+            (201, 409) => assert_eq!(erased.problem().1, "legal_hold", "round {round}"),
+            (409, 200) => assert_eq!(held.problem().1, "erasure_under_way", "round {round}"),
+            _ => panic!("round {round}: {held:?} {erased:?}"),
+        }
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,8 +169,8 @@ async fn the_trail_tells_who_placed_and_released_a_hold_among_erasures_and_partn
         .collect();
     let basis = &json!("legal_obligation");
     let expected = [
-        [&json!("patient.legal_hold_placed"), &json!(clinic.admin.id), &json!(ada), basis],
-        [&json!("patient.legal_hold_released"), &json!(officer.id), &json!(ada), basis],
+        [&json!("legal_hold.placed"), &json!(clinic.admin.id), &json!(ada), basis],
+        [&json!("legal_hold.released"), &json!(officer.id), &json!(ada), basis],
     ];
     assert_eq!(told, expected);
     let types = clinic.get("/v1/event-types").await;

@@ -32,7 +32,7 @@ fn shown(record: &AppointmentRecord) -> Value {
 }
 
 fn answer(events: &[carelog_event_log::RecordedEvent], moment: Moment) -> Option<Value> {
-    match past::fold(RecordKind::Appointment, events, moment) {
+    match past::fold(RecordKind::Appointment, events, &[], moment) {
         Ok(past) => match past.record {
             Record::Appointment(record) => Some(shown(&record)),
             other => panic!("asked for an appointment: {other:?}"),

@@ -2,7 +2,7 @@ use carelog_domain::{Actor, Circumstances, CorrelationId, OrganizationId, Stream
 use tokio::time::advance;
 use uuid::Uuid;
 
-use super::super::request::Idempotency;
+use super::super::request::{Idempotency, Premise};
 use super::*;
 use crate::recorded::StreamKey;
 
@@ -11,6 +11,7 @@ fn command(stream: u128, can_wait: bool) -> AppendRequest {
     AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: Uuid::from_u128(stream) },
         expected_version: 0,
+        premise: None,
         circumstances: Circumstances::of(Actor::SYSTEM, CorrelationId::new(Uuid::from_u128(2))),
         network: None,
         idempotency: None,
@@ -22,6 +23,12 @@ fn command(stream: u128, can_wait: bool) -> AppendRequest {
 fn keyed(stream: u128, key: &str) -> AppendRequest {
     let idempotency = Some(Idempotency { key: key.to_owned(), fingerprint: [0; 32] });
     AppendRequest { idempotency, ..command(stream, false) }
+}
+
+/// A command that rests on another stream.
+fn resting_on(other: u128, stream: u128) -> AppendRequest {
+    let premise = Some(Premise { stream: command(other, false).stream, version: 0 });
+    AppendRequest { premise, ..command(stream, false) }
 }
 
 async fn send(handle: &BatcherHandle, request: AppendRequest) {
@@ -97,4 +104,18 @@ async fn a_second_command_for_a_stream_or_a_key_comes_with_the_next_batch() {
     assert!(queue.fill().await);
     assert_eq!(streams(&queue.take_batch()), [1, 4, 5]);
     assert!(queue.take_batch().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_rests_on_a_stream_and_what_is_appended_to_it_are_in_no_batch_together() {
+    let (handle, mut queue) = queue();
+    for request in
+        [resting_on(2, 1), command(2, false), resting_on(3, 4), command(5, false), resting_on(5, 6)]
+    {
+        send(&handle, request).await;
+    }
+
+    assert!(is_filled(&mut queue).await);
+    assert_eq!(streams(&queue.take_batch()), [1, 4, 5]);
+    assert_eq!(streams(&queue.take_batch()), [2, 6]);
 }

@@ -61,6 +61,7 @@ impl Requests {
         AppendRequest {
             stream,
             expected_version,
+            premise: None,
             circumstances,
             network: None,
             idempotency: None,

@@ -136,6 +136,7 @@ fn booking(clinic: &Clinic) -> anyhow::Result<AppendRequest> {
     Ok(AppendRequest {
         stream: StreamKey { organization_id, kind: StreamKind::Appointment, id: new_id() },
         expected_version: 0,
+        premise: None,
         circumstances: clinic::circumstances(),
         network: None,
         idempotency: None,

@@ -206,6 +206,7 @@ async fn append<E: StreamEvent>(
         .append(AppendRequest {
             stream,
             expected_version: 0,
+            premise: None,
             circumstances,
             network: None,
             idempotency: None,

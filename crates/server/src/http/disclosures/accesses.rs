@@ -113,7 +113,11 @@ async fn told_to_patient(
     entries.retain(|entry| {
         !matches!(
             entry.event_type,
-            EventType::PatientAccountingSuspended
+            EventType::AccountingSuspended
+                | EventType::AccountingResumed
+                | EventType::LegalHoldPlaced
+                | EventType::LegalHoldReleased
+                | EventType::PatientAccountingSuspended
                 | EventType::PatientAccountingResumed
                 | EventType::PatientLegalHoldPlaced
                 | EventType::PatientLegalHoldReleased

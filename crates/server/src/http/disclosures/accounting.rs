@@ -324,7 +324,7 @@ async fn partner(
     let kind = RecordKind::WebhookSubscription;
     let events = past::events(caller.api.log(), caller.organization_id, kind, id.uuid()).await?;
     let moment = version.map_or(Moment::Newest, Moment::Version);
-    let past = past::fold(kind, &events, moment).map_err(|error| Problem::internal(&error))?;
+    let past = past::fold(kind, &events, &[], moment).map_err(|error| Problem::internal(&error))?;
     match StateView::open(caller, past.record).await? {
         StateView::WebhookSubscription(view) => Ok(*view),
         _ => Err(Problem::fault("a subscription is folded to something else")),

@@ -1,15 +1,18 @@
 //! Suspensions of what a patient is told about disclosures to an agency (45 CFR 164.528(a)(2)).
 //!
-//! They are read from the patient's own events. A disclosure is to the agency where its recipient was written down under
+//! They are read from a stream of their own and, as far as they were made before there was one, from the patient's. A
+//! disclosure is to the agency where its recipient was written down under
 //! the agency's name, but for case and blanks; the officer's accounting shows which those are.
 
 use std::sync::Arc;
 
 use axum::response::Response;
-use carelog_domain::patient::{
-    AgencyKind, AgencyStatement, Patient, PatientCommand, PatientEvent, StatementForm, SuspendAccounting,
+use carelog_domain::accounting::{
+    Accounting, AccountingCommand, AccountingEvent, AccountingResumed, AccountingSuspended, AgencyKind,
+    AgencyStatement, StatementForm, SuspendAccounting,
 };
-use carelog_domain::{PatientId, Personal, Sealed, StreamKind, SuspensionId, Timestamp};
+use carelog_domain::patient::{Patient, PatientAccountingSuspended, PatientEvent};
+use carelog_domain::{Event, PatientId, Personal, Sealed, StreamKind, SuspensionId, Timestamp};
 use carelog_event_log::{RecordedEvent, SealedPlace, StreamKey, new_id};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -84,6 +87,31 @@ pub(super) struct SuspensionView {
 }
 
 impl SuspensionView {
+    async fn open(
+        caller: &Caller,
+        event: &RecordedEvent,
+        suspended: AccountingSuspended,
+    ) -> Result<Self, Problem> {
+        let sealed = match suspended.personal {
+            Some(Personal::Sealed(sealed)) => Some(sealed),
+            Some(Personal::Open(_) | Personal::Erased) | None => None,
+        };
+        let told = opened(caller, event, sealed).await?;
+        let (agency, official, statement) =
+            told.map_or((None, None, None), |told| (Some(told.agency), told.official, told.statement));
+        Ok(Self {
+            id: suspended.suspension_id.uuid(),
+            agency_kind: suspended.agency_kind,
+            agency,
+            official,
+            statement,
+            form: suspended.form,
+            stated_at: suspended.stated_at,
+            ends_at: suspended.ends_at,
+            resumed_at: None,
+        })
+    }
+
     pub(super) const fn id(&self) -> SuspensionId {
         SuspensionId::new(self.id)
     }
@@ -110,7 +138,7 @@ async fn suspend(
         official: body.official.map(String::from),
         statement: body.statement.map(String::from),
     };
-    let command = PatientCommand::SuspendAccounting(SuspendAccounting {
+    let suspension = SuspendAccounting {
         suspension_id: SuspensionId::new(new_id()),
         agency_kind: body.agency_kind,
         form: body.form,
@@ -118,8 +146,9 @@ async fn suspend(
         ends_at: body.ends_at,
         statement,
         now,
-    });
-    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+    };
+    let command = |patient| AccountingCommand::Suspend { wish: suspension.clone(), patient };
+    Ok(caller.change_resting_on::<Patient, Accounting>(&wish.terms, id, command).await?.changed())
 }
 
 /// End a suspension before its time is over.
@@ -132,8 +161,9 @@ async fn resume(
     PathName(suspension_id): PathName<SuspensionId>,
     wish: Wish<Nothing>,
 ) -> Result<Response, Problem> {
-    let command = PatientCommand::ResumeAccounting { suspension_id, now: caller.api.now() };
-    Ok(caller.change::<Patient>(&wish.terms, id, None, command).await?.changed())
+    let now = caller.api.now();
+    let command = |patient| AccountingCommand::Resume { suspension_id, now, patient };
+    Ok(caller.change_resting_on::<Patient, Accounting>(&wish.terms, id, command).await?.changed())
 }
 
 /// The suspensions of a patient, those that have ended too.
@@ -141,53 +171,49 @@ async fn resume(
 /// # Errors
 /// When the log or the vault does not answer.
 pub(super) async fn of(caller: &Caller, patient_id: PatientId) -> Result<Vec<SuspensionView>, Problem> {
-    let stream = StreamKey {
-        organization_id: caller.organization_id,
-        kind: StreamKind::Patient,
-        id: patient_id.uuid(),
-    };
     let mut suspensions: Vec<SuspensionView> = Vec::new();
-    for event in caller.api.log().stream(&stream, 0).await? {
-        match event.decode_as().map_err(|error| Problem::internal(&error))? {
-            PatientEvent::AccountingSuspended(suspended) => {
-                let sealed = match suspended.personal {
-                    Some(Personal::Sealed(sealed)) => Some(sealed),
-                    Some(Personal::Open(_) | Personal::Erased) | None => None,
-                };
-                let told = opened(caller, &event, sealed).await?;
-                let (agency, official, statement) = told
-                    .map_or((None, None, None), |told| (Some(told.agency), told.official, told.statement));
-                suspensions.push(SuspensionView {
-                    id: suspended.suspension_id.uuid(),
-                    agency_kind: suspended.agency_kind,
-                    agency,
-                    official,
-                    statement,
-                    form: suspended.form,
-                    stated_at: suspended.stated_at,
-                    ends_at: suspended.ends_at,
-                    resumed_at: None,
-                });
-            }
-            PatientEvent::AccountingResumed(resumed) => {
-                let ended = suspensions.iter_mut().find(|one| one.id() == resumed.suspension_id);
-                if let Some(ended) = ended {
-                    ended.resumed_at = Some(event.recorded_at);
+    // Those of the patient's own stream are from before the others.
+    for kind in [StreamKind::Patient, StreamKind::Accounting] {
+        let stream = StreamKey { organization_id: caller.organization_id, kind, id: patient_id.uuid() };
+        for event in caller.api.log().stream(&stream, 0).await? {
+            match told(&event)? {
+                Some(AccountingEvent::Suspended(suspended)) => {
+                    suspensions.push(SuspensionView::open(caller, &event, suspended).await?);
                 }
+                Some(AccountingEvent::Resumed(resumed)) => {
+                    let ended = suspensions.iter_mut().find(|one| one.id() == resumed.suspension_id);
+                    if let Some(ended) = ended {
+                        ended.resumed_at = Some(event.recorded_at);
+                    }
+                }
+                None => {}
             }
-            PatientEvent::Registered(_)
-            | PatientEvent::Onboarded(_)
-            | PatientEvent::DetailsChanged(_)
-            | PatientEvent::ConsentGiven(_)
-            | PatientEvent::ConsentWithdrawn(_)
-            | PatientEvent::LegalHoldPlaced(_)
-            | PatientEvent::LegalHoldReleased(_)
-            | PatientEvent::ErasureRequested(_)
-            | PatientEvent::KeysDestroyed(_)
-            | PatientEvent::Erased(_) => {}
         }
     }
     Ok(suspensions)
+}
+
+/// What an event tells of suspensions, in whichever stream it stands.
+fn told(event: &RecordedEvent) -> Result<Option<AccountingEvent>, Problem> {
+    Ok(match event.decode().map_err(|error| Problem::internal(&error))? {
+        Event::Accounting(told) => Some(told),
+        Event::Patient(PatientEvent::AccountingSuspended(told)) => {
+            let PatientAccountingSuspended { suspension_id, agency_kind, form, stated_at, ends_at, personal } =
+                told;
+            Some(AccountingEvent::Suspended(AccountingSuspended {
+                suspension_id,
+                agency_kind,
+                form,
+                stated_at,
+                ends_at,
+                personal,
+            }))
+        }
+        Event::Patient(PatientEvent::AccountingResumed(told)) => {
+            Some(AccountingEvent::Resumed(AccountingResumed { suspension_id: told.suspension_id }))
+        }
+        _ => None,
+    })
 }
 
 async fn opened(

@@ -261,7 +261,9 @@ const fn resource_type(kind: StreamKind) -> Option<&'static str> {
         StreamKind::File => Some("DocumentReference"),
         StreamKind::TreatmentPlan => Some("CarePlan"),
         StreamKind::WebhookSubscription => Some("Subscription"),
-        StreamKind::VideoRoom
+        StreamKind::LegalHold
+        | StreamKind::Accounting
+        | StreamKind::VideoRoom
         | StreamKind::VideoNotice
         | StreamKind::WebhookDelivery
         | StreamKind::WebhookReplay

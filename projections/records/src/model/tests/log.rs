@@ -12,13 +12,14 @@ use carelog_domain::closed::Sha256Digest;
 use carelog_domain::form::{
     FormAssigned, FormEvent, FormSaved, FormSigned, FormVoided, Signatory, VoidReason,
 };
+use carelog_domain::legal_hold::{LegalHoldEvent, LegalHoldReason};
 use carelog_domain::organization::{
     IntegrationKind, OrganizationApiKeyIssued, OrganizationApiKeyRevoked, OrganizationEvent,
     OrganizationIntegrationConfigured, OrganizationIntegrationRemoved, OrganizationMemberAdded,
     OrganizationMemberRemoved, OrganizationRegistered, OrganizationSettingsChanged, Scope,
 };
 use carelog_domain::patient::{
-    ConsentKind, ErasureGround, LegalHoldReason, PatientConsentGiven, PatientDetailsChanged, PatientErased,
+    ConsentKind, ErasureGround, PatientConsentGiven, PatientDetailsChanged, PatientErased,
     PatientErasureRequested, PatientEvent, PatientKeysDestroyed, PatientLegalHoldPlaced,
     PatientLegalHoldReleased, PatientOnboarded, PatientRegistered,
 };
@@ -106,6 +107,10 @@ impl Log {
 
     pub(super) fn patient(&mut self, event: PatientEvent) {
         self.append(StreamKind::Patient, PATIENT.uuid(), event);
+    }
+
+    pub(super) fn hold(&mut self, event: LegalHoldEvent) {
+        self.append(StreamKind::LegalHold, PATIENT.uuid(), event);
     }
 
     pub(super) fn appointment(&mut self, event: AppointmentEvent) {
