@@ -8,8 +8,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use carelog_domain::{
-    Actor, Circumstances, CorrelationId, EventId, KeyId, OrganizationId, PatientId, RequestId, Sealed,
-    StreamKind, Timestamp,
+    Actor, Circumstances, CorrelationId, EventId, EventType, KeyId, OrganizationId, PatientId, RequestId,
+    Sealed, StreamKind, Timestamp,
 };
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
@@ -158,6 +158,33 @@ pub fn stream<'a>(
     .bind(after_version)
     .fetch_all(connection)
     .await?;
+        rows.iter().map(decode).collect()
+    })
+}
+
+/// The events of some types in some streams of an organization, whatever kinds of streams these are, in order.
+///
+/// # Errors
+/// When the database fails or a stored value does not parse.
+pub fn streams<'a>(
+    connection: &'a mut PgConnection,
+    lane: Lane,
+    organization_id: OrganizationId,
+    stream_ids: &'a [Uuid],
+    types: &'a [EventType],
+) -> BoxFuture<'a, Result<Vec<RecordedEvent>, ReadError>> {
+    Box::pin(async move {
+        let types: Vec<&str> = types.iter().map(|event_type| event_type.as_str()).collect();
+        let rows = sqlx::query(select_events!(
+            "where lane = $1 and organization_id = $2 and stream_id = any($3) and event_type = any($4) \
+         order by position"
+        ))
+        .bind(lane)
+        .bind(organization_id.uuid())
+        .bind(stream_ids)
+        .bind(types)
+        .fetch_all(connection)
+        .await?;
         rows.iter().map(decode).collect()
     })
 }

@@ -1,16 +1,22 @@
 //! How long deliveries are kept: delivered ones 30 days after they arrived, failed ones 90 after their event, pending ones until they are
 //! done; a subscription until it is deleted, and its sealed parts for 30 days more and as long as a delivery refers to it.
 //!
+//! What is about a patient under a legal hold stays, with its attempts and answers, and goes with the first day's work after
+//! the last hold is released (`keeping/holds.rs`).
+//!
 //! Everything about a delivery lies in partitions of four weeks by the time that its id begins with, which is that of
 //! the event. Once a day one process moves the marks in `webhook_retention`, removes the rows that lie behind them, in
 //! small batches, and drops partitions in which nothing is left. What is removed follows from these marks, the time of
-//! the event and the state of the row alone. A rebuild takes the marks over and applies the same rule ([`tidy`]), so that
-//! it ends with the rows that were there; nothing older than the oldest partition is made at all.
+//! the event, the state of the row and the holds. A rebuild takes the marks over, and keeps of what lies behind them the rows
+//! that were there ([`tidy`]); nothing older than the oldest partition is made at all.
 //!
 //! Nobody waits for any of that: rows are locked for one short statement, partitions are attached and detached under a
 //! lock that neither readers nor writers notice, and only an empty one is dropped. Partitions for the next eight weeks
 //! are made at the migration, at each start, and daily. Were there none, the projector would stop, loudly, and go on once
 //! they are there.
+
+mod deliveries;
+mod holds;
 
 use std::time::Duration;
 
@@ -21,14 +27,11 @@ use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool};
 use time::OffsetDateTime;
 use tracing::{error, info, warn};
-use uuid::Uuid;
 
 /// Delivered rows are kept so long after their event, and after they arrived, where that was later.
 const DELIVERED_DAYS: i64 = 30;
 /// Failed rows are kept so long.
 const FAILED_DAYS: i64 = 90;
-/// Rows that one statement looks at: it holds its locks for some milliseconds.
-const BATCH: i64 = 500;
 /// How far this clock and the database's may be apart.
 const CLOCKS_APART: time::Duration = time::Duration::HOUR;
 /// How often it is looked whether a day has passed.
@@ -164,7 +167,7 @@ pub fn run_once<'a>(
         }
         let mut connection = system.acquire().await?;
         let mut swept =
-            Swept { deliveries: remove_deliveries(&mut connection, &marks).await?, ..Swept::default() };
+            Swept { deliveries: deliveries::remove(&mut connection, &marks).await?, ..Swept::default() };
         swept.parts = remove_parts(&mut connection, &marks).await?;
         swept.partitions = drop_partitions(&mut guard, &mut connection, &marks).await?;
         sqlx::query!("update webhooks.webhook_retention set swept_until = $1", marks.delivered_until)
@@ -189,62 +192,6 @@ async fn move_marks(owner: &mut PgConnection, now: Timestamp) -> Result<Marks, s
     )
     .fetch_one(owner)
     .await
-}
-
-/// Goes through the deliveries behind the mark, in the order of their key, and removes those whose time is over.
-async fn remove_deliveries(system: &mut PgConnection, marks: &Marks) -> Result<i64, sqlx::Error> {
-    let mut removed = 0;
-    let mut after = (Uuid::nil(), Uuid::nil());
-    loop {
-        let batch = sqlx::query!(
-            r#"
-            with looked as materialized (
-                select organization_id, delivery_id
-                from webhooks.webhook_events
-                where (organization_id, delivery_id) > ($1, $2)
-                  and delivery_id < public.carelog_id_at($3)
-                order by organization_id, delivery_id
-                limit $5
-            ),
-            gone as (
-                delete from webhooks.webhook_events e
-                using looked l
-                where e.organization_id = l.organization_id and e.delivery_id = l.delivery_id
-                  and (e.state = 'delivered' and e.finished_at < $3
-                       or e.state = 'failed' and e.delivery_id < public.carelog_id_at($4))
-                returning e.organization_id, e.delivery_id
-            ),
-            attempts as (
-                delete from webhooks.webhook_attempts a
-                using gone g
-                where a.organization_id = g.organization_id and a.delivery_id = g.delivery_id
-            ),
-            answers as (
-                delete from kept.webhook_answers k
-                using gone g
-                where k.organization_id = g.organization_id and k.delivery_id = g.delivery_id
-            )
-            select organization_id, delivery_id, (select count(*) from gone) as "removed!",
-                   (select count(*) from looked) as "looked!"
-            from looked
-            order by organization_id desc, delivery_id desc
-            limit 1
-            "#,
-            after.0,
-            after.1,
-            marks.delivered_until,
-            marks.failed_until,
-            BATCH
-        )
-        .fetch_optional(&mut *system)
-        .await?;
-        let Some(batch) = batch else { return Ok(removed) };
-        removed += batch.removed;
-        if batch.looked < BATCH {
-            return Ok(removed);
-        }
-        after = (batch.organization_id, batch.delivery_id);
-    }
 }
 
 /// What was sent to a deleted subscription can be told as long as a delivery shows it.
@@ -360,17 +307,21 @@ async fn drop_partition(
     run(format!("drop table if exists {schema}.{name}")).await
 }
 
-/// Removes from tables that were built anew what the marks say, which they have taken over. Unqualified names mean these
-/// tables.
+/// Removes from tables that were built anew what the marks say, which they have taken over, unless the live tables have it:
+/// it was under a legal hold when its time was over. Unqualified names mean the new tables.
 pub(crate) async fn tidy(tables: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "
         with gone as (
             delete from webhook_events e
             using webhook_retention r
-            where e.state = 'delivered' and e.delivery_id < public.carelog_id_at(r.delivered_until)
-                  and e.finished_at < r.delivered_until
-               or e.state = 'failed' and e.delivery_id < public.carelog_id_at(r.failed_until)
+            where (e.state = 'delivered' and e.delivery_id < public.carelog_id_at(r.delivered_until)
+                      and e.finished_at < r.delivered_until
+                   or e.state = 'failed' and e.delivery_id < public.carelog_id_at(r.failed_until))
+              and not exists (
+                  select from webhooks.webhook_events live
+                  where live.organization_id = e.organization_id and live.delivery_id = e.delivery_id
+              )
             returning e.organization_id, e.delivery_id
         )
         delete from webhook_attempts a

@@ -1,14 +1,18 @@
 //! How long deliveries are kept. Nobody waits for that: the day's work is done for a day of the test's choice.
 
+use carelog_domain::legal_hold::LegalHoldReason;
+use carelog_domain::patient::{Patient, PatientEvent, PatientLegalHoldPlaced};
 use carelog_domain::webhook_delivery::{WebhookDelivery, WebhookDeliveryCommand};
 use carelog_domain::webhook_subscription::WebhookSubscriptionCommand;
-use carelog_domain::{DeliveryId, Timestamp};
+use carelog_domain::{DeliveryId, LegalHoldId, Timestamp};
 use carelog_embedded::receiver::Behaviour;
 use carelog_event_log::runtime::RebuildScope;
-use carelog_event_log::{Clock, SystemClock};
+use carelog_event_log::{Clock, SystemClock, new_id};
 use carelog_tests::{Partner, Product, run, scope, start_appointment, until};
 use carelog_webhooks::keeping::{self, Swept};
 use carelog_webhooks::queries;
+use reqwest::Method;
+use serde_json::json;
 use sqlx::{Connection, Executor};
 use tokio::task::JoinSet;
 
@@ -102,6 +106,56 @@ async fn deliveries_go_when_their_time_is_over_and_a_rebuild_brings_none_back() 
     let swept = sweep(&product, 131).await;
     assert_eq!(swept.deliveries, 1);
     assert!(swept.partitions >= 3, "{swept:?}");
+    is_what_a_rebuild_makes(&product, &partner).await;
+    product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_a_patient_under_a_legal_hold_stays_until_it_is_released() {
+    let product = Box::pin(Product::start()).await;
+    let (organization_id, key) = Box::pin(product.clinic()).await;
+    let partner = product.subscribe(organization_id, &["*"]).await;
+    let mut patients = Vec::new();
+    for _ in 0..3 {
+        let (_, registered) = product.call(&key, Method::POST, "/v1/patients", Some(&json!({}))).await;
+        patients.push(registered["id"].as_str().unwrap().to_owned());
+    }
+    until("they arrive", async || (states(&product).await == ["delivered"; 3]).then_some(())).await;
+    partner.hook.set_behaviour(Behaviour::Status(415));
+    let [held, held_before, _] = &patients[..] else { panic!("{patients:?}") };
+    let onboard = format!("/v1/patients/{held}/onboard");
+    assert_eq!(product.call(&key, Method::POST, &onboard, Some(&json!({}))).await.0, 200);
+    let all = ["delivered", "delivered", "delivered", "failed"];
+    until("one fails", async || (states(&product).await == all).then_some(())).await;
+    product.settled().await;
+    let holds = format!("/v1/patients/{held}/legal-holds");
+    let reason = json!({ "reason": "litigation" });
+    let (_, placed) = product.call(&key, Method::POST, &holds, Some(&reason)).await;
+    // As it was done before holds had a stream of their own.
+    let earlier = LegalHoldId::new(new_id());
+    let of_before = PatientLegalHoldPlaced { legal_hold_id: earlier, reason: LegalHoldReason::Complaint };
+    let of_before = vec![PatientEvent::LegalHoldPlaced(of_before)];
+    let id = held_before.parse().unwrap();
+    product.log().append_decided::<Patient>(&scope(organization_id), id, 1, of_before).await.unwrap();
+    product.settled().await;
+
+    let kept = ["delivered", "delivered", "failed"];
+    for (days, removed) in [(32, 1), (33, 0), (130, 0)] {
+        assert_eq!(sweep(&product, days).await.deliveries, removed, "day {days}");
+        assert_eq!(states(&product).await, kept, "day {days}");
+        assert_eq!(product.count("select count(*) from webhooks.webhook_attempts").await, 3);
+        is_what_a_rebuild_makes(&product, &partner).await;
+    }
+
+    let path = format!("{holds}/{}", placed["legal_hold_id"].as_str().unwrap());
+    assert_eq!(product.call(&key, Method::DELETE, &path, None).await.0, 200);
+    product.settled().await;
+    assert_eq!(sweep(&product, 131).await.deliveries, 2);
+    let path = format!("/v1/patients/{held_before}/legal-holds/{earlier}");
+    assert_eq!(product.call(&key, Method::DELETE, &path, None).await.0, 200);
+    product.settled().await;
+    assert_eq!(sweep(&product, 132).await.deliveries, 1);
+    assert_eq!(product.count("select count(*) from webhooks.webhook_attempts").await, 0);
     is_what_a_rebuild_makes(&product, &partner).await;
     product.stop().await;
 }
