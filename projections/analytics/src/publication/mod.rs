@@ -18,6 +18,8 @@ pub mod cells;
 pub mod disclosure;
 mod exercises;
 mod forms;
+#[cfg(test)]
+mod intruder;
 mod rows;
 mod suppression;
 #[cfg(test)]
