@@ -2,8 +2,9 @@
 //!
 //! # When
 //! A clinic is published when its last publication is as old as the operator's setting says *and* something has been
-//! written about as many patients as its threshold demands, so that two publications never differ by one person alone
-//! as a whole; a single cell may, and then its rounding hides that in most cases, not in all. And it is published at once
+//! written in its facts about as many patients as its threshold demands, so that two publications never differ by one
+//! person alone as a whole. A single view or cell may, where the others are in other views: the rounding of one record
+//! hides that in most cases, of many not. And it is published at once
 //! after an erasure or another threshold. A first publication waits for that many patients, and for no time. An erasure is
 //! certified after the publication without the patient.
 //!
@@ -38,8 +39,8 @@ use tracing::instrument;
 use disclosure::LEAST_THRESHOLD;
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
-/// Longest that one statement may take: a clinic's facts are read by one.
-const STATEMENT_TIMEOUT: &str = "10min";
+/// Longest that one statement may take, or the work between two: a clinic's facts are read by one.
+const PUBLISHING_TIMEOUT: &str = "10min";
 /// What PostgreSQL calls it when somebody else was faster.
 const SERIALIZATION_FAILURE: &str = "40001";
 
@@ -86,9 +87,6 @@ pub fn due(
                 or (coalesce(p.published_at <= $1 and p.position < o.last_position, true)
                     and threshold.least <= (
                         select count(*) from (
-                            select patient from analytics.patient_facts f
-                            where f.organization_id = o.organization_id and f.position > coalesce(p.position, 0)
-                            union
                             select patient from analytics.appointment_facts f
                             where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
                             union
@@ -143,8 +141,10 @@ async fn publish_at_once(
     organization_id: OrganizationId,
     now: Timestamp,
 ) -> Result<bool, PublishError> {
-    let begin =
-        format!("begin isolation level repeatable read; set local statement_timeout = '{STATEMENT_TIMEOUT}'");
+    let begin = format!(
+        "begin isolation level repeatable read; set local statement_timeout = '{PUBLISHING_TIMEOUT}'; \
+         set local idle_in_transaction_session_timeout = '{PUBLISHING_TIMEOUT}'"
+    );
     let mut tx = pool.begin_with(AssertSqlSafe(begin)).await?;
     let organization = sqlx::query!(
         "

@@ -26,6 +26,8 @@ pub(super) struct Appointments {
     pub(super) lead_days: u8,
     pub(super) is_reminded: bool,
     pub(super) status: &'static str,
+    /// Between the cancellation and the start.
+    pub(super) notice_hours: Option<i64>,
     pub(super) punctuality: Option<i8>,
     pub(super) minutes: Option<(u16, u16)>,
 }
@@ -38,6 +40,7 @@ pub(super) fn of(patients: RangeInclusive<u16>) -> Appointments {
         lead_days: 1,
         is_reminded: false,
         status: "completed",
+        notice_hours: None,
         punctuality: None,
         minutes: None,
     }
@@ -71,10 +74,11 @@ async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments
             statements,
             "insert into analytics.appointment_facts (organization_id, position, last_position, appointment, patient,
                  mode, origin, status, status_path, precision, booked_at, starts_at, starts_on, weekday, lead_days,
-                 reschedule_count, is_confirmed, is_reminded, punctuality_minutes, planned_minutes, length_minutes)
+                 reschedule_count, is_confirmed, is_reminded, punctuality_minutes, planned_minutes, length_minutes,
+                 cancel_notice_hours)
              select '{id}', place, place, gen_random_uuid(), md5(patient::text)::uuid, 'video', 'live', '{status}',
                  array['booked'], 'minute', now(), now(), '2026-03-02', {weekday}, {lead_days}, 0, false, {is_reminded},
-                 {}, {}, {}
+                 {}, {}, {}, {}
              from (
                  select patient, (select last_position from analytics.analytics_organizations
                      where organization_id = '{id}') + row_number() over () as place
@@ -85,6 +89,7 @@ async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments
             number(one.punctuality.map(i64::from)),
             number(one.minutes.map(|minutes| minutes.0.into())),
             number(one.minutes.map(|minutes| minutes.1.into())),
+            number(one.notice_hours),
             one.patients.start(),
             one.patients.end(),
         )
