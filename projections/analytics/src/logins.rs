@@ -40,6 +40,9 @@ pub enum LoginError {
     /// As many as there may be.
     #[error("organization {0} has {MAX_LOGINS} logins, the most that it may have")]
     TooMany(OrganizationId),
+    /// Another try may end them.
+    #[error("sessions of the login do not end: try again")]
+    StillConnected,
     /// The database failed, or its user may make no roles.
     #[error("the database of analytics refused")]
     Database(#[from] sqlx::Error),
@@ -130,20 +133,14 @@ pub fn create(
             select r.name as "role_name!",
                 format(
                     'create role %1$I login nosuperuser nocreatedb nocreaterole noreplication nobypassrls
-                        in role carelog_analyst password %2$L valid until %3$L connection limit %4$s;
-                     alter role %1$I set default_transaction_read_only = on;
-                     alter role %1$I set statement_timeout = %5$L;
-                     alter role %1$I set idle_in_transaction_session_timeout = %5$L;
-                     alter role %1$I set temp_file_limit = ''1GB'';
-                     alter role %1$I set search_path = published',
-                    r.name, $2::text, $3::timestamptz, $4::integer, $5::text) as "statement!"
+                        in role carelog_analyst password %2$L valid until %3$L connection limit %4$s',
+                    r.name, $2::text, $3::timestamptz, $4::integer) as "statement!"
             from (select $1::text || left(replace(gen_random_uuid()::text, '-', ''), 16) as name) as r
             "#,
             PREFIX,
             verifier.text(),
             OffsetDateTime::from(bounds.valid_until),
-            i32::from(bounds.connections),
-            format!("{}s", bounds.statement_seconds)
+            i32::from(bounds.connections)
         )
         .fetch_one(&mut *tx)
         .await?;
@@ -156,15 +153,17 @@ pub fn create(
         )
         .execute(&mut *tx)
         .await?;
+        set_defaults(&mut tx, &statement.role_name).await?;
         tx.commit().await?;
         Ok(statement.role_name)
     })
 }
 
-/// Gives a login another password and another end. Whoever is connected stays so.
+/// Gives a login another password and another end, and takes back whatever it has set of itself. Whoever is connected is
+/// cut off first: a session may give its login a password of its own.
 ///
 /// # Errors
-/// See [`LoginError`].
+/// See [`LoginError`]. Nobody signs in then, until another try succeeds.
 pub fn rotate<'a>(
     owner: &'a mut PgConnection,
     organization_id: OrganizationId,
@@ -175,15 +174,26 @@ pub fn rotate<'a>(
     Box::pin(async move {
         let mut tx = owner.begin().await?;
         check_bound(&mut tx, organization_id, role_name).await?;
-        let statement = sqlx::query_scalar!(
-            r#"select format('alter role %I password %L valid until %L', $1::text, $2::text, $3::timestamptz) as "statement!""#,
+        let role = sqlx::query!(
+            r#"
+            select oid::bigint as "number!", format('alter role %I nologin', rolname) as "closes!",
+                format('alter role %I login password %L valid until %L', rolname, $2::text, $3::timestamptz) as "opens!"
+            from pg_catalog.pg_roles
+            where rolname = $1
+            "#,
             role_name,
             verifier.text(),
             OffsetDateTime::from(valid_until)
         )
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.execute(AssertSqlSafe(statement)).await?;
+        .fetch_optional(&mut *tx)
+        .await?
+        .ok_or_else(|| LoginError::NoLogin { organization_id, role_name: role_name.to_owned() })?;
+        tx.execute(AssertSqlSafe(role.closes)).await?;
+        tx.commit().await?;
+        cut_off(owner, role.number).await?;
+        let mut tx = owner.begin().await?;
+        tx.execute(AssertSqlSafe(role.opens)).await?;
+        set_defaults(&mut tx, role_name).await?;
         tx.commit().await?;
         Ok(())
     })
@@ -219,14 +229,7 @@ pub fn revoke<'a>(
         tx.execute(AssertSqlSafe(role.statement)).await?;
         tx.commit().await?;
         // Nobody can sign in any more; and a session has no name any more, only a number.
-        sqlx::query!(
-            "select pg_terminate_backend(pid, $2) from pg_stat_activity where usesysid::bigint = $1",
-            role.number,
-            CUT_OFF_MS
-        )
-        .fetch_all(owner)
-        .await?;
-        Ok(())
+        cut_off(owner, role.number).await
     })
 }
 
@@ -263,6 +266,51 @@ pub fn end_overlong(system: &PgPool) -> BoxFuture<'_, Result<i64, sqlx::Error>> 
     Box::pin(async move {
         sqlx::query_scalar!(r#"select analytics_access.end_overlong() as "count!""#).fetch_one(system).await
     })
+}
+
+/// Ends every session of a role.
+async fn cut_off(owner: &mut PgConnection, number: i64) -> Result<(), LoginError> {
+    let have_ended = sqlx::query_scalar!(
+        r#"
+        select coalesce(bool_and(pg_terminate_backend(pid, $2)), true) as "have_ended!"
+        from pg_stat_activity
+        where usesysid::bigint = $1
+        "#,
+        number,
+        CUT_OFF_MS
+    )
+    .fetch_one(owner)
+    .await?;
+    if have_ended { Ok(()) } else { Err(LoginError::StillConnected) }
+}
+
+/// What the sessions of a login begin with; whatever else was set of it, for one database or for all, is gone.
+async fn set_defaults(tx: &mut PgConnection, role_name: &str) -> Result<(), sqlx::Error> {
+    let statement = sqlx::query_scalar!(
+        r#"
+        select coalesce((
+                select string_agg(format('alter role %I in database %I reset all;', l.role_name, d.datname), '')
+                from pg_catalog.pg_db_role_setting s
+                join pg_catalog.pg_roles r on r.oid = s.setrole
+                join pg_catalog.pg_database d on d.oid = s.setdatabase
+                where r.rolname = l.role_name), '')
+            || format(
+                'alter role %1$I reset all;
+                 alter role %1$I set default_transaction_read_only = on;
+                 alter role %1$I set statement_timeout = %2$L;
+                 alter role %1$I set idle_in_transaction_session_timeout = %2$L;
+                 alter role %1$I set temp_file_limit = ''1GB'';
+                 alter role %1$I set search_path = published',
+                l.role_name, l.statement_seconds || 's') as "statement!"
+        from analytics_access.logins l
+        where l.role_name = $1
+        "#,
+        role_name
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    tx.execute(AssertSqlSafe(statement)).await?;
+    Ok(())
 }
 
 async fn check_bound(

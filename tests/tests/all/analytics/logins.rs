@@ -9,7 +9,7 @@ use carelog_event_log::new_id;
 use carelog_server::databases::DatabaseOptions;
 use carelog_tests::{Product, until};
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, Executor as _, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 use super::{live, publish_now};
 
@@ -226,14 +226,23 @@ async fn a_login_ends_when_its_time_its_password_or_its_connections_do() {
     let told = psql.refused_now(FIRST, "select 1");
     assert!(told.contains("too many connections for role"), "{told}");
 
+    // Whoever knows the password can give the login another, and other defaults.
+    let database = options(pool).get_database().unwrap().to_owned();
+    let own = format!(
+        "begin read write; alter role {name} password 'their_own'; alter role {name} set statement_timeout = 0;
+         alter role {name} in database {database} set default_transaction_read_only = off; commit"
+    );
+    held.execute(sqlx::raw_sql(AssertSqlSafe(own))).await.unwrap();
+
     let another = Verifier::new(SECOND, SALT);
     let later = bounds(&product, 1).valid_until;
     logins::rotate(&mut owner, one, name, another, later).await.unwrap();
 
-    assert_eq!(sqlx::query_scalar::<_, i32>("select 1").fetch_one(&mut held).await.unwrap(), 1);
-    held.close().await.unwrap();
+    assert!(held.ping().await.is_err(), "whoever is connected is cut off");
     psql.is_kept_out(FIRST, "password authentication failed").await;
-    assert_eq!(psql.told(SECOND, "select 1").await, "1");
+    psql.is_kept_out("their_own", "password authentication failed").await;
+    let defaults = "show statement_timeout; show default_transaction_read_only";
+    assert_eq!(psql.told(SECOND, defaults).await, "5s\non");
     let signs_in = signs_in.password(SECOND);
     let mut held = PgConnection::connect_with(&signs_in).await.unwrap();
     let ended = bounds(&product, -1).valid_until;
