@@ -258,6 +258,30 @@ pub fn list(
     })
 }
 
+/// The other databases of the server that a login may connect to: PostgreSQL lets every role into every database that was
+/// not closed to all, `postgres` and `template1` among them. They may be somebody else's, so that they stay as they are.
+///
+/// # Errors
+/// When the database fails.
+pub fn open_databases<'a>(
+    owner: &'a mut PgConnection,
+    role_name: &'a str,
+) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
+    Box::pin(async move {
+        sqlx::query_scalar!(
+            r#"
+            select datname::text as "name!"
+            from pg_catalog.pg_database
+            where datallowconn and datname <> current_database() and has_database_privilege($1, oid, 'connect')
+            order by datname
+            "#,
+            role_name
+        )
+        .fetch_all(owner)
+        .await
+    })
+}
+
 /// Ends the sessions of logins whose statement takes longer than it may, and tells how many those were.
 ///
 /// # Errors

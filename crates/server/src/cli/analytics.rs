@@ -152,6 +152,12 @@ async fn login(system: &System, databases: &DatabaseOptions, command: LoginComma
             let bounds = Bounds { valid_until: term.end(system), connections, statement_seconds };
             let role_name = logins::create(&mut owner, clinic.id(), verifier, bounds).await?;
             tell(&databases.analytics, &role_name, &password, bounds.valid_until);
+            for name in logins::open_databases(&mut owner, &role_name).await? {
+                eprintln!(
+                    "warning: the login may also connect to the database {name:?} of this server, and write what is gone \
+                     with its session there; to forbid it: revoke connect, temporary on database \"{name}\" from public"
+                );
+            }
         }
         LoginCommand::List(clinic) => {
             for login in logins::list(&mut owner, clinic.id()).await? {

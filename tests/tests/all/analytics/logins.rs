@@ -168,6 +168,13 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
     }
     psql.database = analytics;
     let mut owner = databases.analytics_owner.acquire().await.unwrap();
+    // Whoever makes a login is told of the databases that are not Carelog's to close.
+    let open = logins::open_databases(&mut owner, &psql.role_name).await.unwrap();
+    assert!(open.iter().any(|name| name == "postgres"), "{open:?}");
+    for pool in [&databases.core_owner, &databases.audit_owner, &databases.vault, &databases.analytics_owner]
+    {
+        assert!(!open.iter().any(|name| name == options(pool).get_database().unwrap()), "{open:?}");
+    }
     logins::revoke(&mut owner, one, &psql.role_name).await.unwrap();
     drop(owner);
     product.stop().await;
