@@ -40,8 +40,10 @@ pub enum LoginError {
     /// As many as there may be.
     #[error("organization {0} has {MAX_LOGINS} logins, the most that it may have")]
     TooMany(OrganizationId),
-    /// Another try may end them.
-    #[error("sessions of the login do not end: try again")]
+    /// Nobody new can sign in; where a login was to be rotated, another try may end them and open it again.
+    #[error(
+        "nobody can sign in any more, but sessions of the login have not ended in time: pg_stat_activity tells which"
+    )]
     StillConnected,
     /// The database failed, or its user may make no roles.
     #[error("the database of analytics refused")]

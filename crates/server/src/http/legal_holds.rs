@@ -1,8 +1,9 @@
 //! Legal holds: while one is in force, nothing of the patient is erased or deleted.
 //!
-//! What an erasure destroys, the aggregates keep: each of the two is decided on what the other's stream tells. Files and what is kept of receivers' answers are no part of
-//! it: whoever asks to remove these is refused here. What ends by its age, deliveries of webhooks about the patient with what
-//! is kept of their answers, stays as well (`projections/webhooks/src/keeping/holds.rs`).
+//! What an erasure destroys, the aggregates keep: each of the two is decided on what the other's stream tells. Files and
+//! what is kept of receivers' answers are no part of it: whoever asks to remove these is refused here. What ends by its
+//! age, deliveries of webhooks about the patient with what is kept of their answers, stays as well
+//! (`projections/webhooks/src/keeping/holds.rs`).
 
 use std::sync::Arc;
 

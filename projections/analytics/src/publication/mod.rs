@@ -9,9 +9,9 @@
 //! certified after the publication without the patient.
 //!
 //! # How
-//! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds out
-//! which figures lead to few patients (`suppression.rs`), rounds the others (`disclosure.rs`), and replaces the clinic's rows in the schema `published`. Of two
-//! processes that do the same at once, the second begins anew. Nothing is kept from one publication to the next:
+//! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds
+//! out which figures lead to few patients (`suppression.rs`), rounds the others (`disclosure.rs`), and replaces the clinic's
+//! rows in the schema `published`. Of two processes that do the same at once, the second begins anew. Nothing is kept from one publication to the next:
 //! the same facts give the same rows, so that a rebuild changes nothing.
 
 mod appointments;

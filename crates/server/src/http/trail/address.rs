@@ -26,7 +26,8 @@ const HEADER: &str = "carelog-address";
 #[into_params(parameter_in = Header)]
 pub(super) struct AskedAddress {
     /// Asked for from one network address, IPv4 or IPv6: the first entry of each request. Each page is asked for with it
-    /// again, and refused with `another_address` otherwise. Nothing is found any more once the clinic's key of network addresses was destroyed.
+    /// again, and refused with `another_address` otherwise. Nothing is found any more once the clinic's key of network
+    /// addresses was destroyed.
     #[param(rename = "Carelog-Address", value_type = Option<String>, required = false)]
     address: Option<IpAddr>,
 }
