@@ -60,6 +60,9 @@ async fn each_form_is_made_by_itself_and_fetched_by_links_that_are_in_the_log() 
     for _ in 0..3 {
         clinic.book(&ada).await.id();
     }
+    let last = clinic.book(&ada).await;
+    let seen = clinic.get(&format!("/v1/trail?limit=1&wait_for={}", last.position())).await;
+    assert_eq!(seen.status, 200, "{seen:?}");
     let folder = TempDir::new().unwrap();
     for form in ["ndjson", "fhir_r4_ndjson", "fhir_r5_ndjson", "csv", "parquet", "bundle"] {
         let before = exports_recorded(&api).await;
