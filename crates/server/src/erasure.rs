@@ -19,6 +19,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use carelog_analytics::publication::Part;
 use carelog_analytics::{Analytics, publication, worker};
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
 use carelog_domain::{Actor, Circumstances, CorrelationId, EventType, OrganizationId, PatientId, StreamKind};
@@ -242,7 +243,7 @@ async fn publish_without(
     let reached = publication::reached(&mut *pool.acquire().await?, organization_id).await?;
     // Where nothing was ever published, nothing of the patient was.
     if reached.is_some_and(|reached| reached < erased_at) {
-        publication::publish(pool, organization_id, system.log.clock().now()).await?;
+        publication::publish(pool, organization_id, Part::ALL, system.log.clock().now()).await?;
     }
     Ok(())
 }

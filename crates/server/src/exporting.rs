@@ -124,11 +124,10 @@ impl Export {
             let mut tx = queries::begin(pool, organization_id).await.map_err(FiguresError::from)?;
             let mut read = Vec::new();
             for &view in views {
-                let figures = queries::figures(&mut tx, view, CellFilter::default()).await?;
-                if figures.freshness.is_none() {
-                    return Err(ExportError::Unpublished(organization_id));
-                }
-                read.push(figures);
+                read.push(queries::figures(&mut tx, view, CellFilter::default()).await?);
+            }
+            if read.iter().all(|figures| figures.freshness.is_none()) {
+                return Err(ExportError::Unpublished(organization_id));
             }
             tx.commit().await.map_err(FiguresError::from)?;
             Ok(Self { organization_id, views: read })

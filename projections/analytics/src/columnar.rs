@@ -188,6 +188,9 @@ fn table(figures: &Figures) -> Result<RecordBatch, ColumnarError> {
     if let Some(freshness) = figures.freshness {
         metadata.insert("published_at".to_owned(), freshness.published_at.to_string());
         metadata.insert("small_cell_threshold".to_owned(), freshness.small_cell_threshold.to_string());
+        if let Some(newest) = freshness.newest_event_at {
+            metadata.insert("newest_event_at".to_owned(), newest.to_string());
+        }
     }
     let schema = Arc::new(Schema::new(fields).with_metadata(metadata));
     let options = RecordBatchOptions::new().with_row_count(Some(figures.rows.len()));

@@ -83,7 +83,10 @@ impl Projector for Analytics {
 
     const SCHEMA: ProjectionSchema = ProjectionSchema {
         name: "analytics",
-        sql: &[include_str!("../../../migrations/analytics/0002_analytics.sql")],
+        sql: &[
+            include_str!("../../../migrations/analytics/0002_analytics.sql"),
+            include_str!("../../../migrations/analytics/0009_appointments.sql"),
+        ],
         tables: &[
             "analytics_organizations",
             "erased_patients",

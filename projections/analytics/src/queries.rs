@@ -160,7 +160,7 @@ pub fn figures(
     filter: CellFilter,
 ) -> BoxFuture<'_, Result<Figures, FiguresError>> {
     Box::pin(async move {
-        let freshness = freshness(connection).await?;
+        let freshness = freshness(connection, view).await?;
         let columns = columns(connection, view).await?;
         let rows = cells(connection, view, filter).await?;
         if rows.len() > MAX_ROWS {
@@ -289,18 +289,23 @@ pub fn columns(
     })
 }
 
-/// From when the figures are; nothing before the first publication.
+/// From when the figures of a view are; nothing before the first publication.
 ///
 /// # Errors
 /// When the database fails.
-pub fn freshness(connection: &mut PgConnection) -> BoxFuture<'_, Result<Option<Freshness>, sqlx::Error>> {
+pub fn freshness(
+    connection: &mut PgConnection,
+    view: AnalyticsView,
+) -> BoxFuture<'_, Result<Option<Freshness>, sqlx::Error>> {
     Box::pin(async move {
         sqlx::query_as!(
             Freshness,
             r#"
             select published_at, small_cell_threshold, newest_event_at
             from published.freshness
-            "#
+            where view = $1
+            "#,
+            view.as_str()
         )
         .fetch_optional(connection)
         .await

@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use carelog_analytics::epochs::{self, EpochError};
+use carelog_analytics::publication::Part;
 use carelog_analytics::{Analytics, publication};
 use carelog_domain::{OrganizationId, PatientId};
 use carelog_event_log::runtime::{Progress, RebuildScope, rebuild};
@@ -297,7 +298,9 @@ async fn an_erasure_removes_every_row_of_the_patient_and_a_rebuild_brings_none_b
 /// Publishes a clinic's figures, due or not.
 async fn publish_now(product: &Product, organization_id: OrganizationId) {
     let pool = &product.databases().analytics_system;
-    assert!(publication::publish(pool, organization_id, product.log().clock().now()).await.unwrap());
+    assert!(
+        publication::publish(pool, organization_id, Part::ALL, product.log().clock().now()).await.unwrap()
+    );
 }
 
 /// Begins to see one organization's figures, as the role that answers requests.

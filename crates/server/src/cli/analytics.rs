@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use carelog_analytics::logins::{self, Bounds, Verifier};
+use carelog_analytics::publication::Part;
 use carelog_analytics::{publication, worker};
 use carelog_domain::{OrganizationId, Timestamp};
 use clap::{Args, Subcommand};
@@ -122,7 +123,8 @@ pub(super) async fn run(
     match command {
         AnalyticsCommand::Publish(clinic) => {
             let pool = &system.databases.analytics_system;
-            let is_known = publication::publish(pool, clinic.id(), system.log.clock().now()).await?;
+            let is_known =
+                publication::publish(pool, clinic.id(), Part::ALL, system.log.clock().now()).await?;
             anyhow::ensure!(is_known, "analytics know no organization {}", clinic.id());
             println!("the figures are those of now");
         }

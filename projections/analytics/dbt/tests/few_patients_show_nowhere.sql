@@ -5,7 +5,7 @@
 {% for view in views %}
 select '{{ view }}' as view, c.dimension, c.value, c.patients, f.small_cell_threshold
 from {{ source('published', view) }} c
-join {{ source('published', 'freshness') }} f on f.organization_id = c.organization_id
+join {{ source('published', 'freshness') }} f on f.organization_id = c.organization_id and f.view = '{{ view }}'
 where not c.is_suppressed and c.patients < f.small_cell_threshold - 2
 {{ 'union all' if not loop.last }}
 {% endfor %}

@@ -92,13 +92,15 @@ impl Start {
         precision: TimePrecision,
         booked: Timestamp,
     ) -> Self {
-        let lead = starts_at.micros_since(booked);
         let (on, lead_days) = match precision {
-            TimePrecision::Minute => (day(starts_at), lead.div_euclid(MICROS_PER_DAY)),
+            TimePrecision::Minute => {
+                let on = day(starts_at);
+                (on, (on - day(booked)).whole_days())
+            }
             // The moment is the clinic's midnight. Half a day later it is the same day almost everywhere, whatever the
             // clinic's zone; and whoever books on the day itself does so after its midnight.
             TimePrecision::Day => {
-                let days = -((-lead).div_euclid(MICROS_PER_DAY));
+                let days = -(booked.micros_since(starts_at).div_euclid(MICROS_PER_DAY));
                 (day(starts_at.saturating_add_micros(MICROS_PER_DAY / 2)), days)
             }
         };
@@ -187,8 +189,8 @@ impl AppointmentFact {
                 self.pass(AppointmentStatus::Started);
             }
             AppointmentEvent::Completed(completed) => {
-                self.length_minutes =
-                    completed.duration_minutes.map(|minutes| cut_minutes(i32::from(minutes)));
+                let told = completed.duration_minutes.map(i32::from);
+                self.length_minutes = told.or_else(|| self.minutes_since_start(at)).map(cut_minutes);
                 self.pass(AppointmentStatus::Completed);
             }
             AppointmentEvent::Cancelled(cancelled) => {
@@ -200,6 +202,12 @@ impl AppointmentFact {
             AppointmentEvent::NoShow(_) => self.pass(AppointmentStatus::NoShow),
         }
         self
+    }
+
+    /// Minutes since the real beginning, where that is known.
+    fn minutes_since_start(&self, at: Timestamp) -> Option<i32> {
+        let planned = Coarse::cut(at).minutes_since(self.starts_at);
+        Some(planned.saturating_sub(self.punctuality_minutes?).max(0))
     }
 
     fn pass(&mut self, status: AppointmentStatus) {

@@ -179,7 +179,7 @@ fn an_appointment_is_followed_to_its_end() {
     let tables = whole(&log);
 
     let fact = tables.appointment();
-    assert_eq!((fact.lead_days, fact.weekday, fact.start_hour), (3, 4, Some(9)));
+    assert_eq!((fact.lead_days, fact.weekday, fact.start_hour), (4, 4, Some(9)));
     assert_eq!(fact.booked_at.moment(), at("2026-03-01T12:00:00Z"));
     assert_eq!(
         (fact.punctuality_minutes, fact.planned_minutes, fact.length_minutes),
@@ -194,6 +194,28 @@ fn an_appointment_is_followed_to_its_end() {
     ];
     assert_eq!((fact.status_path.as_slice(), fact.status), (path.as_slice(), AppointmentStatus::Completed));
     assert_eq!((fact.position, fact.last_position), (1, 4));
+}
+
+#[test]
+fn a_length_that_was_not_told_is_from_the_start_to_the_end() {
+    let patient_id = patient(1);
+    let completed = AppointmentEvent::Completed(AppointmentCompleted { patient_id, duration_minutes: None });
+    let mut log = Log::default();
+    log.book(7, patient_id, "2026-03-01T12:03:00Z", "2026-03-05T09:30:00Z", TimePrecision::Minute);
+    log.appointment(7, "2026-03-05T09:42:00Z", AppointmentEvent::Started(AppointmentStarted { patient_id }));
+    log.appointment(7, "2026-03-05T10:11:00Z", completed.clone());
+    let mut unknown = Log::default();
+    unknown.book(7, patient_id, "2026-03-01T12:03:00Z", "2026-03-05T03:00:00Z", TimePrecision::Day);
+    unknown.appointment(
+        7,
+        "2026-03-05T09:42:00Z",
+        AppointmentEvent::Started(AppointmentStarted { patient_id }),
+    );
+    unknown.appointment(7, "2026-03-05T10:11:00Z", completed);
+
+    let lengths = [&log, &unknown].map(|log| whole(log).appointment().length_minutes);
+
+    assert_eq!(lengths, [Some(30), None]);
 }
 
 #[test]

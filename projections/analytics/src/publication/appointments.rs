@@ -33,8 +33,9 @@ const MEASURES: [Measure; 7] = [
     Measure::status(),
     Measure::status(),
     Measure::part_of(CANCELLED),
-    Measure::whole(MINUTES_STEP),
-    Measure::whole(MINUTES_STEP),
+    // None of either tells that nobody was seen, or that everybody had called off.
+    Measure::only_with(COMPLETED, MINUTES_STEP),
+    Measure::only_with(COMPLETED, MINUTES_STEP),
 ];
 
 pub(super) async fn publish(
@@ -50,12 +51,14 @@ pub(super) async fn publish(
 async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<Cells<7, 2>, PublishError> {
     let mut facts = sqlx::query!(
         r#"
-        select position, patient, status, weekday, lead_days, is_reminded, planned_minutes, length_minutes,
-            punctuality_minutes, extract(year from starts_on)::smallint as "year!",
-            extract(month from starts_on)::smallint as "month!",
-            coalesce(cancel_notice_hours < 24, false) as "is_late!"
-        from analytics.appointment_facts
-        where organization_id = $1
+        select f.position, f.patient, f.status, f.weekday, f.lead_days, f.is_reminded, f.planned_minutes,
+            f.length_minutes, f.punctuality_minutes, extract(year from f.starts_on)::smallint as "year!",
+            extract(month from f.starts_on)::smallint as "month!",
+            coalesce(f.cancel_notice_hours < 24, false) as "is_late!",
+            f.starts_at <= o.newest_event_at as "is_past!"
+        from analytics.appointment_facts f
+        join analytics.analytics_organizations o using (organization_id)
+        where f.organization_id = $1
         "#,
         organization_id.uuid()
     )
@@ -78,7 +81,14 @@ async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<
         let is = |wanted: AppointmentStatus| u64::from(status == wanted);
         let minutes =
             |minutes: Option<i32>| minutes.and_then(|minutes| u64::try_from(minutes).ok()).unwrap_or(0);
-        let planned = minutes(fact.planned_minutes);
+        let is_bookable = match status {
+            AppointmentStatus::Started | AppointmentStatus::Completed | AppointmentStatus::NoShow => true,
+            AppointmentStatus::Booked | AppointmentStatus::Confirmed | AppointmentStatus::Onboarded => {
+                fact.is_past
+            }
+            // What is called off in time can be given to somebody else.
+            AppointmentStatus::Cancelled => fact.is_late && fact.is_past,
+        };
         let is_delivered = status == AppointmentStatus::Completed && fact.planned_minutes.is_some();
         let weights = [
             1,
@@ -86,7 +96,7 @@ async fn read(tx: &mut PgConnection, organization_id: OrganizationId) -> Result<
             is(AppointmentStatus::NoShow),
             is(AppointmentStatus::Cancelled),
             is(AppointmentStatus::Cancelled) * u64::from(fact.is_late),
-            planned,
+            if is_bookable { minutes(fact.planned_minutes) } else { 0 },
             if is_delivered { minutes(fact.length_minutes) } else { 0 },
         ];
         cells.add(fact.patient, &places, weights, [fact.punctuality_minutes, fact.length_minutes]);

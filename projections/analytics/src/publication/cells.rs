@@ -15,6 +15,8 @@ pub type Patient = u32;
 pub struct Measure {
     /// Of which figure of the cell it is a part, so that the others and it add up to that one. Parts do not overlap.
     pub within: Option<usize>,
+    /// Without which other figure it is not shown, because it would tell of that one.
+    pub only_with: Option<usize>,
     /// To a multiple of what it is published.
     pub step: u64,
     /// Whether it says something of each patient whose records it counts, if they are all that a cell has.
@@ -24,12 +26,17 @@ pub struct Measure {
 impl Measure {
     /// By itself.
     pub const fn whole(step: u64) -> Self {
-        Self { within: None, step, is_status: false }
+        Self { within: None, only_with: None, step, is_status: false }
     }
 
     /// Some records of another.
     pub const fn part_of(whole: usize) -> Self {
-        Self { within: Some(whole), step: COUNT_STEP, is_status: false }
+        Self { within: Some(whole), ..Self::whole(COUNT_STEP) }
+    }
+
+    /// By itself, but shown only where another is.
+    pub const fn only_with(other: usize, step: u64) -> Self {
+        Self { only_with: Some(other), ..Self::whole(step) }
     }
 
     /// The records of a cell of which one thing became.

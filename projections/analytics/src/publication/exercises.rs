@@ -15,13 +15,20 @@ const COMPLETED: usize = 1;
 const SKIPPED: usize = 2;
 const MEASURES: [Measure; 3] = [Measure::whole(COUNT_STEP), Measure::status(), Measure::status()];
 
-pub(super) async fn publish(
+pub(super) async fn publish_weeks(
     tx: &mut PgConnection,
     organization_id: OrganizationId,
     threshold: usize,
 ) -> Result<(), PublishError> {
     let weeks = disclose(&read_weeks(tx, organization_id).await?, threshold);
-    write_weeks(tx, organization_id, &weeks).await?;
+    write_weeks(tx, organization_id, &weeks).await
+}
+
+pub(super) async fn publish_streaks(
+    tx: &mut PgConnection,
+    organization_id: OrganizationId,
+    threshold: usize,
+) -> Result<(), PublishError> {
     let streaks = disclose(&read_streaks(tx, organization_id).await?, threshold);
     write_streaks(tx, organization_id, &streaks).await
 }

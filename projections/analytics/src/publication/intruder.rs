@@ -57,10 +57,10 @@ pub(super) fn table() -> impl Strategy<Value = Table> {
 }
 
 impl Table {
-    pub(super) fn cells(&self) -> Cells<4> {
+    pub(super) fn cells(&self) -> Cells<5> {
         let part = if self.is_status { Measure::status() } else { Measure::part_of(0) };
         let third = if self.is_nested { Measure::part_of(2) } else { part };
-        let mut cells = Cells::new([Measure::whole(5), part, part, third]);
+        let mut cells = Cells::new([Measure::whole(5), part, part, third, Measure::only_with(1, 5)]);
         for (patient, day, column) in &self.records {
             let places = [(Dimension::Clinic, ALL), (Dimension::Weekday, day_of(*day))];
             let weights = std::array::from_fn(|measure| u64::from(self.columns_of(measure).contains(column)));
@@ -73,7 +73,7 @@ impl Table {
     fn columns_of(&self, measure: usize) -> &'static [usize] {
         match measure {
             0 => &[0, 1, 2, 3],
-            1 => &[0],
+            1 | 4 => &[0],
             2 if self.is_nested => &[1, 2],
             2 => &[1],
             _ => &[2],
@@ -81,10 +81,10 @@ impl Table {
     }
 
     /// Everything that an intruder learns and must not.
-    pub(super) fn found_out(&self, shown: &[Shown<4>], threshold: usize) -> Vec<String> {
+    pub(super) fn found_out(&self, shown: &[Shown<5>], threshold: usize) -> Vec<String> {
         let mut known = Span::default();
         for cell in shown {
-            for measure in (0..4).filter(|measure| cell.figures[*measure].is_some()) {
+            for measure in (0..5).filter(|measure| cell.figures[*measure].is_some()) {
                 let days = (0..DAYS).filter(|day| cell.value == ALL || cell.value == day_of(*day));
                 known.add(days.map(|day| region(day, self.columns_of(measure))).sum());
             }

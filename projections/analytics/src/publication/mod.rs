@@ -1,18 +1,13 @@
 //! Publishing: from time to time the facts of a clinic become the figures that analysts see.
 //!
 //! # When
-//! A clinic is published when its last publication is as old as the operator's setting says *and* something has been
-//! written in its facts about as many patients as its threshold demands, so that two publications never differ by one
-//! person alone as a whole. A single view or cell may, where the others are in other views: the rounding of one record
-//! hides that in most cases, of many not. And it is published at once
-//! after an erasure or another threshold. A first publication waits for that many patients, and for no time. An erasure is
-//! certified after the publication without the patient.
+//! Part by part, see `schedule.rs`. An erasure is certified after the publication without the patient.
 //!
 //! # How
 //! One transaction reads the facts, sorts them into cells (`appointments.rs`, `exercises.rs`, `forms.rs`, `video.rs`), finds
 //! out which figures lead to few patients (`suppression.rs`), rounds the others (`disclosure.rs`), and replaces the clinic's
-//! rows in the schema `published`. Of two processes that do the same at once, the second begins anew. Nothing is kept from one publication to the next:
-//! the same facts give the same rows, so that a rebuild changes nothing.
+//! rows in the schema `published`. Of two processes that do the same at once, the second begins anew. Nothing is kept from
+//! one publication to the next: the same facts give the same rows, so that a rebuild changes nothing.
 
 mod appointments;
 pub mod cells;
@@ -22,12 +17,11 @@ mod forms;
 #[cfg(test)]
 mod intruder;
 mod rows;
+mod schedule;
 mod suppression;
 #[cfg(test)]
 mod tests;
 mod video;
-
-use std::time::Duration;
 
 use carelog_domain::{OrganizationId, Timestamp};
 use carelog_event_log::Position;
@@ -37,6 +31,7 @@ use time::OffsetDateTime;
 use tracing::instrument;
 
 use disclosure::LEAST_THRESHOLD;
+pub use schedule::{Due, Part, due, reached};
 
 const MICROS_PER_MINUTE: i64 = 60_000_000;
 /// Longest that one statement may take, or the work between two: a clinic's facts are read by one.
@@ -62,70 +57,26 @@ pub enum PublishError {
     },
 }
 
-/// The clinics whose publication is due.
-///
-/// # Errors
-/// When the database fails.
-pub fn due(
-    connection: &mut PgConnection,
-    now: Timestamp,
-    every: Duration,
-) -> BoxFuture<'_, Result<Vec<OrganizationId>, sqlx::Error>> {
-    Box::pin(async move {
-        let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
-        let before = OffsetDateTime::from(now.saturating_add_micros(every.saturating_neg()));
-        let ids = sqlx::query_scalar!(
-            r#"
-            select o.organization_id
-            from analytics.analytics_organizations o
-            left join published.progress p using (organization_id)
-            cross join lateral (select greatest(o.small_cell_threshold, $2::integer) as least) threshold
-            where p.small_cell_threshold <> o.small_cell_threshold
-                or exists (
-                    select from analytics.erased_patients e
-                    where e.organization_id = o.organization_id and e.position > p.position)
-                or (coalesce(p.published_at <= $1 and p.position < o.last_position, true)
-                    and threshold.least <= (
-                        select count(*) from (
-                            select patient from analytics.appointment_facts f
-                            where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
-                            union
-                            select patient from analytics.exercise_assignment_facts f
-                            where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
-                            union
-                            select patient from analytics.form_facts f
-                            where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
-                            union
-                            select patient from analytics.video_session_facts f
-                            where f.organization_id = o.organization_id and f.last_position > coalesce(p.position, 0)
-                            union
-                            select patient from analytics.video_quality_facts f
-                            where f.organization_id = o.organization_id and f.position > coalesce(p.position, 0)
-                        ) as touched))
-            order by o.organization_id
-            "#,
-            before,
-            i32::try_from(LEAST_THRESHOLD).unwrap_or(i32::MAX)
-        )
-        .fetch_all(connection)
-        .await?;
-        Ok(ids.into_iter().map(OrganizationId::new).collect())
-    })
+/// How many patients a clinic's figures are about at least.
+fn least(small_cell_threshold: i32) -> usize {
+    usize::try_from(small_cell_threshold).unwrap_or(0).max(LEAST_THRESHOLD)
 }
 
-/// Replaces the figures of a clinic by those of its facts as they are now. False where the clinic has no facts yet.
+/// Replaces the figures of some parts of a clinic by those of its facts as they are now. False where the clinic has no
+/// facts yet.
 ///
 /// # Errors
 /// See [`PublishError`]; what is published stays as it was.
 #[instrument(name = "analytics.publication.make", skip_all, fields(organization.id = %organization_id))]
-pub fn publish(
-    pool: &PgPool,
+pub fn publish<'a>(
+    pool: &'a PgPool,
     organization_id: OrganizationId,
+    parts: &'a [Part],
     now: Timestamp,
-) -> BoxFuture<'_, Result<bool, PublishError>> {
+) -> BoxFuture<'a, Result<bool, PublishError>> {
     Box::pin(async move {
         loop {
-            match publish_at_once(pool, organization_id, now).await {
+            match publish_at_once(pool, organization_id, parts, now).await {
                 // Another process has published the clinic meanwhile, and this one has seen the facts of before.
                 Err(PublishError::Database(sqlx::Error::Database(error)))
                     if error.code().as_deref() == Some(SERIALIZATION_FAILURE) => {}
@@ -139,6 +90,7 @@ pub fn publish(
 async fn publish_at_once(
     pool: &PgPool,
     organization_id: OrganizationId,
+    parts: &[Part],
     now: Timestamp,
 ) -> Result<bool, PublishError> {
     let begin = format!(
@@ -157,7 +109,7 @@ async fn publish_at_once(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(organization) = organization else { return Ok(false) };
-    let threshold = usize::try_from(organization.small_cell_threshold).unwrap_or(0).max(LEAST_THRESHOLD);
+    let threshold = least(organization.small_cell_threshold);
     let progress = Progress {
         organization_id,
         position: organization.last_position,
@@ -166,31 +118,19 @@ async fn publish_at_once(
         now,
     };
     // First of all: whoever publishes the clinic at the same time waits here, and begins anew.
-    progress.write(&mut tx, threshold).await?;
-    appointments::publish(&mut tx, organization_id, threshold).await?;
-    exercises::publish(&mut tx, organization_id, threshold).await?;
-    forms::publish(&mut tx, organization_id, threshold).await?;
-    video::publish(&mut tx, organization_id, threshold).await?;
+    progress.write(&mut tx, parts, threshold).await?;
+    for part in parts {
+        match part {
+            Part::Appointments => appointments::publish(&mut tx, organization_id, threshold).await?,
+            Part::ProgrammeWeeks => exercises::publish_weeks(&mut tx, organization_id, threshold).await?,
+            Part::Streaks => exercises::publish_streaks(&mut tx, organization_id, threshold).await?,
+            Part::Forms => forms::publish(&mut tx, organization_id, threshold).await?,
+            Part::VideoQuality => video::publish_quality(&mut tx, organization_id, threshold).await?,
+            Part::VideoSessions => video::publish_sessions(&mut tx, organization_id, threshold).await?,
+        }
+    }
     tx.commit().await?;
     Ok(true)
-}
-
-/// Up to where the figures of a clinic reach; nothing before the first publication.
-///
-/// # Errors
-/// When the database fails.
-pub fn reached(
-    connection: &mut PgConnection,
-    organization_id: OrganizationId,
-) -> BoxFuture<'_, Result<Option<Position>, sqlx::Error>> {
-    Box::pin(async move {
-        sqlx::query_scalar!(
-            "select position from published.progress where organization_id = $1",
-            organization_id.uuid()
-        )
-        .fetch_optional(connection)
-        .await
-    })
 }
 
 struct Progress {
@@ -202,17 +142,27 @@ struct Progress {
 }
 
 impl Progress {
-    async fn write(&self, tx: &mut PgConnection, threshold: usize) -> Result<(), sqlx::Error> {
+    async fn write(
+        &self,
+        tx: &mut PgConnection,
+        parts: &[Part],
+        threshold: usize,
+    ) -> Result<(), sqlx::Error> {
+        let views = parts.iter().flat_map(|part| part.views());
+        let mut views: Vec<String> = views.map(|view| view.as_str().to_owned()).collect();
+        // In one order, so that two processes wait for each other in turn.
+        views.sort_unstable();
         let cut = self.now.saturating_add_micros(-self.now.unix_micros().rem_euclid(MICROS_PER_MINUTE));
         sqlx::query!(
             "
-            insert into published.progress (organization_id, position, published_at, small_cell_threshold)
-            values ($1, $2, $3, $4)
-            on conflict (organization_id) do update
+            insert into published.progress (organization_id, view, position, published_at, small_cell_threshold)
+            select $1, view, $3, $4, $5 from unnest($2::text[]) as views (view)
+            on conflict (organization_id, view) do update
             set position = excluded.position, published_at = excluded.published_at,
                 small_cell_threshold = excluded.small_cell_threshold
             ",
             self.organization_id.uuid(),
+            &views,
             self.position,
             OffsetDateTime::from(self.now),
             self.small_cell_threshold
@@ -221,13 +171,15 @@ impl Progress {
         .await?;
         sqlx::query!(
             "
-            insert into published.freshness (organization_id, published_at, small_cell_threshold, newest_event_at)
-            values ($1, $2, $3, date_trunc('hour', $4::timestamptz))
-            on conflict (organization_id) do update
+            insert into published.freshness (
+                organization_id, view, published_at, small_cell_threshold, newest_event_at)
+            select $1, view, $3, $4, date_trunc('hour', $5::timestamptz) from unnest($2::text[]) as views (view)
+            on conflict (organization_id, view) do update
             set published_at = excluded.published_at, small_cell_threshold = excluded.small_cell_threshold,
                 newest_event_at = excluded.newest_event_at
             ",
             self.organization_id.uuid(),
+            &views,
             OffsetDateTime::from(cut),
             i32::try_from(threshold).unwrap_or(i32::MAX),
             self.newest_event_at

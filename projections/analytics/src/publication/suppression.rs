@@ -115,13 +115,17 @@ struct Family {
 
 /// All of them, each after the one without which it is not shown.
 fn families<const M: usize>(measures: &[Measure; M]) -> Vec<Family> {
-    let alone = |measure| Family {
-        parent: (measure != RECORDS).then_some(RECORDS),
-        members: vec![measure],
-        whole: None,
+    let alone = |only_with| {
+        let wholes = (0..)
+            .zip(measures)
+            .filter(move |(_, measure)| measure.within.is_none() && measure.only_with == only_with);
+        wholes.map(move |(index, _)| Family {
+            parent: only_with.or((index != RECORDS).then_some(RECORDS)),
+            members: vec![index],
+            whole: None,
+        })
     };
-    let wholes = (0..).zip(measures).filter(|(_, measure)| measure.within.is_none());
-    let mut families: Vec<Family> = wholes.map(|(index, _)| alone(index)).collect();
+    let mut families: Vec<Family> = alone(None).collect();
     let mut next = 0;
     while let Some(family) = families.get(next) {
         let parts_of = |whole: usize| {
@@ -129,7 +133,9 @@ fn families<const M: usize>(measures: &[Measure; M]) -> Vec<Family> {
             let members: Vec<usize> = parts.map(|(index, _)| index).collect();
             (!members.is_empty()).then_some(Family { parent: Some(whole), members, whole: Some(whole) })
         };
-        let children: Vec<Family> = family.members.iter().copied().filter_map(parts_of).collect();
+        let members = family.members.iter().copied();
+        let children: Vec<Family> =
+            members.flat_map(|member| parts_of(member).into_iter().chain(alone(Some(member)))).collect();
         families.extend(children);
         next += 1;
     }

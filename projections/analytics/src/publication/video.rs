@@ -38,14 +38,21 @@ const MINUTES: usize = 2;
 const SESSIONS: [Measure; 3] =
     [Measure::whole(COUNT_STEP), Measure::part_of(STAYS), Measure::whole(MINUTES_STEP)];
 
-pub(super) async fn publish(
+pub(super) async fn publish_quality(
     tx: &mut PgConnection,
     organization_id: OrganizationId,
     threshold: usize,
 ) -> Result<(), PublishError> {
     let mut quality = read_states(tx, organization_id).await?;
     read_values(tx, organization_id, &mut quality).await?;
-    write_quality(tx, organization_id, &disclose(&quality, threshold)).await?;
+    write_quality(tx, organization_id, &disclose(&quality, threshold)).await
+}
+
+pub(super) async fn publish_sessions(
+    tx: &mut PgConnection,
+    organization_id: OrganizationId,
+    threshold: usize,
+) -> Result<(), PublishError> {
     let sessions = disclose(&read_sessions(tx, organization_id).await?, threshold);
     write_sessions(tx, organization_id, &sessions).await
 }

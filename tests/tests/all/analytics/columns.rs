@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
-use carelog_analytics::publication::publish;
+use carelog_analytics::publication::{Part, publish};
 use carelog_domain::file::{ContentType, LinkDisposition};
 use carelog_domain::{OrganizationId, PatientId};
 use carelog_files::{Download, Storage};
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 use super::video::consult;
 
-const PATIENTS: usize = 12;
+const PATIENTS: usize = 24;
 pub(super) const VIEWS: [&str; 7] = [
     "appointment_patterns",
     "clinic_utilisation",
@@ -48,17 +48,25 @@ async fn exercise(clinic: &ApiClinic<'_>, patient: &str) {
     }
 }
 
-/// A clinic with two appointments, a form, an exercise and a video consultation of each patient, published.
+/// A clinic with two appointments, one of them completed, a form, an exercise and a video consultation of each patient, published.
 pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
     let clinic = api.clinic("Klinik").await;
-    for _ in 0..PATIENTS {
+    for number in 0..PATIENTS {
         let patient = clinic.patient("Ada").await.id().to_owned();
-        for month in ["01", "02"] {
+        for (index, month) in ["01", "02"].into_iter().enumerate() {
             let booking = json!({
-                "patient_id": patient, "mode": "video", "starts_at": format!("2099-{month}-01T10:00:00Z"),
+                "patient_id": patient, "mode": "in_person", "starts_at": format!("2099-{month}-01T10:00:00Z"),
                 "ends_at": format!("2099-{month}-01T10:30:00Z"),
             });
-            clinic.post("/v1/appointments", &booking).await.id();
+            let booked = clinic.post("/v1/appointments", &booking).await;
+            if number % 2 == index {
+                let path = format!("/v1/appointments/{}", booked.id());
+                let told = json!({ "duration_minutes": 20 });
+                for (step, body) in [("onboard", json!({})), ("start", json!({})), ("complete", told)] {
+                    let done = clinic.post(&format!("{path}/{step}"), &body).await;
+                    assert!(done.status < 300, "{done:?}");
+                }
+            }
         }
         clinic.form(&patient).await.id();
         exercise(&clinic, &patient).await;
@@ -67,18 +75,19 @@ pub(super) async fn published_clinic(api: &Api) -> ApiClinic<'_> {
     }
     until("everything is counted", async || {
         let facts = "select (select count(*) from analytics.appointment_facts where organization_id = $1)
+            + (select count(*) from analytics.appointment_facts where status = 'completed' and organization_id = $1)
             + (select count(*) from analytics.form_facts where organization_id = $1)
             + (select count(*) from analytics.exercise_session_facts where organization_id = $1)
             + (select count(*) from analytics.video_session_facts where length_minutes is not null
                    and organization_id = $1)
             + (select count(*) from analytics.video_quality_facts where organization_id = $1)";
         let count: i64 = sqlx::query_scalar(facts).bind(clinic.id).fetch_one(&api.analytics).await.unwrap();
-        (count == i64::try_from(9 * PATIENTS).unwrap()).then_some(())
+        (count == i64::try_from(10 * PATIENTS).unwrap()).then_some(())
     })
     .await;
     let now = api.server.system().log.clock().now();
     let pool = &api.server.system().databases.analytics_system;
-    assert!(publish(pool, OrganizationId::new(clinic.id), now).await.unwrap());
+    assert!(publish(pool, OrganizationId::new(clinic.id), Part::ALL, now).await.unwrap());
     clinic
 }
 

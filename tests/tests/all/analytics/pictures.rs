@@ -73,6 +73,10 @@ async fn months_can_be_looked_at_closer_by_links_alone() {
     assert_eq!(status, 200);
     assert!(closer.contains("2099-01") && !closer.contains("<td>2099-02</td>"), "{closer}");
     assert!(closer.contains("All months") && !closer.contains("<script"), "{closer}");
+    let file = format!("figures.csv{earlier}");
+    assert!(closer.contains(&file), "{closer}");
+    let (status, _, table) = page(&format!("/{}", file.replace("&amp;", "&"))).await;
+    assert_eq!((status, table.contains("2099-01"), table.contains("2099-02")), (200, true, false), "{table}");
     assert_eq!(page("?from=never").await.0, 404);
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use carelog_analytics::publication::due;
+use carelog_analytics::publication::{Part, due, publish};
 use carelog_domain::OrganizationId;
 use carelog_event_log::new_id;
 use carelog_tests::Product;
@@ -29,7 +29,10 @@ pub(super) struct Appointments {
     /// Between the cancellation and the start.
     pub(super) notice_hours: Option<i64>,
     pub(super) punctuality: Option<i8>,
-    pub(super) minutes: Option<(u16, u16)>,
+    pub(super) planned: Option<u8>,
+    pub(super) length: Option<u8>,
+    /// When it begins, from now.
+    pub(super) in_days: u8,
 }
 
 pub(super) fn of(patients: RangeInclusive<u16>) -> Appointments {
@@ -42,7 +45,9 @@ pub(super) fn of(patients: RangeInclusive<u16>) -> Appointments {
         status: "completed",
         notice_hours: None,
         punctuality: None,
-        minutes: None,
+        planned: None,
+        length: None,
+        in_days: 0,
     }
 }
 
@@ -69,7 +74,7 @@ async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments
     let number = |value: Option<i64>| value.map_or("null".to_owned(), |value| value.to_string());
     let mut statements = String::new();
     for one in appointments {
-        let Appointments { count, weekday, lead_days, is_reminded, status, .. } = one;
+        let Appointments { count, weekday, lead_days, is_reminded, status, in_days, .. } = one;
         write!(
             statements,
             "insert into analytics.appointment_facts (organization_id, position, last_position, appointment, patient,
@@ -77,18 +82,19 @@ async fn add(product: &Product, id: OrganizationId, appointments: &[Appointments
                  reschedule_count, is_confirmed, is_reminded, punctuality_minutes, planned_minutes, length_minutes,
                  cancel_notice_hours)
              select '{id}', place, place, gen_random_uuid(), md5(patient::text)::uuid, 'video', 'live', '{status}',
-                 array['booked'], 'minute', now(), now(), '2026-03-02', {weekday}, {lead_days}, 0, false, {is_reminded},
+                 array['booked'], 'minute', now(), now() + {in_days} * interval '1 day', '2026-03-02', {weekday}, {lead_days}, 0, false, {is_reminded},
                  {}, {}, {}, {}
              from (
                  select patient, (select last_position from analytics.analytics_organizations
                      where organization_id = '{id}') + row_number() over () as place
                  from generate_series({}, {}) patient cross join generate_series(1, {count})) as records;
              update analytics.analytics_organizations
-             set last_position = (select max(position) from analytics.appointment_facts where organization_id = '{id}')
+             set last_position = (select max(position) from analytics.appointment_facts where organization_id = '{id}'),
+                 newest_event_at = now()
              where organization_id = '{id}';",
             number(one.punctuality.map(i64::from)),
-            number(one.minutes.map(|minutes| minutes.0.into())),
-            number(one.minutes.map(|minutes| minutes.1.into())),
+            number(one.planned.map(i64::from)),
+            number(one.length.map(i64::from)),
             number(one.notice_hours),
             one.patients.start(),
             one.patients.end(),
@@ -231,7 +237,7 @@ async fn no_column_repeats_a_hidden_cell_or_crosses_two_dimensions() {
 async fn a_figure_about_few_of_a_large_cell_is_withheld() {
     let product = Product::start().await;
     let odd = Appointments { status: "no_show", ..of(1..=1) };
-    let late = Appointments { punctuality: Some(35), minutes: Some((30, 25)), ..of(2..=2) };
+    let late = Appointments { punctuality: Some(35), planned: Some(30), length: Some(25), ..of(2..=2) };
     let id = clinic(&product, 11, &[odd, late, of(3..=42)]).await;
     let form = |patients: &str, hours: &str| {
         format!(
@@ -282,10 +288,11 @@ async fn one_event_between_two_looks_shows_nothing() {
     let id = clinic(&product, 11, &[of(1..=30)]).await;
     let now = product.log().clock().now();
     let later = now.saturating_add_micros(i64::try_from(2 * A_DAY.as_micros()).unwrap());
-    let is_due = async |at, every| {
-        let mut connection = product.databases().analytics_system.acquire().await.unwrap();
-        due(&mut connection, at, every).await.unwrap().contains(&id)
+    let parts = async |at, every| {
+        let due = due(&product.databases().analytics_system, at, every).await.unwrap();
+        due.into_iter().find(|due| due.organization_id == id).map(|due| due.parts).unwrap_or_default()
     };
+    let is_due = async |at, every| parts(at, every).await.contains(&Part::Appointments);
     let look = async || published(&product, id, "appointment_patterns").await;
     assert!(is_due(now, A_DAY).await, "a first publication waits for no time");
     publish_now(&product, id).await;
@@ -305,17 +312,50 @@ async fn one_event_between_two_looks_shows_nothing() {
     assert_eq!(look().await["clinic all"]["patients"], 40);
     assert!(!is_due(later, A_DAY).await, "and nothing is due after it");
 
-    // Another threshold, and an erasure, wait for nothing.
-    run(&product, &format!("update analytics.analytics_organizations set small_cell_threshold = 60 where organization_id = '{id}'")).await;
-    assert!(is_due(now, A_DAY).await);
+    // A form of another patient waits for forms of others, whatever happens to appointments.
+    let form = |first: u8, last: u8| {
+        format!(
+            "insert into analytics.form_facts
+             select '{id}', 20000 + n, 20000 + n, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 'assigned',
+                 now(), null, 0, null, null
+             from generate_series({first}, {last}) n;
+             update analytics.analytics_organizations set last_position = greatest(last_position, 20000 + {last})
+             where organization_id = '{id}'"
+        )
+    };
+    run(&product, &form(1, 1)).await;
+    add(&product, id, &[of(42..=60)]).await;
+    assert_eq!(parts(later, A_DAY).await, [Part::Appointments]);
+    run(&product, &form(2, 11)).await;
+    assert_eq!(parts(later, A_DAY).await, [Part::Appointments, Part::Forms]);
+    let pool = &product.databases().analytics_system;
+    assert!(publish(pool, id, &[Part::Appointments], now).await.unwrap());
+    assert_eq!(look().await["clinic all"]["patients"], 60);
+    assert_eq!(published(&product, id, "form_turnaround").await, json!({}), "they are none of that part");
+    publish_now(&product, id).await;
+
+    // A higher threshold, and an erasure, wait for nothing; a lower one for its time.
+    let threshold = |patients: u8| {
+        format!(
+            "update analytics.analytics_organizations set small_cell_threshold = {patients} where organization_id = '{id}'"
+        )
+    };
+    run(&product, &threshold(80)).await;
+    assert_eq!(parts(now, A_DAY).await, Part::ALL);
     publish_now(&product, id).await;
     assert_eq!(look().await["clinic all"]["is_suppressed"], true);
+    run(&product, &threshold(11)).await;
+    assert_eq!(parts(now, A_DAY).await, [], "so that nobody publishes at will by changing it to and fro");
+    add(&product, id, &[of(61..=61)]).await;
+    assert!(!is_due(later, A_DAY).await, "nor does it show one patient");
+    add(&product, id, &[of(62..=71)]).await;
+    assert!(is_due(later, A_DAY).await);
     run(
         &product,
-        &format!("insert into analytics.erased_patients values ('{id}', gen_random_uuid(), 10000)"),
+        &format!("insert into analytics.erased_patients values ('{id}', gen_random_uuid(), 30000)"),
     )
     .await;
-    assert!(is_due(now, A_DAY).await);
+    assert_eq!(parts(now, A_DAY).await, Part::ALL);
     product.stop().await;
 }
 

@@ -7,14 +7,19 @@ use serde_json::json;
 use super::publish_now;
 use super::suppression::{Appointments, clinic, of, published, run};
 
-/// 40 patients were seen for 20 of 30 minutes, 10 late each; 20 others did not come; 15 had no planned length; 15
-/// cancelled less than a day before, and 30 a day before.
-fn appointments() -> [Appointments; 5] {
-    let seen = Appointments { minutes: Some((30, 20)), punctuality: Some(10), ..of(1..=40) };
-    let missed = Appointments { status: "no_show", minutes: Some((30, 25)), ..of(41..=60) };
-    let cancelled =
-        |patients, hours| Appointments { status: "cancelled", notice_hours: Some(hours), ..of(patients) };
-    [seen, missed, of(61..=75), cancelled(76..=90, 23), cancelled(91..=120, 24)]
+/// Of 30 minutes each, 40 patients were seen for 20, 10 late each; 20 others did not come; 15 cancelled less than a day
+/// before, and 30 a day before; and 15 are to come in a week. 15 more had no planned length.
+fn appointments() -> [Appointments; 6] {
+    let planned = |patients| Appointments { planned: Some(30), ..of(patients) };
+    let seen = Appointments { length: Some(20), punctuality: Some(10), ..planned(1..=40) };
+    let missed = Appointments { status: "no_show", length: Some(25), ..planned(41..=60) };
+    let cancelled = |patients, hours| Appointments {
+        status: "cancelled",
+        notice_hours: Some(hours),
+        ..planned(patients)
+    };
+    let to_come = Appointments { status: "booked", in_days: 7, ..planned(121..=135) };
+    [seen, missed, of(61..=75), cancelled(76..=90, 23), cancelled(91..=120, 24), to_come]
 }
 
 /// In the first week 40 patients did two of three sessions and skipped the third; in the second 30 did one of four and
@@ -73,16 +78,18 @@ async fn utilisation_exercises_streaks_and_forms_are_what_a_person_counts() {
 
     publish_now(&product, id).await;
 
-    // Minutes are told to the nearest 15, and the rate is made of those.
-    let time = json!({ "patients": 120, "bookable_minutes": 1800, "delivered_minutes": 795, "utilisation": 795.0 / 1800.0 });
+    // Time is bookable of the seen, the missed and the late. Minutes are told to the nearest 15, and the rate is made of
+    // those.
+    let time = json!({ "patients": 135, "bookable_minutes": 2250, "delivered_minutes": 795,
+        "utilisation": 795.0 / 2250.0 });
     let first = json!({ "patients": 40, "assigned_sessions": 120, "completed_sessions": 80, "skipped_sessions": 40,
         "completion_rate": 80.0 / 120.0 });
     let second = json!({ "patients": 30, "assigned_sessions": 120, "completed_sessions": 30, "skipped_sessions": 60,
         "completion_rate": 0.25 });
     let forms =
         json!({ "patients": 55, "assigned": 55, "signed": 40, "late": 15, "median_turnaround_hours": 24 });
-    let patterns = json!({ "appointments": 120, "completed": 55, "no_shows": 20, "no_show_rate": 20.0 / 75.0,
-        "cancelled": 45, "late_cancels": 15, "late_cancel_rate": 0.125,
+    let patterns = json!({ "appointments": 135, "completed": 55, "no_shows": 20, "no_show_rate": 20.0 / 75.0,
+        "cancelled": 45, "late_cancels": 15, "late_cancel_rate": 15.0 / 135.0,
         "median_punctuality_minutes": 10, "median_length_minutes": 20 });
     for (table, place, expected) in [
         ("clinic_utilisation", "clinic all", time.clone()),

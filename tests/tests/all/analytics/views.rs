@@ -1,6 +1,6 @@
 //! The views over HTTP: JSON and CSV, who may ask, what is refused, and the account that is kept of it.
 
-use carelog_analytics::publication::publish;
+use carelog_analytics::publication::{Part, publish};
 use carelog_domain::OrganizationId;
 use carelog_tests::{Api, ApiClinic, until};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn clinic_with_appointments(api: &Api, patients: usize) -> ApiClinic<'_> {
     .await;
     let id = OrganizationId::new(clinic.id);
     let now = api.server.system().log.clock().now();
-    assert!(publish(&api.server.system().databases.analytics_system, id, now).await.unwrap());
+    assert!(publish(&api.server.system().databases.analytics_system, id, Part::ALL, now).await.unwrap());
     clinic
 }
 

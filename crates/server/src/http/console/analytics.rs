@@ -78,9 +78,9 @@ pub(super) async fn show(
         p {
             "Of " (moment(cells.get("published_at").and_then(Value::as_str))) ". "
             a href={ "/docs/analytics#" (view) } { "What it means" } ". As a file: "
-            a href={ "/console/analytics/" (view) "/figures.csv" } { "CSV" } ", "
-            a href={ "/console/analytics/" (view) "/figures.parquet" } { "Parquet" } ", "
-            a href={ "/console/analytics/" (view) "/figures.svg" } { "SVG" } "."
+            a href={ "/console/analytics/" (view) "/figures.csv" (range) } { "CSV" } ", "
+            a href={ "/console/analytics/" (view) "/figures.parquet" (range) } { "Parquet" } ", "
+            a href={ "/console/analytics/" (view) "/figures.svg" (range) } { "SVG" } "."
         }
         figure { (chart::draw(view, items(&cells), &about)) }
         @if !zooms.is_empty() {
@@ -100,11 +100,13 @@ pub(super) async fn file(
     State(console): State<Console>,
     visitor: Visitor,
     Path((view, file)): Path<(String, String)>,
+    Query(months): Query<Months>,
 ) -> Result<Response, Trouble> {
     let view: AnalyticsView = view.parse().map_err(|_| Trouble::NotFound)?;
     let format = file.strip_prefix("figures.").and_then(|ending| ending.parse::<AnalyticsFormat>().ok());
     let format = format.ok_or(Trouble::NotFound)?;
-    let path = format!("{ANALYTICS}/{view}?format={format}");
+    let range = months.query()?.replace('?', "&");
+    let path = format!("{ANALYTICS}/{view}?format={format}{range}");
     let mut answer = console.ask(&visitor, Method::GET, &path).await?;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer)
