@@ -26,11 +26,24 @@ const IMMEDIATE_SHUTDOWN: Duration = Duration::from_secs(10);
 const LOG_END: Duration = Duration::from_millis(500);
 const LOG_LINES_KEPT: usize = 12;
 
+/// PostgreSQL lets every role into the databases that it comes with, and there nobody looks after what a role may do.
+const CLOSE_TO_PUBLIC: &str = "
+    do $$ begin
+        if has_database_privilege('public', 'postgres', 'connect, temporary')
+            or has_database_privilege('public', 'template1', 'connect, temporary') then
+            revoke connect, temporary on database postgres, template1 from public;
+        end if;
+    end $$";
+
 /// Runs `select 1` over the socket.
 pub(super) async fn answers(access: &Access) -> Result<(), sqlx::Error> {
+    ask(access, "select 1").await
+}
+
+async fn ask(access: &Access, statement: &'static str) -> Result<(), sqlx::Error> {
     let attempt = async {
         let mut connection = access.connect_options("postgres").connect().await?;
-        sqlx::raw_sql("select 1").execute(&mut connection).await?;
+        sqlx::raw_sql(statement).execute(&mut connection).await?;
         connection.close().await
     };
     timeout(ANSWER_TIMEOUT, attempt).await.unwrap_or(Err(sqlx::Error::PoolTimedOut))
@@ -69,12 +82,12 @@ impl Server {
         Ok(Self { child, log, log_reader })
     }
 
-    /// Waits until the server answers. While it recovers from a crash it says
+    /// Waits until the server answers, and lets nobody into its own databases. While it recovers from a crash it says
     /// so, which is not yet an answer.
     pub(super) async fn ready(&mut self, access: &Access, patience: Duration) -> Result<u32, PostgresError> {
         let deadline = Instant::now() + patience;
         loop {
-            if answers(access).await.is_ok()
+            if ask(access, CLOSE_TO_PUBLIC).await.is_ok()
                 && let Some(pid) = self.child.id()
             {
                 return Ok(pid);

@@ -137,6 +137,9 @@ pub(super) async fn run(
             } else {
                 worker::give_up(pool).await?;
                 println!("no ClickHouse is configured: erasures wait for no copy any more");
+                eprintln!(
+                    "warning: whoever is erased from now on stays in the copy that was made before: drop its tables"
+                );
             }
         }
         AnalyticsCommand::Login(command) => login(system, databases, command).await?,

@@ -17,6 +17,25 @@ const MICROS_PER_MINUTE: i64 = 60_000_000;
 const COARSE_MINUTES: i64 = 5;
 
 /// A value that names no person and has no room for words. A place in the log is none: answers to commands name it too.
+///
+/// ```
+/// fn stands_in_a_fact<T: carelog_analytics::model::Analytic>() {}
+/// stands_in_a_fact::<carelog_vault::Pseudonym>();
+/// stands_in_a_fact::<Option<carelog_domain::form::FormStatus>>();
+/// ```
+/// Neither a person's id does, nor a text, nor an exact moment:
+/// ```compile_fail,E0277
+/// fn stands_in_a_fact<T: carelog_analytics::model::Analytic>() {}
+/// stands_in_a_fact::<carelog_domain::PatientId>();
+/// ```
+/// ```compile_fail,E0277
+/// fn stands_in_a_fact<T: carelog_analytics::model::Analytic>() {}
+/// stands_in_a_fact::<String>();
+/// ```
+/// ```compile_fail,E0277
+/// fn stands_in_a_fact<T: carelog_analytics::model::Analytic>() {}
+/// stands_in_a_fact::<carelog_domain::Timestamp>();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand in a fact of analytics: it could name a person or has room for words",
     note = "take its pseudonym, a code, a number, or a moment that is cut"

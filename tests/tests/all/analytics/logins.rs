@@ -169,8 +169,13 @@ async fn a_login_reads_the_figures_of_its_clinic_and_nothing_else() {
     psql.database = analytics;
     let mut owner = databases.analytics_owner.acquire().await.unwrap();
     // Whoever makes a login is told of the databases that are not Carelog's to close.
+    let foreign = format!("of_{}", psql.role_name);
+    let create = AssertSqlSafe(format!("create database {foreign}"));
+    sqlx::raw_sql(create).execute(&mut *owner).await.unwrap();
     let open = logins::open_databases(&mut owner, &psql.role_name).await.unwrap();
-    assert!(open.iter().any(|name| name == "postgres"), "{open:?}");
+    sqlx::raw_sql(AssertSqlSafe(format!("drop database {foreign}"))).execute(&mut *owner).await.unwrap();
+    assert!(open.contains(&foreign), "{open:?}");
+    assert!(!open.iter().any(|name| ["postgres", "template1"].contains(&name.as_str())), "{open:?}");
     for pool in [&databases.core_owner, &databases.audit_owner, &databases.vault, &databases.analytics_owner]
     {
         assert!(!open.iter().any(|name| name == options(pool).get_database().unwrap()), "{open:?}");
