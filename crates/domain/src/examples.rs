@@ -236,10 +236,12 @@ fn organization_events(v: Variation) -> Vec<OrganizationEvent> {
         }),
         OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
             integration: IntegrationKind::Daily,
+            abandoned_open: true,
             personal: Some(Personal::Open(credentials())),
         }),
         OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved {
             integration: IntegrationKind::Storage,
+            abandoned_open: false,
         }),
         OrganizationEvent::MemberAdded(OrganizationMemberAdded {
             member_id: v.id(1),

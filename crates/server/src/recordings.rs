@@ -7,21 +7,20 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use carelog_domain::file::{ContentType, FileKind, FileStatus};
-use carelog_domain::video_room::{
-    DiscardReason, RecordingPhase, Recordings, RoomProvider, VideoRoom, VideoRoomEvent,
-};
-use carelog_domain::{AppointmentId, FileId, OrganizationId, PatientId, StreamKind};
-use carelog_event_log::StreamKey;
+use carelog_domain::organization::{IntegrationKind, OrganizationEvent};
+use carelog_domain::video_room::{DiscardReason, RecordingPhase, Recordings, VideoRoom, VideoRoomEvent};
+use carelog_domain::{AppointmentId, EventType, FileId, OrganizationId, PatientId, StreamKind};
+use carelog_event_log::{StreamKey, read};
 use carelog_files::{BringError, Storage, StorageError, sniff};
-use carelog_video::queries::{RoomFilter, get_room, list_rooms, open_rooms, rooms_told_of_since};
+use carelog_video::queries::{RoomFilter, list_rooms, rooms_at_daily, rooms_told_of_since};
 use carelog_video::{
-    Content, RecordingFile, RecordingPieces, RecordingStore, RoomStatus, StoreError, file_of_recording,
-    room_id,
+    Content, RecordingFile, RecordingPieces, RecordingStore, StoreError, file_of_recording, room_id,
 };
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use sqlx::AssertSqlSafe;
+use uuid::Uuid;
 
 use crate::own_files::OwnFile;
 use crate::system::System;
@@ -32,6 +31,21 @@ const PIECE_TYPE: &str = "application/octet-stream";
 const ROOMS_AT_A_TIME: i64 = 500;
 /// Two days: something is told of a recording more often until it is a file, be it that it was tried in vain.
 const TOLD_MICROS: i64 = 48 * 3_600 * 1_000_000;
+
+/// What tells which rooms of an account are in use.
+const TELL_OF_ROOMS: [EventType; 11] = [
+    EventType::OrganizationIntegrationConfigured,
+    EventType::OrganizationIntegrationRemoved,
+    EventType::VideoRoomCreated,
+    EventType::VideoRoomExpired,
+    EventType::VideoRoomRecordingRequested,
+    EventType::VideoRoomRecordingStarted,
+    EventType::VideoRoomRecordingStopRequested,
+    EventType::VideoRoomRecordingStopped,
+    EventType::VideoRoomRecordingFailed,
+    EventType::VideoRoomRecordingStored,
+    EventType::VideoRoomRecordingDiscarded,
+];
 
 /// Keeps recordings as files.
 #[derive(Debug)]
@@ -315,8 +329,20 @@ pub(crate) struct RoomInUse {
     pub(crate) unfinished_count: usize,
 }
 
-/// The rooms at Daily that are open, as far as they are looked at together, and those of which a recording is still to
-/// become a file.
+/// Whether the rooms of an account were given up with it.
+const fn gives_up_rooms(event: &OrganizationEvent) -> bool {
+    match event {
+        OrganizationEvent::IntegrationConfigured(configured) => {
+            matches!(configured.integration, IntegrationKind::Daily) && configured.abandoned_open
+        }
+        OrganizationEvent::IntegrationRemoved(removed) => {
+            matches!(removed.integration, IntegrationKind::Daily) && removed.abandoned_open
+        }
+        _ => false,
+    }
+}
+
+/// The rooms at Daily that are open, and those of which a recording is still to become a file, without what was given up.
 ///
 /// # Errors
 /// When the log or a database does not answer.
@@ -327,25 +353,33 @@ pub(crate) async fn rooms_in_use(
     let since = system.log.clock().now().saturating_add_micros(-TOLD_MICROS);
     let begin = AssertSqlSafe("begin read only; set local search_path to video, public");
     let mut tx = system.databases.core_system.begin_with(begin).await?;
-    let mut ids: BTreeSet<_> = open_rooms(&mut tx, organization_id, None).await?.into_iter().collect();
-    ids.extend(rooms_told_of_since(&mut tx, organization_id, since).await?);
-    let mut rooms = Vec::new();
-    for appointment_id in ids {
-        let room = get_room(&mut tx, organization_id, appointment_id).await?;
-        let room = room.filter(|room| room.provider == Some(RoomProvider::Daily));
-        rooms.extend(room.map(|room| (appointment_id, room.status == RoomStatus::Open)));
-    }
+    let is_open = rooms_at_daily(&mut tx, organization_id, since).await?;
     tx.commit().await?;
-    let mut in_use = Vec::new();
-    for (appointment_id, is_open) in rooms {
-        let recordings = recordings_of(system, organization_id, appointment_id).await?;
-        let unfinished_count = recordings.known().filter(|(_, phase)| may_become_a_file(*phase)).count();
-        let unfinished_count = unfinished_count.max(recordings.is_wanted().into());
-        if is_open || unfinished_count > 0 {
-            in_use.push(RoomInUse { appointment_id, is_open, unfinished_count });
+    let streams: Vec<Uuid> = is_open.keys().map(|id| room_id(*id)).chain([organization_id.uuid()]).collect();
+    let lane = system.log.lane_of(organization_id).await?;
+    let mut connection = system.databases.core_system.acquire().await?;
+    let told = read::streams(&mut connection, lane, organization_id, &streams, &TELL_OF_ROOMS).await?;
+    drop(connection);
+    let mut rooms: HashMap<Uuid, VideoRoom> = HashMap::new();
+    for event in told {
+        if event.stream.kind == StreamKind::Organization {
+            // Rooms of before were given up, and so were their recordings.
+            if gives_up_rooms(&event.decode_as()?) {
+                rooms.clear();
+            }
+        } else {
+            rooms.entry(event.stream.id).or_default().apply(event.decode_as()?);
         }
     }
-    Ok(in_use)
+    let in_use = is_open.into_iter().filter_map(|(appointment_id, is_open)| {
+        let room = rooms.get(&room_id(appointment_id))?;
+        let recordings = room.recordings().cloned().unwrap_or_default();
+        let unfinished_count = recordings.known().filter(|(_, phase)| may_become_a_file(*phase)).count();
+        let unfinished_count = unfinished_count.max(recordings.is_wanted().into());
+        let is_open = is_open && room.window().is_some();
+        (is_open || unfinished_count > 0).then_some(RoomInUse { appointment_id, is_open, unfinished_count })
+    });
+    Ok(in_use.collect())
 }
 
 /// The files that recordings of an organization are still to become. They are announced once all of their bytes are there,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use carelog_domain::organization::{IntegrationCredentials, Organization};
+use carelog_domain::organization::{
+    IntegrationCredentials, IntegrationKind, Organization, OrganizationEvent,
+};
 use carelog_domain::patient::{ConsentKind, Patient};
 use carelog_domain::video_room::RecordingLeave;
 use carelog_domain::{CodecError, EventType, OrganizationId, PatientId, StreamKind};
-use carelog_event_log::{EventLog, ReadError, SealedPlace, StreamKey};
+use carelog_event_log::{EventLog, Premise, ReadError, SealedPlace, StreamKey};
 use cqrs_es::Aggregate as _;
 use futures::future::BoxFuture;
 use sqlx::PgConnection;
@@ -108,6 +110,33 @@ impl Directory {
                 None => Ok(None),
             }
         })
+    }
+
+    /// What a room rests on that is made with an account: that it is still the organization's. Nothing where it is not any
+    /// more, and the projection does not know of it yet.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub(crate) async fn premise(
+        &self,
+        organization_id: OrganizationId,
+        account_version: i64,
+    ) -> Result<Option<Premise>, DirectoryError> {
+        let id = organization_id.uuid();
+        let stream = StreamKey { organization_id, kind: StreamKind::Organization, id };
+        let mut premise = Premise { stream, version: account_version };
+        for event in self.log.stream(&stream, account_version).await? {
+            let changed = match event.decode_as::<OrganizationEvent>()? {
+                OrganizationEvent::IntegrationConfigured(configured) => Some(configured.integration),
+                OrganizationEvent::IntegrationRemoved(removed) => Some(removed.integration),
+                _ => None,
+            };
+            if changed == Some(IntegrationKind::Daily) {
+                return Ok(None);
+            }
+            premise.version = event.version;
+        }
+        Ok(Some(premise))
     }
 
     /// Whether the organization has given itself an account with Daily, be it that it cannot be used.

@@ -338,6 +338,32 @@ pub fn rooms_told_of_since(
     })
 }
 
+/// Rooms at Daily that are open, as the second value says, or of which something was told since a moment.
+///
+/// # Errors
+/// When the database fails.
+pub fn rooms_at_daily(
+    connection: &mut PgConnection,
+    organization_id: OrganizationId,
+    since: Timestamp,
+) -> BoxFuture<'_, Result<BTreeMap<AppointmentId, bool>, QueryError>> {
+    Box::pin(async move {
+        let rooms = sqlx::query!(
+            r#"
+            select appointment_id, status = 'open' as "is_open!"
+            from video_rooms
+            where organization_id = $1 and provider = 'daily'
+                and (status = 'open' or opening > 0 and updated_at >= $2)
+            "#,
+            organization_id.uuid(),
+            OffsetDateTime::from(since)
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rooms.into_iter().map(|room| (AppointmentId::new(room.appointment_id), room.is_open)).collect())
+    })
+}
+
 /// The organizations that a page builds upon.
 pub(crate) fn load_organizations<'a>(
     tables: &'a mut PgConnection,

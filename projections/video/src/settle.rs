@@ -12,7 +12,9 @@ use carelog_domain::{
     Actor, AppointmentId, Circumstances, CodecError, OrganizationId, PatientId, StreamKind, Timestamp,
 };
 use carelog_event_log::effects::Sign;
-use carelog_event_log::{EventLog, ExecuteError, Expected, ReadError, RecordedEvent, Scope, StreamKey};
+use carelog_event_log::{
+    EventLog, ExecuteError, Expected, Premise, ReadError, RecordedEvent, Scope, StreamKey,
+};
 use carelog_vault::{Vault, VaultError};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 
@@ -208,7 +210,11 @@ impl Settler {
             let look = Look { key, cause, row, account, account_version, is_unsure };
             let outcome = match step {
                 Step::Create(window) => match &look.account {
-                    Some(account) => self.create(&look, account, window).await?,
+                    Some(account) => match self.directory.premise(key.0, account_version).await? {
+                        Some(premise) => self.create(&look, account, window, premise).await?,
+                        // The projection is about to learn of another account.
+                        None => break,
+                    },
                     // Asked again once there is one that can be read, and at the end of a room that is made by then.
                     None if organization.daily.is_some() => {
                         return Ok(Settled { next_at: Some(window.expires_at), sign });
@@ -264,7 +270,7 @@ impl Settler {
         cause: &RecordedEvent,
         command: VideoRoomCommand,
     ) -> Result<(), SettleError> {
-        self.append(key, cause, Expected::Any, command).await.map(drop)
+        self.append(key, cause, Expected::Any, None, command).await.map(drop)
     }
 
     async fn append(
@@ -272,10 +278,12 @@ impl Settler {
         key: RoomKey,
         cause: &RecordedEvent,
         expected: Expected,
+        premise: Option<Premise>,
         command: VideoRoomCommand,
     ) -> Result<Outcome, SettleError> {
         let scope = Scope {
             expected,
+            premise,
             can_wait: true,
             ..Scope::new(
                 key.0,
@@ -287,7 +295,9 @@ impl Settler {
         };
         match self.log.execute::<VideoRoom>(&scope, room_id(key.1), command).await {
             Ok(_) => Ok(Outcome::Recorded),
-            Err(ExecuteError::StaleVersion { .. } | ExecuteError::Rejected(_)) => Ok(Outcome::Overtaken),
+            Err(
+                ExecuteError::StaleVersion { .. } | ExecuteError::PremiseMoved | ExecuteError::Rejected(_),
+            ) => Ok(Outcome::Overtaken),
             Err(failure) => Err(SettleError::Record(Box::new(failure))),
         }
     }

@@ -29,11 +29,15 @@ pub enum OrganizationCommand {
         integration: IntegrationKind,
         /// All of its settings.
         credentials: IntegrationCredentials,
+        /// Whether what is still open under the earlier ones is given up.
+        abandon_open: bool,
     },
     /// Take an integration away.
     RemoveIntegration {
         /// Which one.
         integration: IntegrationKind,
+        /// Whether what is still open there is given up.
+        abandon_open: bool,
     },
     /// Let somebody join the staff.
     AddMember {

@@ -85,6 +85,9 @@ facts! {
     pub struct OrganizationIntegrationConfigured {
         /// Which one.
         pub integration: IntegrationKind,
+        /// Whether rooms that were open and recordings that were no files yet were given up with the account before.
+        #[serde(default)]
+        pub abandoned_open: bool,
     }
     personal Credential: IntegrationCredentials;
 }
@@ -94,6 +97,9 @@ facts! {
     pub struct OrganizationIntegrationRemoved {
         /// Which one.
         pub integration: IntegrationKind,
+        /// Whether rooms that were open and recordings that were no files yet were given up with the account.
+        #[serde(default)]
+        pub abandoned_open: bool,
     }
 }
 

@@ -77,14 +77,17 @@ impl Registration {
             OrganizationCommand::ChangeSettings { settings, profile } => {
                 self.change_settings(settings, profile)
             }
-            OrganizationCommand::ConfigureIntegration { integration, credentials } => {
+            OrganizationCommand::ConfigureIntegration { integration, credentials, abandon_open } => {
                 let personal = Some(Personal::Open(credentials));
                 Ok(OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
                     integration,
+                    abandoned_open: abandon_open,
                     personal,
                 }))
             }
-            OrganizationCommand::RemoveIntegration { integration } => self.remove_integration(integration),
+            OrganizationCommand::RemoveIntegration { integration, abandon_open } => {
+                self.remove_integration(integration, abandon_open)
+            }
             OrganizationCommand::AddMember { member_id, role, profile } => {
                 self.add_member(member_id, role, profile)
             }
@@ -122,11 +125,12 @@ impl Registration {
         }))
     }
 
-    fn remove_integration(&self, integration: IntegrationKind) -> Decision {
+    fn remove_integration(&self, integration: IntegrationKind, abandoned_open: bool) -> Decision {
         if !self.integrations.contains(&integration) {
             return Err(OrganizationRejection::IntegrationNotConfigured { integration });
         }
-        Ok(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved { integration }))
+        let removed = OrganizationIntegrationRemoved { integration, abandoned_open };
+        Ok(OrganizationEvent::IntegrationRemoved(removed))
     }
 
     fn add_member(&self, member_id: MemberId, role: Role, profile: StaffProfile) -> Decision {

@@ -15,7 +15,7 @@ const SPECIALIST: SpecialistId = SpecialistId::new(Uuid::from_u128(4));
 const SETTINGS: OrganizationSettings =
     OrganizationSettings { recording_enabled: true, small_cell_threshold: 11, waiting_room_minutes: 10 };
 const REMOVE_DAILY: OrganizationCommand =
-    OrganizationCommand::RemoveIntegration { integration: IntegrationKind::Daily };
+    OrganizationCommand::RemoveIntegration { integration: IntegrationKind::Daily, abandon_open: false };
 const REMOVE_MEMBER: OrganizationCommand = OrganizationCommand::RemoveMember { member_id: MEMBER };
 const REVOKE: OrganizationCommand = OrganizationCommand::RevokeApiKey { api_key_id: KEY };
 
@@ -33,7 +33,7 @@ fn change_settings() -> OrganizationCommand {
 
 fn configure_daily() -> OrganizationCommand {
     let integration = IntegrationKind::Daily;
-    OrganizationCommand::ConfigureIntegration { integration, credentials: credentials() }
+    OrganizationCommand::ConfigureIntegration { integration, credentials: credentials(), abandon_open: false }
 }
 
 fn add_member(role: Role) -> OrganizationCommand {
@@ -93,13 +93,17 @@ fn settings_changed(profile: Option<OrganizationProfile>) -> OrganizationEvent {
 fn daily_configured() -> OrganizationEvent {
     OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
         integration: IntegrationKind::Daily,
+        abandoned_open: false,
         personal: Some(Personal::Open(credentials())),
     })
 }
 
 fn daily_removed() -> OrganizationEvent {
     let integration = IntegrationKind::Daily;
-    OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved { integration })
+    OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved {
+        integration,
+        abandoned_open: false,
+    })
 }
 
 fn member_added() -> OrganizationEvent {

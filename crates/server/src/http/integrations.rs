@@ -144,7 +144,7 @@ async fn configure(
         storages.check(&credentials).map_err(|error| Problem::invalid("/settings", error.to_string()))?;
         require_same_storage(&caller, storages, Some(&credentials)).await?;
     }
-    let command = OrganizationCommand::ConfigureIntegration { integration, credentials };
+    let command = OrganizationCommand::ConfigureIntegration { integration, credentials, abandon_open };
     let id = caller.organization_id.uuid();
     Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())
 }
@@ -281,7 +281,8 @@ async fn remove(
     if may_be_refused(integration, wish.body.abandon_open)? {
         require_same_domain(&caller, None).await?;
     }
-    let command = OrganizationCommand::RemoveIntegration { integration };
+    let command =
+        OrganizationCommand::RemoveIntegration { integration, abandon_open: wish.body.abandon_open };
     let id = caller.organization_id.uuid();
     Ok(caller.change::<Organization>(&wish.terms, id, None, command).await?.changed())
 }

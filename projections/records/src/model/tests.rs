@@ -440,11 +440,15 @@ fn a_removed_integration_keeps_no_credentials() {
     log.register_organization();
     log.organization(OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
         integration,
+        abandoned_open: false,
         personal: None,
     }));
     log.seal_last();
     let configured = Tables::of(&log.events);
-    log.organization(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved { integration }));
+    log.organization(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved {
+        integration,
+        abandoned_open: false,
+    }));
     let removed = Tables::of(&log.events);
 
     let key = (ORGANIZATION, integration);

@@ -44,6 +44,7 @@ impl Story {
         let mut story = Self::new();
         story.tell(OrganizationEvent::IntegrationConfigured(OrganizationIntegrationConfigured {
             integration: IntegrationKind::Daily,
+            abandoned_open: false,
             personal: None,
         }));
         story
@@ -201,7 +202,8 @@ fn without_a_provider_rooms_are_wanted_too_and_another_provider_wants_a_look_at_
     assert_eq!(story.looks(), [2]);
 
     let configured = |integration| {
-        let configured = OrganizationIntegrationConfigured { integration, personal: None };
+        let configured =
+            OrganizationIntegrationConfigured { integration, abandoned_open: false, personal: None };
         OrganizationEvent::IntegrationConfigured(configured)
     };
     story.tell(configured(IntegrationKind::Storage));
@@ -215,7 +217,10 @@ fn without_a_provider_rooms_are_wanted_too_and_another_provider_wants_a_look_at_
     });
     assert_eq!(queue, Some((LOOK, QueueSetting::Open)));
     let integration = IntegrationKind::Daily;
-    story.tell(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved { integration }));
+    story.tell(OrganizationEvent::IntegrationRemoved(OrganizationIntegrationRemoved {
+        integration,
+        abandoned_open: false,
+    }));
     story.tell(cancelled());
     assert_eq!(story.looks(), [2, 4, 5, 6]);
     assert_eq!(story.page.organizations[&ORGANIZATION].daily, None);

@@ -6,7 +6,7 @@ use carelog_domain::video_room::{
     VideoRoomCommand,
 };
 use carelog_event_log::effects::Sign;
-use carelog_event_log::{Expected, RecordedEvent};
+use carelog_event_log::{Expected, Premise, RecordedEvent};
 use tracing::warn;
 
 use super::{SettleError, Settled, Settler};
@@ -42,6 +42,7 @@ impl Settler {
         look: &Look<'_>,
         account: &DailyAccount,
         window: RoomWindow,
+        premise: Premise,
     ) -> Result<Outcome, SettleError> {
         let name = RoomName::of(look.key.1, look.row.opening.saturating_add(1));
         let spec = RoomSpec { name, window };
@@ -60,7 +61,9 @@ impl Settler {
                     adopted,
                     address: Some(RoomAddress { url: room.url, account: domain.domain_id }),
                 });
-                self.record(look, command).await
+                // Where the account has changed meanwhile nobody gets to this room, and it ends by itself over there.
+                let expected = Expected::Version(look.row.version);
+                self.append(look.key, look.cause, expected, Some(premise), command).await
             }
             Err(error) => {
                 let attempt = look.row.attempt_count.saturating_add(1);
@@ -250,7 +253,7 @@ impl Settler {
         command: VideoRoomCommand,
     ) -> Result<Outcome, SettleError> {
         let expected = Expected::Version(look.row.version);
-        self.append(look.key, look.cause, expected, command).await
+        self.append(look.key, look.cause, expected, None, command).await
     }
 }
 

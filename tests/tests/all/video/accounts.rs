@@ -1,6 +1,10 @@
 //! When an organization may leave its account with Daily.
 
+use std::time::Duration;
+
+use carelog_embedded::daily::{Fault, On};
 use carelog_server::serve::Roles;
+use carelog_tests::until;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -67,9 +71,25 @@ async fn an_account_that_is_lost_for_good_is_left_with_its_rooms_by_whoever_says
     let rooms = scene.product.daily.rooms(ANOTHER_KEY);
     assert_eq!(rooms.iter().map(|room| &room.name).collect::<Vec<_>>(), [&name_of(&next)]);
     let (_, _, detail) = scene.asks(Method::DELETE, json!({})).await;
-    assert!(detail.contains("left: 2,"), "the lost one is open until its end: {detail}");
+    assert!(detail.contains("left: 1,"), "the lost one was given up: {detail}");
     scene.clock.step_seconds(50 * 60 + 1);
     scene.becomes_at_last(&lost, "closed").await;
+    scene.product.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_is_on_its_way_when_its_account_goes_is_made_without_it() {
+    let scene = Scene::new(Roles::ALL).await;
+    // Made at once, and told late.
+    scene.product.daily.next(On::Create, [Fault::Slow(Duration::from_secs(5))]);
+    let appointment = scene.onboarded(5).await;
+    until("Daily has made the room", async || (!scene.rooms().is_empty()).then_some(())).await;
+
+    assert_eq!(scene.asks(Method::DELETE, json!({})).await.0, 200);
+
+    let room = scene.becomes(&appointment, "open").await;
+    assert_eq!(room["provider"], "embedded");
+    assert_eq!(scene.told(&appointment).await, ["video_room.created"]);
     scene.product.stop().await;
 }
 

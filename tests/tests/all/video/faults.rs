@@ -182,7 +182,8 @@ async fn a_provider_that_is_removed_leaves_open_rooms_to_their_end() {
     let scene = Scene::new(Roles::ALL).await;
     let appointment = scene.onboarded(5).await;
     scene.becomes(&appointment, "open").await;
-    let command = OrganizationCommand::RemoveIntegration { integration: IntegrationKind::Daily };
+    let command =
+        OrganizationCommand::RemoveIntegration { integration: IntegrationKind::Daily, abandon_open: false };
     scene.decides(command).await;
 
     scene.product.settled().await;

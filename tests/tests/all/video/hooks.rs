@@ -204,8 +204,11 @@ async fn a_notice_whose_account_does_not_open_is_to_come_again() {
     let appointment = scene.onboarded(5).await;
     scene.becomes(&appointment, "open").await;
     let credentials = IntegrationCredentials { settings: BTreeMap::new() };
-    let command =
-        OrganizationCommand::ConfigureIntegration { integration: IntegrationKind::Daily, credentials };
+    let command = OrganizationCommand::ConfigureIntegration {
+        integration: IntegrationKind::Daily,
+        credentials,
+        abandon_open: false,
+    };
     scene.decides(command).await;
     scene.product.settled().await;
     let body = json!({ "version": "1", "type": "meeting.started", "id": "m1" });

@@ -123,8 +123,11 @@ async fn open_clinic(log: &EventLog) -> anyhow::Result<Clinic> {
     let organization_id = clinic::register(log, KeyScope::Commands).await?.organization_id;
     let credentials =
         IntegrationCredentials { settings: [("api_key".to_owned(), API_KEY.to_owned())].into() };
-    let configure =
-        OrganizationCommand::ConfigureIntegration { integration: IntegrationKind::Daily, credentials };
+    let configure = OrganizationCommand::ConfigureIntegration {
+        integration: IntegrationKind::Daily,
+        credentials,
+        abandon_open: false,
+    };
     let any = clinic::scope(organization_id, Expected::Any);
     log.execute::<Organization>(&any, organization_id.uuid(), configure).await?;
     let patient_id = PatientId::new(new_id());

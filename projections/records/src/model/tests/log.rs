@@ -332,11 +332,12 @@ impl Log {
                 self.organization(OrganizationEvent::ApiKeyRevoked(revoked));
             }
             2 if happened(EventType::OrganizationIntegrationConfigured) => {
-                let removed = OrganizationIntegrationRemoved { integration };
+                let removed = OrganizationIntegrationRemoved { integration, abandoned_open: false };
                 self.organization(OrganizationEvent::IntegrationRemoved(removed));
             }
             2 | 3 => {
-                let configured = OrganizationIntegrationConfigured { integration, personal: None };
+                let configured =
+                    OrganizationIntegrationConfigured { integration, abandoned_open: false, personal: None };
                 self.organization(OrganizationEvent::IntegrationConfigured(configured));
             }
             4 => {
