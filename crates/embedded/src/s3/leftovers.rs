@@ -13,8 +13,11 @@ use super::manifest;
 /// that became objects just before the end. The names that there are last before: a power cut brings none back whose blobs
 /// are gone.
 pub(super) fn clean(bucket: &Path) -> Result<(), StoreError> {
-    let (objects, uploads) = (bucket.join("objects"), entries(&bucket.join("uploads"))?);
-    for folder in [bucket, &objects].into_iter().chain(uploads.iter().map(PathBuf::as_path)) {
+    let (objects, folder_of_uploads) = (bucket.join("objects"), bucket.join("uploads"));
+    let uploads = entries(&folder_of_uploads)?;
+    for folder in
+        [bucket, &objects, &folder_of_uploads].into_iter().chain(uploads.iter().map(PathBuf::as_path))
+    {
         // A bucket may have been made by half.
         if folder.exists() {
             sync_folder(folder)?;

@@ -86,7 +86,7 @@ impl Store {
     pub(super) fn create_bucket(&self, tenant: &Tenant) -> Result<(), StoreError> {
         let _names = self.lock();
         let bucket = self.bucket(tenant);
-        self.unsettled.add(&bucket);
+        self.unsettled.add(&bucket, []);
         // The folder that says that there is a bucket comes last.
         for folder in ["objects", "uploads", "blobs"] {
             fs::create_dir_all(bucket.join(folder))?;
@@ -115,10 +115,18 @@ impl Store {
         // Asked afterwards: who saw a name before it lasts finds it here.
         if self.unsettled.contains(&path) {
             let _names = self.lock();
-            self.unsettled.settle(&self.objects(tenant))?;
+            self.settle(tenant)?;
             found = manifest::read(tenant, &path)?;
         }
         found.ok_or(StoreError::NoSuchKey)
+    }
+
+    /// Makes the names of objects last, where a writer did not come as far as that, and removes what stood in their place.
+    fn settle(&self, tenant: &Tenant) -> Result<(), StoreError> {
+        for (path, replaced) in self.unsettled.settle(&self.objects(tenant))? {
+            self.remove_unused(tenant, &path, replaced)?;
+        }
+        Ok(())
     }
 
     /// Makes an object of a blob and gives its tag. What stood there before is gone afterwards.
@@ -136,12 +144,10 @@ impl Store {
         let segments = vec![segment];
         let object = ObjectManifest { key, content_type, etag: etag.clone(), size, modified, segments };
         let mut names = self.lock();
-        let before = named_before(&path)?;
         let written = self.write_object(&mut names, tenant, &path, &object)?;
         let _ = blob.keep();
         written.lasts()?;
-        self.unsettled.remove(&path);
-        self.remove_blobs(tenant, before)?;
+        self.remove_unused(tenant, &path, self.unsettled.remove(&path))?;
         Ok(etag)
     }
 
@@ -149,17 +155,15 @@ impl Store {
         let path = self.object_path(tenant, key)?;
         let mut names = self.lock();
         if !path.exists() {
-            return self.unsettled.settle(&self.objects(tenant));
+            return self.settle(tenant);
         }
-        let blobs = manifest::blobs(&path)?;
-        self.unsettled.add(&path);
+        self.unsettled.add(&path, manifest::blobs(&path)?);
         fs::remove_file(&path)?;
         if let Some(names) = names.get_mut(&tenant.bucket) {
             names.remove(&hex::encode(key));
         }
         sync_folder(&self.objects(tenant))?;
-        self.unsettled.remove(&path);
-        self.remove_blobs(tenant, blobs)
+        self.remove_unused(tenant, &path, self.unsettled.remove(&path))
     }
 
     pub(super) fn remove_blobs(
@@ -174,15 +178,14 @@ impl Store {
         Ok(sync_folder(&folder)?)
     }
 
-    /// Removes blobs of an upload, apart from those of the object of its key: where an error came after the object had its
-    /// name, the upload is still there.
-    fn remove_parts(
+    /// Removes blobs apart from those of an object: where an error came after it had its name, others may name them too.
+    fn remove_unused(
         &self,
         tenant: &Tenant,
-        key: &str,
+        object: &Path,
         blobs: impl IntoIterator<Item = String>,
     ) -> Result<(), StoreError> {
-        let used: BTreeSet<_> = named_before(&self.object_path(tenant, key)?)?.into_iter().collect();
+        let used: BTreeSet<_> = named_before(object)?.into_iter().collect();
         self.remove_blobs(tenant, blobs.into_iter().filter(|blob| !used.contains(blob)))
     }
 
@@ -201,7 +204,7 @@ impl Store {
         let folder = self.objects(tenant);
         let mut found: Vec<String> = {
             let mut names = self.lock();
-            self.unsettled.settle(&folder)?;
+            self.settle(tenant)?;
             let known = match names.entry(tenant.bucket.clone()) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unread) => unread.insert(names_in(&folder)?),
@@ -228,7 +231,7 @@ impl Store {
         object: &ObjectManifest,
     ) -> Result<Named, StoreError> {
         let blobs = object.segments.iter().map(|segment| segment.blob.clone()).collect();
-        self.unsettled.add(path);
+        self.unsettled.add(path, named_before(path)?);
         let written = manifest::write(tenant, path, blobs, object)?;
         if let Some(names) = names.get_mut(&tenant.bucket) {
             names.insert(hex::encode(&object.key));
@@ -307,7 +310,7 @@ impl Store {
         let written = manifest::write(tenant, &path, vec![part.segment.blob.clone()], &part)?;
         let _ = blob.keep();
         written.lasts()?;
-        self.remove_parts(tenant, key, before)?;
+        self.remove_unused(tenant, &self.object_path(tenant, key)?, before)?;
         Ok(part.etag)
     }
 
@@ -342,21 +345,25 @@ impl Store {
         let mut names = self.lock();
         if only_new && object_path.exists() {
             // Who is told so takes the bytes for stored, and ends the upload that has them too.
-            self.unsettled.settle(&self.objects(tenant))?;
+            self.settle(tenant)?;
             return Err(StoreError::Exists);
         }
         let upload = self.upload(tenant, upload_id, key)?;
         let stored = self.parts(tenant, upload_id, key)?;
         let (segments, etag) = joined(wanted, &stored)?;
+        // They became an object before, of which nobody was told, and something else has replaced that.
+        let folder = self.blobs(tenant);
+        if !segments.iter().all(|segment| folder.join(&segment.blob).exists()) {
+            return Err(StoreError::InvalidPart);
+        }
         let size = segments.iter().map(|segment| segment.size).sum();
         let content_type = upload.content_type;
         let object = ObjectManifest { key: key.to_owned(), content_type, etag, size, modified, segments };
-        let before = named_before(&object_path)?;
         self.write_object(&mut names, tenant, &object_path, &object)?.lasts()?;
-        self.unsettled.remove(&object_path);
+        let replaced = self.unsettled.remove(&object_path);
         fs::remove_dir_all(self.upload_path(tenant, upload_id)?)?;
         let parts = stored.into_iter().map(|part| part.segment.blob);
-        self.remove_parts(tenant, key, before.into_iter().chain(parts))?;
+        self.remove_unused(tenant, &object_path, replaced.into_iter().chain(parts))?;
         Ok(object)
     }
 
@@ -364,11 +371,12 @@ impl Store {
         let path = self.upload_path(tenant, upload_id)?;
         let _names = self.lock();
         // An object may have been made of it whose name does not last yet.
-        self.unsettled.settle(&self.objects(tenant))?;
+        self.settle(tenant)?;
         let parts = self.parts(tenant, upload_id, key)?;
         fs::remove_dir_all(&path)?;
         sync_folder(path.parent().unwrap_or(&path))?;
-        self.remove_parts(tenant, key, parts.into_iter().map(|part| part.segment.blob))
+        let object = self.object_path(tenant, key)?;
+        self.remove_unused(tenant, &object, parts.into_iter().map(|part| part.segment.blob))
     }
 }
 

@@ -35,9 +35,9 @@ async fn given_an_object_when_the_name_of_the_next_one_may_not_last_then_neither
     let replaced = store.put(&tenant(), KEY.to_owned(), None, blob, 0);
 
     assert!(matches!(replaced, Err(StoreError::Io(_))));
-    assert_eq!(stored(&store).await.unwrap(), next);
     // A power cut may bring the earlier name back.
     assert_eq!(read(&store, &[before], 0..content().len() as u64).await.unwrap(), content());
+    assert_eq!(stored(&store).await.unwrap(), next);
 }
 
 #[tokio::test]
@@ -149,8 +149,8 @@ async fn given_a_process_that_died_before_a_name_lasted_when_opened_again_then_n
     assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
     let is_kept = || home.path().join("buckets/clinic-a/uploads").join(&upload_id).exists();
 
-    // The folder of buckets, the bucket, its objects.
-    for folder in 1..=3 {
+    // The folder of buckets, the bucket, its objects, its uploads, the upload.
+    for folder in 1..=5 {
         FAILS_TO_SYNC.set(folder);
         assert!(matches!(Store::open(home.path(), None), Err(StoreError::Io(_))), "{folder}");
         assert!(is_kept(), "{folder}");
@@ -159,4 +159,42 @@ async fn given_a_process_that_died_before_a_name_lasted_when_opened_again_then_n
     let store = Store::open(home.path(), None).unwrap();
     assert!(!is_kept());
     assert_eq!(stored(&store).await.unwrap(), content());
+}
+
+#[tokio::test]
+async fn given_parts_whose_object_was_replaced_when_they_are_joined_again_then_they_are_no_parts() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let (upload_id, tag) = upload(&store, &content()).await;
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(complete(&store, &upload_id, &[(1, &tag)]), Err(StoreError::Io(_))));
+    let next = Bytes::from_static(b"something else");
+    put(&store, &next).await;
+
+    let again = store.complete(&tenant(), &upload_id, KEY, &[(1, tag)], 0, false);
+
+    assert!(matches!(again, Err(StoreError::InvalidPart)));
+    assert_eq!(stored(&store).await.unwrap(), next);
+}
+
+#[tokio::test]
+async fn given_a_name_that_may_not_last_when_it_does_at_last_then_what_stood_there_is_gone() {
+    let home = TempDir::new().unwrap();
+    let store = open(&home);
+    let blobs = || std::fs::read_dir(home.path().join("buckets/clinic-a/blobs")).unwrap().count();
+    put(&store, &content()).await;
+    let next = Bytes::from_static(b"something else");
+    let blob = unnamed(&store, &next, next.len() as u64).await.unwrap();
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.put(&tenant(), KEY.to_owned(), None, blob, 0), Err(StoreError::Io(_))));
+    assert_eq!(blobs(), 2);
+
+    assert_eq!(stored(&store).await.unwrap(), next);
+    assert_eq!(blobs(), 1, "what was replaced");
+
+    FAILS_TO_SYNC.set(1);
+    assert!(matches!(store.delete(&tenant(), KEY), Err(StoreError::Io(_))));
+    assert_eq!(blobs(), 1, "a power cut may bring it back");
+    store.delete(&tenant(), KEY).unwrap();
+    assert_eq!(blobs(), 0, "what was deleted");
 }
