@@ -11,7 +11,8 @@
 //! A projection that has set an event of the patient aside has not erased it: the erasure waits until that is mended. Nor
 //! is it complete before the clinic's figures are published without the patient.
 //!
-//! The patient's files are removed from the storage, in every version, before the erasure counts as complete.
+//! The patient's files are removed from the storage, in every version, and so is whatever Daily has recorded of the patient,
+//! before the erasure counts as complete.
 //!
 //! What is kept of receivers' answers to events about the patient is sealed under the patient's keys too
 //! (`carelog_webhooks::answers`), so that nothing has to be looked for there.
@@ -19,12 +20,15 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use carelog_analytics::publication::Part;
 use carelog_analytics::{Analytics, publication, worker};
 use carelog_domain::patient::{ErasureStep, Patient, PatientCommand, PatientEvent};
 use carelog_domain::{Actor, Circumstances, CorrelationId, EventType, OrganizationId, PatientId, StreamKind};
 use carelog_event_log::runtime::{Projector, drop_leftovers, lag};
-use carelog_event_log::{ExecuteError, Executed, LogPosition, Position, Scope, StreamKey, new_id};
+use carelog_event_log::{
+    ExecuteError, Executed, LogPosition, Position, RecordedEvent, Scope, StreamKey, new_id,
+};
 use carelog_records::queries::{self, Page};
 use carelog_records::{PatientRecord, PatientStatus};
 use cqrs_es::Aggregate;
@@ -37,8 +41,12 @@ use crate::files;
 use crate::system::System;
 
 /// Whose confirmation an erasure waits for.
-const PROJECTIONS: [&str; 3] =
-    [carelog_records::Records::NAME, carelog_audit::Audit::NAME, carelog_analytics::Analytics::NAME];
+const PROJECTIONS: [&str; 4] = [
+    carelog_records::Records::NAME,
+    carelog_audit::Audit::NAME,
+    carelog_analytics::Analytics::NAME,
+    carelog_video::VideoProjector::NAME,
+];
 /// How often unfinished erasures are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long one look waits for the projections; erasures that they have not reached are left for the next one.
@@ -135,7 +143,8 @@ async fn complete(
 ) -> anyhow::Result<()> {
     let Erasure { step, requested_by, newest } = step_of(system, organization_id, patient_id).await?;
     if let (Some(ErasureStep::KeysDestroyed), Some(newest)) = (step, newest) {
-        if !projections_passed(system, newest, deadline).await? {
+        let place = LogPosition { lane: newest.lane, position: newest.position };
+        if !projections_passed(system, place, deadline).await? {
             info!(%patient_id, "an erasure waits for the projections");
             return Ok(());
         }
@@ -148,6 +157,11 @@ async fn complete(
             return Ok(());
         }
         publish_without(system, organization_id, newest.position).await?;
+        let at_provider = system.provider_recordings.get().context("no server was started")?;
+        if !at_provider.remove_of(organization_id, patient_id, &newest).await? {
+            info!(%patient_id, "an erasure waits until daily has ended a recording");
+            return Ok(());
+        }
         files::remove_files_of(system, organization_id, patient_id).await?;
         execute(system, organization_id, patient_id, requested_by, PatientCommand::CompleteErasure).await?;
         info!(%patient_id, "a patient was erased");
@@ -161,8 +175,8 @@ struct Erasure {
     step: Option<ErasureStep>,
     /// Which wish it belongs to.
     requested_by: Option<CorrelationId>,
-    /// The place of the patient's newest event.
-    newest: Option<LogPosition>,
+    /// The patient's newest event.
+    newest: Option<RecordedEvent>,
 }
 
 async fn step_of(
@@ -180,7 +194,7 @@ async fn step_of(
             requested_by = Some(event.circumstances.correlation_id);
         }
         patient.apply(decoded);
-        newest = Some(LogPosition { lane: event.lane, position: event.position });
+        newest = Some(event);
     }
     Ok(Erasure { step: patient.erasure(), requested_by, newest })
 }

@@ -268,9 +268,10 @@ fn start_video(config: &Config, system: &System, roles: Roles) -> anyhow::Result
         grace_minutes: config.video.grace_minutes,
         hooks_url: config.video.hooks_url.clone().map(|url| url.trim_end_matches('/').to_owned()),
     };
-    let (reactor, worker) =
+    let (reactor, worker, at_provider) =
         carelog_video::reactor_and_worker(&system.runtime, pool.clone(), daily, settings, store);
     let reactor = Arc::new(reactor);
+    let _ = system.provider_recordings.set(at_provider);
     if roles.workers {
         system.runtime.tasks.spawn(worker.run());
     }

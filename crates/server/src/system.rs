@@ -8,6 +8,7 @@ use anyhow::Context;
 use carelog_event_log::runtime::{Runtime, follow_other_processes};
 use carelog_event_log::{Clock, EventLog, new_id};
 use carelog_vault::{Pseudonyms, RootKey, Vault};
+use carelog_video::ProviderRecordings;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +32,8 @@ pub struct System {
     pub runtime: Runtime,
     /// Where files lie; known once a server has started.
     pub storages: Arc<OnceLock<Storages>>,
+    /// Recordings that lie with the provider; known once a server has started that projects or works.
+    pub provider_recordings: Arc<OnceLock<ProviderRecordings>>,
 }
 
 impl System {
@@ -84,7 +87,14 @@ impl System {
         let tasks = TaskTracker::new();
         let log = EventLog::open(databases.core_system.clone(), vault, clock, &tasks).await?;
         let runtime = Runtime { log: log.clone(), owner: new_id(), stop: CancellationToken::new(), tasks };
-        Ok(Self { databases, log, pseudonyms, runtime, storages: Arc::default() })
+        Ok(Self {
+            databases,
+            log,
+            pseudonyms,
+            runtime,
+            storages: Arc::default(),
+            provider_recordings: Arc::default(),
+        })
     }
 
     /// Hears of what other processes append, and tells them of what is appended here.
@@ -99,12 +109,12 @@ impl System {
 
     /// Ends every loop and gives leases back; waits a few seconds for what is in flight. Says whether everything ended.
     pub async fn stop(self) -> bool {
-        let Self { log, storages, runtime, .. } = self;
+        let Self { log, storages, provider_recordings, runtime, .. } = self;
         let Runtime { stop, tasks, log: runtimes_log, .. } = runtime;
         stop.cancel();
         tasks.close();
         // The lanes of the log end with its last handle.
-        drop((log, runtimes_log, storages));
+        drop((log, runtimes_log, storages, provider_recordings));
         let has_ended = tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_ok();
         if !has_ended {
             tracing::warn!("stopped with work in flight; leases run out by themselves");

@@ -22,7 +22,8 @@
 //! What happens in rooms comes in two ways: notices, which the API puts into the log as they came ([`daily::HookKey`]),
 //! and Daily's lists, which are compared with the log every ten minutes. Both end in the same commands of a room, which
 //! decides what is news. Recordings are brought to what the log asks for at each look: begun only with leave, ended when
-//! it goes, fetched into the clinic's storage through [`RecordingStore`], and deleted at Daily. In an embedded room the
+//! it goes, fetched into the clinic's storage through [`RecordingStore`], and deleted at Daily; [`ProviderRecordings`]
+//! removes what is there of a patient who is to be forgotten. In an embedded room the
 //! specialist's page makes them, and leaves them piece by piece in the clinic's storage.
 //!
 //! Start reading at `model.rs`, then `plan.rs`, `settle.rs` and `worker.rs`.
@@ -36,6 +37,7 @@ mod notice;
 mod own_recordings;
 pub mod plan;
 mod projector;
+mod provider_recordings;
 pub mod quality;
 pub mod queries;
 mod reactor;
@@ -51,5 +53,6 @@ pub use model::{
     OrganizationRow, Page, RoomKey, RoomRow, RoomState, RoomStatus, RoomWish, SealedCredentials, room_id,
 };
 pub use projector::VideoProjector;
+pub use provider_recordings::{ProviderRecordings, RemoveError};
 pub use reactor::{LedgerOnly, REACTOR, VideoReactor};
 pub use worker::{VideoSettings, VideoWorker, reactor_and_worker};

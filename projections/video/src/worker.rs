@@ -25,6 +25,7 @@ use crate::daily::DailyApi;
 use crate::fetch::{Fetches, RecordingStore};
 use crate::model::appointment_of;
 use crate::notice::take;
+use crate::provider_recordings::ProviderRecordings;
 use crate::reactor::{REACTOR, VideoReactor};
 use crate::reconcile::keep;
 use crate::recordings::Recorder;
@@ -62,21 +63,22 @@ pub struct VideoSettings {
     pub hooks_url: Option<String>,
 }
 
-/// A reactor and the worker that it hands fresh looks to.
+/// A reactor, the worker that it hands fresh looks to, and what removes recordings at the provider.
 pub fn reactor_and_worker(
     runtime: &Runtime,
     pool: PgPool,
     daily: DailyApi,
     settings: VideoSettings,
     store: Arc<dyn RecordingStore>,
-) -> (VideoReactor, VideoWorker) {
+) -> (VideoReactor, VideoWorker, ProviderRecordings) {
     let (fresh_in, fresh) = mpsc::unbounded_channel();
     let held = Arc::new(AtomicUsize::new(0));
     let settler = Arc::new(Settler::new(runtime.log.clone(), pool.clone(), daily, settings));
     let fetches = Fetches::new(Arc::clone(&settler), store, runtime.tasks.clone());
+    let at_provider = ProviderRecordings::new(Arc::clone(&settler));
     let recorder = Arc::new(Recorder { settler, fetches });
     let reactor = VideoReactor { fresh: fresh_in, held: Arc::clone(&held) };
-    (reactor, VideoWorker { runtime: runtime.clone(), pool, recorder, fresh, held })
+    (reactor, VideoWorker { runtime: runtime.clone(), pool, recorder, fresh, held }, at_provider)
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -16,6 +16,7 @@ use carelog_event_log::Position;
 use futures::future::BoxFuture;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 use time::OffsetDateTime;
+use tracing::warn;
 
 use super::{PUBLISHING_TIMEOUT, least};
 
@@ -122,10 +123,11 @@ impl Clinic {
     }
 }
 
-/// The clinics whose publication is due.
+/// The clinics whose publication is due. One that cannot be looked at is told in the program's log, and keeps no other
+/// from being published.
 ///
 /// # Errors
-/// When the database fails.
+/// When the database does not tell which clinics there are.
 pub fn due(pool: &PgPool, now: Timestamp, every: Duration) -> BoxFuture<'_, Result<Vec<Due>, sqlx::Error>> {
     Box::pin(async move {
         let every = i64::try_from(every.as_micros()).unwrap_or(i64::MAX);
@@ -135,27 +137,38 @@ pub fn due(pool: &PgPool, now: Timestamp, every: Duration) -> BoxFuture<'_, Resu
         drop(connection);
         let mut due = Vec::new();
         for (organization_id, clinic) in clinics {
-            let parts = if clinic.is_pressing() {
-                Part::ALL.to_vec()
-            } else {
-                let since: Vec<Option<Position>> =
-                    Part::ALL.iter().map(|part| clinic.since(*part, before)).collect();
-                if since.iter().all(Option::is_none) {
-                    continue;
+            match due_parts(pool, organization_id, &clinic, before).await {
+                Ok(parts) if parts.is_empty() => {}
+                Ok(parts) => due.push(Due { organization_id, parts }),
+                Err(error) => {
+                    warn!(organization.id = %organization_id, %error, "a clinic's figures could not be looked at");
                 }
-                let touched = touched(pool, organization_id, &since).await?;
-                let parts = Part::ALL.iter().zip(since).zip(touched);
-                parts
-                    .filter(|((part, since), touched)| since.is_some() && clinic.is_due(**part, *touched))
-                    .map(|((part, _), _)| *part)
-                    .collect()
-            };
-            if !parts.is_empty() {
-                due.push(Due { organization_id, parts });
             }
         }
         Ok(due)
     })
+}
+
+/// What is due of one clinic.
+async fn due_parts(
+    pool: &PgPool,
+    organization_id: OrganizationId,
+    clinic: &Clinic,
+    before: OffsetDateTime,
+) -> Result<Vec<Part>, sqlx::Error> {
+    if clinic.is_pressing() {
+        return Ok(Part::ALL.to_vec());
+    }
+    let since: Vec<Option<Position>> = Part::ALL.iter().map(|part| clinic.since(*part, before)).collect();
+    if since.iter().all(Option::is_none) {
+        return Ok(Vec::new());
+    }
+    let touched = touched(pool, organization_id, &since).await?;
+    let parts = Part::ALL.iter().zip(since).zip(touched);
+    Ok(parts
+        .filter(|((part, since), touched)| since.is_some() && clinic.is_due(**part, *touched))
+        .map(|((part, _), _)| *part)
+        .collect())
 }
 
 async fn clinics(connection: &mut PgConnection) -> Result<BTreeMap<OrganizationId, Clinic>, sqlx::Error> {

@@ -372,3 +372,31 @@ async fn a_clinic_that_is_published_by_several_at_once_has_the_figures_of_one_mo
     assert!(cells.0 > 0 && cells.0 == cells.1, "{cells:?}");
     product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clinic_that_cannot_be_looked_at_keeps_no_other_from_being_published() {
+    let product = Product::start().await;
+    let broken = clinic(&product, 11, &[of(1..=30)]).await;
+    let sound = clinic(&product, 11, &[of(1..=30)]).await;
+    run(
+        &product,
+        &format!(
+            "alter table analytics.form_facts rename to form_facts_kept;
+             create view analytics.form_facts as select * from analytics.form_facts_kept
+             where case organization_id when '{broken}' then 1 / 0 else 1 end = 1;
+             grant select on analytics.form_facts to public;
+             insert into analytics.form_facts_kept
+             values ('{broken}', 20000, 20000, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 'assigned',
+                 now(), null, 0, null, null)"
+        ),
+    )
+    .await;
+    assert!(broken < sound, "it is looked at first");
+
+    let now = product.log().clock().now();
+    let due = due(&product.databases().analytics_system, now, A_DAY).await.unwrap();
+
+    let clinics: Vec<OrganizationId> = due.iter().map(|due| due.organization_id).collect();
+    assert!(clinics.contains(&sound) && !clinics.contains(&broken), "{due:?}");
+    product.stop().await;
+}

@@ -395,3 +395,51 @@ async fn what_is_brought_of_a_recording_is_left_alone_however_long_it_takes() {
     assert_eq!(storage.uploads(&key).await.unwrap(), []);
     scene.product.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erasure_is_complete_once_daily_has_nothing_of_the_patient_whatever_became_of_the_room() {
+    let scene = Scene::new(Roles::ALL).await;
+    let daily = &scene.product.daily;
+    daily.films(DAILY_KEY, film());
+    let appointment = scene.onboarded(5).await;
+    scene.becomes(&appointment, "open").await;
+    scene.happens(&appointment, "cancel", json!({ "reason": "other" })).await;
+    scene.becomes(&appointment, "closed").await;
+    scene.product.settled().await;
+    // Nobody looks at this room any more: one recording ends, the other one goes on.
+    let room = name_of(&appointment);
+    daily.records_by_itself(DAILY_KEY, &room);
+    daily.lets_in(DAILY_KEY, &room, 0);
+    // A room that is deleted puts nobody out, and nothing in it can be stopped.
+    daily.records_by_itself(DAILY_KEY, &room);
+    daily.records_by_itself(DAILY_KEY, "lobby");
+    let status = async || {
+        let path = format!("/v1/patients/{}", scene.patient);
+        scene.product.call(&scene.admin, Method::GET, &path, None).await.1["status"].clone()
+    };
+    daily.always(Some(Fault::Status(503)));
+    let asked = scene.asked("GET /recordings");
+
+    let erasure = format!("/v1/patients/{}/erasure", scene.patient);
+    scene.done(Method::POST, &erasure, json!({ "ground": "patient_request" })).await;
+    until("Daily was asked twice, in vain", async || {
+        (scene.asked("GET /recordings") >= asked + 2).then_some(())
+    })
+    .await;
+    assert_eq!(status().await, "erasing");
+    assert_eq!(daily.recordings(DAILY_KEY).len(), 3);
+
+    daily.always(None);
+    let is_left = async |count| (daily.recordings(DAILY_KEY).len() == count).then_some(());
+    until("the one that ended is deleted", async || is_left(2).await).await;
+    assert_eq!(status().await, "erasing");
+    daily.lets_in(DAILY_KEY, &room, 0);
+    until("the patient is erased", async || (status().await == "erased").then_some(())).await;
+    let left: Vec<String> =
+        daily.recordings(DAILY_KEY).into_iter().map(|recording| recording.room_name).collect();
+    assert_eq!(left, ["lobby"]);
+    assert_eq!(of_recordings(&scene.told(&appointment).await), ["discarded", "discarded"]);
+    assert_eq!(scene.fact("video_room.recording_discarded", "reason").await, "no_consent");
+    scene.product.is_sound().await;
+    scene.product.stop().await;
+}
