@@ -320,11 +320,14 @@ impl AnalyticsConfig {
         Duration::from_mins(self.publish_every_minutes.get().into())
     }
 
-    /// What a chart may load, which is nothing, and which pages may frame it.
+    /// What the page of a chart may load, which is nothing but its own style, and which pages may frame it.
     pub fn chart_policy(&self) -> HeaderValue {
         let origins: Vec<&str> = self.frame_ancestors.iter().map(PageOrigin::as_str).collect();
         let ancestors = if origins.is_empty() { "'none'".to_owned() } else { origins.join(" ") };
-        let policy = format!("default-src 'none'; frame-ancestors {ancestors}");
+        let policy = format!(
+            "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors {ancestors}"
+        );
         HeaderValue::from_str(&policy).expect("origins are ASCII without control characters")
     }
 }

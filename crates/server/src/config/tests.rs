@@ -76,7 +76,8 @@ fn analytics_take_origins_and_a_server_of_clickhouse_and_nothing_else() {
 
     assert_eq!(
         read.analytics.chart_policy(),
-        "default-src 'none'; frame-ancestors https://portal.example http://127.0.0.1:8000"
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors https://portal.example http://127.0.0.1:8000"
     );
     assert!(!format!("{read:?}").contains("hunter2"));
     for wrong in [

@@ -3,6 +3,8 @@
 pub(super) mod chart;
 pub(super) mod embedding;
 mod formats;
+mod framed;
+pub(super) mod table;
 
 use std::sync::Arc;
 

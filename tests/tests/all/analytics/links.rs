@@ -57,10 +57,11 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
 
     assert_eq!(queries_in_the_log(&clinic).await, [], "a link alone shows nothing");
     let shown = send(api.request(Method::GET, &link)).await;
-    assert_eq!((shown.status, shown.header("content-type")), (200, "image/svg+xml"));
+    assert_eq!((shown.status, shown.header("content-type")), (200, "text/html; charset=utf-8"));
     assert_eq!(
         shown.header("content-security-policy"),
-        "default-src 'none'; frame-ancestors https://portal.example"
+        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors https://portal.example"
     );
     assert_eq!(shown.header("cache-control"), "private, no-store");
     assert_eq!(shown.header("referrer-policy"), "no-referrer");
@@ -118,6 +119,58 @@ async fn a_link_shows_one_chart_of_one_clinic_and_every_look_is_in_the_log() {
         (refused.status == 401).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_shows_chart_table_and_csv_and_no_month_beyond_its_own() {
+    let api = Api::start().await;
+    let clinic = published_clinic(&api).await;
+    let all = link(&clinic, &clinic.admin, "clinic_utilisation", &json!({ "dimension": "month" })).await;
+    let january = json!({ "from": "2099-01", "until": "2099-01" });
+    let january = link(&clinic, &clinic.admin, "clinic_utilisation", &january).await;
+    let look =
+        async |link: &str, query: &str| send(api.request(Method::GET, &format!("{link}{query}"))).await;
+
+    let page = look(&all, "").await;
+    assert!(page.text.contains("<svg ") && page.text.contains("<table>"), "{}", page.text);
+    assert!(page.text.contains("href=\"?format=csv\""), "{}", page.text);
+    assert!(
+        page.text.contains("<td>2099-01</td>") && page.text.contains("<td>2099-02</td>"),
+        "{}",
+        page.text
+    );
+    let closer = look(&all, "?from=2099-02&until=2099-02").await;
+    assert!(
+        !closer.text.contains("<td>2099-01</td>") && closer.text.contains("<td>2099-02</td>"),
+        "{}",
+        closer.text
+    );
+    assert!(
+        closer.text.contains("href=\"?format=csv&amp;from=2099-02&amp;until=2099-02\""),
+        "{}",
+        closer.text
+    );
+    assert!(closer.text.contains("href=\"?\">All months"), "{}", closer.text);
+    let csv = look(&all, "?format=csv&from=2099-02").await;
+    assert_eq!(csv.header("content-type"), "text/csv; charset=utf-8; header=present");
+    assert!(csv.text.contains("2099-02") && !csv.text.contains("2099-01"), "{}", csv.text);
+    let svg = look(&all, "?format=svg").await;
+    assert!(svg.header("content-type") == "image/svg+xml" && svg.text.starts_with("<svg "), "{}", svg.text);
+
+    for query in ["?from=2099-02", "?from=2099-02&until=2099-02", "?format=csv&until=2099-12"] {
+        let beyond = look(&january, query).await;
+        assert_eq!(beyond.status, 200, "{beyond:?}");
+        assert!(
+            !beyond.text.contains("<td>2099-02") && !beyond.text.contains("month,2099-02"),
+            "{}",
+            beyond.text
+        );
+    }
+    for query in ["?from=May", "?from=2099-02&until=2099-01", "?format=parquet", "?view=form_turnaround"] {
+        assert_eq!(look(&all, query).await.problem(), (422, "invalid_query"), "{query}");
+    }
+    let forms: Vec<String> = queries_in_the_log(&clinic).await.into_iter().map(|(_, form, _)| form).collect();
+    assert_eq!(forms, ["svg", "svg", "csv", "svg", "svg", "svg", "csv"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

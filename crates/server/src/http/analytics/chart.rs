@@ -112,6 +112,11 @@ impl About {
     }
 }
 
+/// What a chart is called.
+pub(super) const fn title(view: AnalyticsView) -> &'static str {
+    measure(view).title
+}
+
 /// Draws cells of a view.
 pub(in crate::http) fn draw(view: AnalyticsView, cells: &[Value], about: &About) -> Markup {
     let measure = measure(view);

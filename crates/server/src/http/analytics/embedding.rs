@@ -1,4 +1,4 @@
-//! Charts in pages of others: a link that shows one chart of one clinic for a while.
+//! Charts in pages of others: a link that shows one chart of one clinic, with its table, for a while.
 //!
 //! A link says what it shows, until when, and which key made it, and is signed by HMAC-SHA256 under a secret of the
 //! organization that follows from the vault; it is kept nowhere. It ends with its time, and with its key. Whoever opens
@@ -14,8 +14,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use carelog_analytics::queries::{self, CellFilter};
 use carelog_domain::access::{
-    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AnalyticsDimension, AnalyticsFormat, AnalyticsView,
-    CellValue, YearMonth,
+    AccessAnalyticsLinkIssued, AccessAnalyticsQueried, AnalyticsDimension, AnalyticsView, CellValue,
+    YearMonth,
 };
 use carelog_domain::{ApiKeyId, ChartLinkId, OrganizationId, Timestamp};
 use carelog_event_log::new_id;
@@ -25,8 +25,9 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use super::{CellQuery, filter, formats, refused};
-use crate::http::body::PathName;
+use super::framed::Look;
+use super::{CellQuery, filter, refused};
+use crate::http::body::{PathName, Query};
 use crate::http::caller::Caller;
 use crate::http::command::{Wish, json};
 use crate::http::problem::Problem;
@@ -144,6 +145,7 @@ pub(super) async fn create(
 pub(in crate::http) async fn serve(
     State(api): State<Arc<Api>>,
     Path(link): Path<String>,
+    Query(look): Query<Look>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
@@ -155,12 +157,13 @@ pub(in crate::http) async fn serve(
     }
     let caller = Caller::by_key(&parts, &api, claims.organization_id, claims.api_key_id).await?;
     let Claims { link_id, view, dimension, values, from, until, .. } = claims;
-    let filter = CellFilter { dimension, values, from, until };
+    let of_link = CellFilter { dimension, values, from, until };
+    let (filter, format) = (look.within(view, &of_link)?, look.format()?);
     let mut tx = queries::begin(&api.system.databases.analytics_app, caller.organization_id).await?;
     let figures = queries::figures(&mut tx, view, filter.clone()).await.map_err(refused)?;
     tx.commit().await?;
-    let mut answer = formats::answer(&figures, AnalyticsFormat::Svg)?;
-    let account = figures.account(filter, AnalyticsFormat::Svg);
+    let mut answer = look.answer(&figures, &of_link)?;
+    let account = figures.account(filter, format);
     let account = AccessAnalyticsQueried { link_id: Some(link_id), ..account };
     access::record_analytics_query(&caller, account).await?;
     let headers = answer.headers_mut();

@@ -4,7 +4,7 @@ use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use carelog_domain::access::{AnalyticsFormat, AnalyticsView, YearMonth};
 use http::{HeaderValue, Method, header};
-use maud::{Markup, html};
+use maud::html;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use super::asking::Trouble;
 use super::session::Visitor;
 use super::view::{Page, moment};
 use crate::http::analytics::chart::{self, About, Zoom, zooms};
+use crate::http::analytics::table::table;
 
 const ANALYTICS: &str = "/v1/analytics";
 
@@ -110,33 +111,6 @@ pub(super) async fn file(
     let mut answer = console.ask(&visitor, Method::GET, &path).await?;
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(answer)
-}
-
-fn table(names: &[&str], cells: &[Value]) -> Markup {
-    html! {
-        table {
-            caption { "The figures; what is empty is withheld, or is nothing" }
-            thead { tr { @for name in names { th scope="col" { (name.replace('_', " ")) } } } }
-            tbody {
-                @if cells.is_empty() { tr { td colspan=(names.len()) { "None." } } }
-                @for cell in cells {
-                    tr { @for name in names { td { (told(cell.get(*name))) } } }
-                }
-            }
-        }
-    }
-}
-
-fn told(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::Bool(is_so)) => if *is_so { "yes" } else { "no" }.to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Number(number)) if number.is_f64() => {
-            format!("{:.3}", number.as_f64().unwrap_or_default())
-        }
-        Some(other) => other.to_string(),
-    }
 }
 
 /// A view's name as people read it.

@@ -27,6 +27,7 @@ use axum::response::Redirect;
 use axum::routing::{get, post};
 
 use self::session::Visitor;
+pub(super) use self::view::STYLE;
 use super::Api;
 
 /// Of a form.

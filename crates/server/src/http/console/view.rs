@@ -11,7 +11,8 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'n
 const SCRIPTED_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; \
                                base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-const STYLE: &str = "
+/// The one style.
+pub(in crate::http) const STYLE: &str = "
 :root { color-scheme: light dark; --line: color-mix(in srgb, currentColor 18%, transparent); --bad: #b3261e; }
 @media (prefers-color-scheme: dark) { :root { --bad: #f2b8b5; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 0 auto; padding: 1.5rem; }
