@@ -269,13 +269,16 @@ async fn expunge(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Res
     let row = queries::delivery(&mut tx, organization_id, delivery_id).await?;
     tx.commit().await?;
     let row = row.ok_or_else(Problem::not_found)?;
-    if !caller.is_repeated(&wish.terms).await? {
+    // What is repeated is answered as it was then.
+    let patient_id = if caller.is_repeated(&wish.terms).await? {
+        None
+    } else {
         let source = caller.api.log().organization(organization_id, row.source_sequence - 1, 1).await?;
-        caller.refuse_held(source.first().and_then(|event| event.subject)).await?;
-    }
+        source.first().and_then(|event| event.subject)
+    };
     let emission = row.emission().ok_or_else(|| Problem::fault("webhooks.webhook_events.source_type"))?;
     let command = WebhookDeliveryCommand::ExpungeAnswers { emission };
-    let done = caller.change::<WebhookDelivery>(&wish.terms, id, None, command).await?;
+    let done = caller.change_unless_held::<WebhookDelivery>(&wish.terms, id, patient_id, command).await?;
     // Also where it was done before: that time may have ended between the two.
     let mut connection = caller.api.system.databases.core_system.acquire().await?;
     answers::expunge(&mut connection, organization_id, delivery_id).await?;

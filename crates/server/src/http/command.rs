@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+pub(super) use self::resting::Decided;
 use super::caller::{Caller, text};
 use super::limits::InFlight;
 use super::problem::Problem;

@@ -154,12 +154,14 @@ async fn download_link(
 async fn delete(caller: Caller, PathId(id): PathId, wish: Wish<Nothing>) -> Result<Response, Problem> {
     let file_id = FileId::new(id);
     let storage = links::storage(&caller).await?;
-    if !caller.is_repeated(&wish.terms).await? {
-        let announcement = Announcement::of(&caller, file_id).await?;
-        caller.refuse_held(announcement.facts.patient_id).await?;
-    }
+    // What is repeated is answered as it was then.
+    let patient_id = if caller.is_repeated(&wish.terms).await? {
+        None
+    } else {
+        Announcement::of(&caller, file_id).await?.facts.patient_id
+    };
     let command = FileCommand::Delete { reason: FileDeletion::Requested };
-    let done = caller.change::<File>(&wish.terms, id, None, command).await?;
+    let done = caller.change_unless_held::<File>(&wish.terms, id, patient_id, command).await?;
     // The log says already that it is gone; what cannot be removed now, the sweep removes.
     if let Err(error) = storage.remove(&object_key(caller.organization_id, file_id)).await {
         tracing::warn!(file.id = %file_id, error = &error as &dyn std::error::Error, "an object is removed later");

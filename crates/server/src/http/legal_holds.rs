@@ -10,7 +10,8 @@ use std::sync::Arc;
 use axum::response::Response;
 use carelog_domain::legal_hold::{LegalHoldCommand, LegalHoldReason, LegalHolds};
 use carelog_domain::patient::Patient;
-use carelog_domain::{LegalHoldId, PatientId};
+use carelog_domain::{LegalHoldId, PatientId, Rejection, StreamEvent};
+use cqrs_es::Aggregate;
 use futures::future::BoxFuture;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::body::{PathId, PathName};
 use super::caller::Caller;
-use super::command::{CommandAnswer, Nothing, Wish};
+use super::command::{CommandAnswer, Decided, Done, Nothing, Terms, Wish};
 use super::problem::Problem;
 use super::{Api, schemas};
 
@@ -79,20 +80,36 @@ async fn release(
 }
 
 impl Caller {
-    /// Refuses to remove what is about a patient whom a hold is in force for.
+    /// Executes a command that removes what is about a patient, unless a hold is in force for that patient: be it that one
+    /// is placed meanwhile.
     ///
     /// # Errors
-    /// `legal_hold`, or when the log cannot be read.
-    pub(super) fn refuse_held(&self, patient_id: Option<PatientId>) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async move {
-            let Some(patient_id) = patient_id else { return Ok(()) };
-            let (patient, _) = self.folded::<Patient>(patient_id.uuid()).await?;
-            let (legal_holds, _) = self.folded::<LegalHolds>(patient_id.uuid()).await?;
-            if !legal_holds.in_force(&patient.legal_holds()).is_empty() {
-                return Err(Problem::new(StatusCode::CONFLICT, "legal_hold")
-                    .detail("the patient's data has to be kept: a legal hold is in force"));
-            }
-            Ok(())
-        })
+    /// `legal_hold`, or see [`Problem`].
+    pub(super) async fn change_unless_held<A>(
+        &self,
+        terms: &Terms,
+        stream_id: Uuid,
+        patient_id: Option<PatientId>,
+        command: A::Command,
+    ) -> Result<Done, Problem>
+    where
+        A: Aggregate<Services = ()> + 'static,
+        A::Event: StreamEvent,
+        A::Command: Clone + Send + Sync,
+        A::Error: Rejection,
+    {
+        let decide = || -> BoxFuture<'_, Result<Decided<A>, Problem>> {
+            Box::pin(async {
+                let Some(patient_id) = patient_id else { return Ok((command.clone(), None)) };
+                let (patient, _) = self.folded::<Patient>(patient_id.uuid()).await?;
+                let (legal_holds, premise) = self.folded::<LegalHolds>(patient_id.uuid()).await?;
+                if !legal_holds.in_force(&patient.legal_holds()).is_empty() {
+                    return Err(Problem::new(StatusCode::CONFLICT, "legal_hold")
+                        .detail("the patient's data has to be kept: a legal hold is in force"));
+                }
+                Ok((command.clone(), Some(premise)))
+            })
+        };
+        self.change_as_decided::<A>(terms, stream_id, decide).await
     }
 }

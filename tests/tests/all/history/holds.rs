@@ -1,5 +1,6 @@
 //! Legal holds: what has to be kept is erased and deleted by nobody.
 
+use carelog_domain::OrganizationId;
 use carelog_tests::{Answer, Api, ApiClinic, send, until};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -122,6 +123,50 @@ async fn of_a_hold_and_an_erasure_that_are_asked_for_at_once_one_happens_and_nev
             _ => panic!("round {round}: {held:?} {erased:?}"),
         }
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_stays_where_a_hold_is_placed_while_its_deletion_is_on_its_way() {
+    let api = Api::start().await;
+    let clinic = api.clinic("Klinik").await;
+    let server = another_server(&api).await;
+    let ada = clinic.patient("Ada").await.id().to_owned();
+    let announced = json!({
+        "kind": "form_attachment", "content_type": "application/pdf", "size_bytes": 9, "patient_id": ada,
+        "content_sha256": "ab".repeat(32), "name": "letter.pdf",
+    });
+    let file = clinic.post("/v1/files", &announced).await.id().to_owned();
+    let url = format!("http://{}/v1/files/{file}", server.address.unwrap());
+    let deletion = Client::builder().no_proxy().build().unwrap().delete(url).bearer_auth(&clinic.admin.text);
+    let lane = api.server.system().log.lane_of(OrganizationId::new(clinic.id)).await.unwrap();
+    let waiting = async |count: i64| {
+        until("appends wait for the lane", async || {
+            let waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted
+                and database = (select oid from pg_database where datname = current_database())";
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&api.core).await.unwrap();
+            (waiting == count).then_some(())
+        })
+        .await;
+    };
+
+    // Nothing is appended before both wait: the hold first, and a deletion that was decided without it.
+    let mut others = api.core.begin().await.unwrap();
+    let lock = "select pg_advisory_xact_lock(hashtext('carelog.lane'), $1::smallint)";
+    sqlx::query(lock).bind(lane).execute(&mut *others).await.unwrap();
+    let crossing = async {
+        waiting(1).await;
+        let deleted = send(deletion);
+        let release = async {
+            waiting(2).await;
+            others.commit().await.unwrap();
+        };
+        tokio::join!(deleted, release).0
+    };
+    let (held, deleted) = tokio::join!(place(&clinic, &ada, "litigation"), crossing);
+
+    assert_eq!(held.status, 201, "{held:?}");
+    assert_eq!(deleted.problem(), (409, "legal_hold"), "{deleted:?}");
     server.stop().await;
 }
 
